@@ -1,0 +1,1 @@
+"""The only file that knows every adapter: each process of Headrace begins here."""

@@ -1,0 +1,77 @@
+"""Everything Headrace can do, each with its reason. Brains return these; shells carry them out."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Slow brain: start a replica of `model@version` on that device."""
+
+    replica: str
+    model: str
+    version: str
+    pool: str
+    node: str
+    device: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Slow brain: drain a replica for at most `drain_us`, then stop it."""
+
+    replica: str
+    drain_us: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Slow brain: wanted, and not possible now; nothing is done. `model` is `name@version`."""
+
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the slow brain wants done now, in order. Empty when the fleet is as it should be."""
+
+    starts: tuple[Start, ...] = ()
+    stops: tuple[Stop, ...] = ()
+    holds: tuple[Hold, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """Fast brain: send the request to this replica."""
+
+    request: str
+    replica: str
+    incarnation: str
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Fast brain: hold the request. `wake` is true when the model sleeps and control must be told at once."""
+
+    request: str
+    version: str
+    reason: str
+    wake: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Fast brain: refuse, truthfully. `retry_after_us` is None when waiting does not help."""
+
+    request: str
+    status: int
+    code: str
+    reason: str
+    retry_after_us: int | None = None
+
+
+Answer = Assign | Wait | Reject

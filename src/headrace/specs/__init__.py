@@ -1,0 +1,1 @@
+"""What is wanted: the cloud file, read strictly, and the catalog it stands for. No I/O, no clock."""

@@ -1,0 +1,163 @@
+"""The catalog: every pool, model version and tenant that is wanted, resolved to integers.
+
+Made from the cloud file by `specs.load`; stored, compared by digest, and read by both brains. Frozen; nothing here
+reads a file or a clock.
+"""
+
+import hashlib
+from typing import Literal
+
+import msgspec
+
+Task = Literal["chat", "embed", "rerank"]
+EngineKind = Literal["llama_cpp", "openvino", "onnx", "openai", "vllm"]
+
+
+class Golden(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One question whose answer proves that prepared weights still think: asked once, in `prepare`.
+
+    For chat `expect` is a text the answer contains, case ignored. For embed and rerank, `closer` and `farther` are
+    texts of which the first must score higher against `prompt`.
+    """
+
+    prompt: str
+    expect: str = ""
+    closer: str = ""
+    farther: str = ""
+
+
+class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a model is run. `slots` is what one replica works on at once; `context_tokens` is per request.
+
+    `threads` is the CPU share of one replica. `url` and `api_key` (a reference such as `env:NAME` or `file:PATH`,
+    never the key itself) belong to engines of kind `openai`. `args` goes to the engine's own command line (vllm).
+    """
+
+    kind: EngineKind
+    slots: int = 8
+    context_tokens: int = 2048
+    threads: int = 1
+    quantise: str = ""
+    url: str = ""
+    api_key: str = ""
+    upstream_model: str = ""
+    args: dict[str, str | int | float | bool] = {}
+
+
+class Objective(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What users of the model are promised: time to first token, time per output token, microseconds."""
+
+    ttft_us: int = 2_000_000
+    tpot_us: int = 200_000
+
+
+class Scaling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How many replicas, and how long an idle one is kept. `idle_to_zero_us` None means never to zero.
+
+    `queue_max` is how many requests may be held for this model in one gateway before it refuses.
+    `start_timeout_us` bounds a replica's start; `drain_us` bounds the wait for its work when it is stopped.
+    """
+
+    min_replicas: int = 0
+    max_replicas: int = 1
+    idle_to_zero_us: int | None = 300_000_000
+    queue_max: int = 512
+    start_timeout_us: int = 120_000_000
+    drain_us: int = 120_000_000
+
+
+class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One version of one model. `weight` is its share of the model's traffic, relative to its sibling versions.
+
+    `memory_bytes` is what one replica takes; `pools` where it may live, in order of preference.
+    """
+
+    name: str
+    version: str
+    weight: int
+    task: Task
+    source: str
+    engine: EngineSpec
+    memory_bytes: int
+    pools: tuple[str, ...]
+    objective: Objective = Objective()
+    scaling: Scaling = Scaling()
+    golden: Golden | None = None
+    output_tokens_default: int = 512
+    description: str = ""
+
+    @property
+    def key(self) -> str:
+        """`name@version`: what a replica serves."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def digest(self) -> str:
+        """Names everything a running replica depends on: a change of it means another replica, never an update."""
+        running = (self.name, self.version, self.source, self.engine, self.memory_bytes)
+        return hashlib.sha256(msgspec.json.encode(running, order="sorted")).hexdigest()[:12]
+
+    @property
+    def owned(self) -> bool:
+        """False for a server that Headrace routes to but does not start."""
+        return self.engine.kind != "openai"
+
+
+class PoolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Devices of one kind. `count` devices of `memory_bytes` each; `cpus` is threads for a CPU device.
+
+    `price_nanousd_per_hour` is per device; None means not yet known, which is never the same as zero.
+    """
+
+    name: str
+    accelerator: str
+    count: int
+    memory_bytes: int
+    cpus: int = 1
+    price_nanousd_per_hour: int | None = None
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one key may do; None is no limit."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+
+
+class TenantSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who may use what. `models` holds names or "*". Limits are the default of each key of the tenant.
+
+    `keys` are references (`env:NAME`, `file:PATH`) to keys the operator made elsewhere; most keys are made with
+    `headrace key create` and live in the store.
+    """
+
+    name: str
+    models: tuple[str, ...] = ("*",)
+    limits: Limits = Limits()
+    keys: tuple[str, ...] = ()
+
+
+class Catalog(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything wanted. `models` holds one entry a version, sorted by key."""
+
+    pools: tuple[PoolSpec, ...]
+    models: tuple[ModelSpec, ...]
+    tenants: tuple[TenantSpec, ...]
+
+    @property
+    def revision(self) -> str:
+        """Names this content; equal catalogs have equal revisions."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:12]
+
+    def names(self) -> tuple[str, ...]:
+        """Model names, each once, in order."""
+        return tuple(dict.fromkeys(model.name for model in self.models))
+
+    def model(self, key: str) -> ModelSpec | None:
+        """The version called `name@version`."""
+        return next((model for model in self.models if model.key == key), None)
+
+    def pool(self, name: str) -> PoolSpec | None:
+        """The pool of that name."""
+        return next((pool for pool in self.pools if pool.name == name), None)

@@ -1,0 +1,49 @@
+"""What traffic asks for, per model version: reported by gateways, summed by the controller, read by the slow brain."""
+
+import msgspec
+
+
+class Demand(msgspec.Struct, frozen=True, kw_only=True):
+    """Traffic of one model version over a window.
+
+    `work_us` is busy slot-microseconds that ended in the window. `oldest_wait_us` is how long the oldest held request
+    has waited. `last_us` is the moment of the last arrival or end, 0 for never.
+    """
+
+    model: str
+    version: str
+    window_us: int
+    arrivals: int = 0
+    refused: int = 0
+    in_flight: int = 0
+    queued: int = 0
+    oldest_wait_us: int = 0
+    work_us: int = 0
+    last_us: int = 0
+
+    @property
+    def key(self) -> str:
+        """`name@version`."""
+        return f"{self.model}@{self.version}"
+
+
+def total(parts: "list[Demand]") -> Demand:
+    """The demand of one model version, seen by several gateways, as one.
+
+    >>> a = Demand(model="m", version="v1", window_us=10, arrivals=1, last_us=5)
+    >>> total([a, a]).arrivals
+    2
+    """
+    first = parts[0]
+    return Demand(
+        model=first.model,
+        version=first.version,
+        window_us=max(part.window_us for part in parts),
+        arrivals=sum(part.arrivals for part in parts),
+        refused=sum(part.refused for part in parts),
+        in_flight=sum(part.in_flight for part in parts),
+        queued=sum(part.queued for part in parts),
+        oldest_wait_us=max(part.oldest_wait_us for part in parts),
+        work_us=sum(part.work_us for part in parts),
+        last_us=max(part.last_us for part in parts),
+    )

@@ -1,0 +1,89 @@
+"""The fleet as it is: devices, and the replicas on them. Read by the slow brain, written by the observer."""
+
+from typing import Literal
+
+import msgspec
+
+Phase = Literal["pending", "starting", "ready", "draining", "lost", "failed", "stopped"]
+LIVE: frozenset[Phase] = frozenset({"pending", "starting", "ready", "draining", "lost"})
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """One device of a pool on a node. Memory in bytes; a CPU pool's device is the machine's share of RAM."""
+
+    node: str
+    device: str
+    pool: str
+    memory_bytes: int
+    cpus: int
+
+
+class Replica(msgspec.Struct, frozen=True, kw_only=True):
+    """One engine process (or one foreign server), at one incarnation.
+
+    `id` is the controller's name for it and never reused for another `digest`; `incarnation` is new at every engine
+    start. `address` is `unix:/path` or `http://host:port`, empty until it is known. Moments in microseconds.
+    """
+
+    id: str
+    model: str
+    version: str
+    digest: str
+    pool: str
+    node: str
+    device: str
+    memory_bytes: int
+    slots: int
+    phase: Phase
+    incarnation: str = ""
+    address: str = ""
+    pid: int = 0
+    launched_us: int = 0
+    ready_us: int = 0
+    restarts: int = 0
+    reason: str = ""
+
+    @property
+    def key(self) -> str:
+        """`name@version`: what this replica serves."""
+        return f"{self.model}@{self.version}"
+
+
+class Fleet(msgspec.Struct, frozen=True, kw_only=True):
+    """All devices and replicas at one moment."""
+
+    devices: tuple[Device, ...]
+    replicas: tuple[Replica, ...]
+    at_us: int
+
+    def of(self, key: str) -> tuple[Replica, ...]:
+        """The replicas of one model version that are not gone."""
+        return tuple(replica for replica in self.replicas if replica.key == key and replica.phase in LIVE)
+
+    def free_bytes(self, node: str, device: str) -> int:
+        """Memory of a device that no replica holds; may be negative when a device shrank."""
+        total = sum(d.memory_bytes for d in self.devices if (d.node, d.device) == (node, device))
+        held = sum(r.memory_bytes for r in self.replicas if (r.node, r.device) == (node, device) and r.phase in LIVE)
+        return total - held
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """What one incarnation of a replica took of a device, and when: the raw fact of the cost side.
+
+    `share` is in millionths of the device. `ready_us` and `ended_us` are 0 until they happen.
+    """
+
+    replica: str
+    incarnation: str
+    model: str
+    version: str
+    pool: str
+    node: str
+    device: str
+    memory_bytes: int
+    share_ppm: int
+    started_us: int
+    ready_us: int = 0
+    ended_us: int = 0
+    cause: str = ""
+    ended_by: str = ""

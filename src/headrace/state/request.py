@@ -1,0 +1,25 @@
+"""A request as the fast brain sees it: sizes and promises, never words."""
+
+import msgspec
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One request. Sizes in tokens (estimates before an engine has counted); moments in microseconds.
+
+    `prefix_hash` names the beginning of the prompt together with the tenant, so that requests which share it can
+    share a replica's prefix cache and tenants never share one. `excluded` are replicas that failed under it.
+    """
+
+    id: str
+    tenant: str
+    key: str
+    model: str
+    task: str
+    input_tokens: int
+    output_tokens_max: int
+    arrived_us: int
+    deadline_us: int
+    prefix_hash: int = 0
+    version: str = ""
+    attempt: int = 1
+    excluded: tuple[str, ...] = ()

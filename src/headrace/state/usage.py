@@ -1,0 +1,78 @@
+"""The one durable record each request leaves, and the mark that it began.
+
+Written by a gateway to its journal, moved by the bookkeeper into the store under the request's id as primary key, so
+that a record read twice is one record. The books are built on it.
+"""
+
+from typing import Literal
+
+import msgspec
+
+Outcome = Literal["finished", "cancelled", "failed", "refused"]
+
+
+class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="begun", omit_defaults=True):
+    """A request was admitted by this gateway process (`epoch`); its end is still owed."""
+
+    request: str
+    epoch: str
+    tenant: str
+    key: str
+    model: str
+    task: str
+    arrived_us: int
+    stream: bool = False
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress", omit_defaults=True):
+    """How far a stream has come: the mark it is settled at when its gateway dies."""
+
+    request: str
+    output_tokens: int
+    at_us: int
+    replica: str = ""
+    version: str = ""
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, tag="usage", omit_defaults=True):
+    """How a request ended. All moments and durations in microseconds; tokens as the engine counted them.
+
+    `counted` says who counted: the engine, or the gateway where the engine was silent or not to be believed.
+    `busy_us` is how long it held a slot; `engine_prefill_us` and `engine_decode_us` are the engine's own figures,
+    0 when it gives none. `first_us` is arrival to first byte of the answer, 0 if none came. `events` is how many
+    pieces the client was sent: k of «cancelled at k». `why` is the fast brain's reason, for `explain`.
+    """
+
+    request: str
+    epoch: str
+    tenant: str
+    key: str
+    model: str
+    task: str
+    outcome: Outcome
+    status: int
+    arrived_us: int
+    ended_us: int
+    version: str = ""
+    replica: str = ""
+    incarnation: str = ""
+    stream: bool = False
+    code: str = ""
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    items: int = 0
+    counted: Literal["engine", "gateway"] = "engine"
+    queue_us: int = 0
+    first_us: int = 0
+    busy_us: int = 0
+    engine_prefill_us: int = 0
+    engine_decode_us: int = 0
+    attempts: int = 0
+    events: int = 0
+    cold: bool = False
+    why: str = ""
+    error: str = ""
+
+
+Entry = Begun | Progress | Usage

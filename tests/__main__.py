@@ -1,0 +1,27 @@
+"""`python -m tests`: the linters, then every test; what `make test` runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+
+
+def main() -> int:
+    steps = [
+        ("ruff", [BIN / "ruff", "check", "src", "tests", "bench"]),
+        ("format", [BIN / "ruff", "format", "--check", "src", "tests", "bench"]),
+        ("types", [BIN / "mypy"]),
+        ("layers", [BIN / "lint-imports", "--no-cache"]),
+        ("tests", [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "-q"]),
+    ]
+    for name, argv in steps:
+        print(f"== {name}", flush=True)
+        code = subprocess.run([str(word) for word in argv]).returncode
+        if code:
+            return code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,1 +1,232 @@
-"""The only file that knows every adapter: each process of Headrace begins here."""
+"""The only file that knows every adapter: each process of Headrace begins here.
+
+`python -m headrace.assembly host|controller|gateway|prepare` starts one process; the CLI calls the functions below
+before anything runs. Imports stand inside the functions on purpose: a gateway must not carry the controller's
+libraries, nor the host anybody's; an idle cloud is small because each process loads its own part alone.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headrace import settings as process_settings
+from headrace.errors import HeadraceError
+from headrace.settings import Settings
+
+if TYPE_CHECKING:
+    from headrace.ports import Artifact, Engine
+    from headrace.specs.catalog import Catalog, ModelSpec
+    from headrace.state.fleet import Device
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now_us(self) -> int:
+        """Microseconds since 1970."""
+        return time.time_ns() // 1_000
+
+    def monotonic_us(self) -> int:
+        """Microseconds since boot, the same for all processes of this machine."""
+        return time.monotonic_ns() // 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What was found or made before the start. `key` is the operator's key when it is new, else None."""
+
+    key: str | None
+    catalog: "Catalog"
+
+
+def engines() -> "Mapping[str, Engine]":
+    """Every engine adapter by kind."""
+    from headrace.engines.llama_cpp import LlamaCpp
+    from headrace.engines.onnx import Onnx
+    from headrace.engines.openai import OpenAIServer
+    from headrace.engines.openvino import OpenVino
+    from headrace.engines.vllm import Vllm
+
+    return {engine.kind: engine for engine in (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), Vllm())}
+
+
+def engine_problems(catalog: "Catalog") -> list[str]:
+    """Why models of the catalog cannot run with their engines here; starts nothing."""
+    known = engines()
+    return [
+        f"{model.key}: {problem}" for model in catalog.models for problem in known[model.engine.kind].problems(model)
+    ]
+
+
+def devices() -> "list[Device]":
+    """The devices of this machine as the local substrate sees them."""
+    from headrace.substrates.devices import devices as seen
+
+    return seen()
+
+
+def stored_catalog(settings: Settings) -> "Catalog | None":
+    """The catalog this home was last given, None when it is new."""
+    from headrace.control import catalogs
+    from headrace.stores.sqlite import SqliteStore
+
+    if not settings.database.exists():
+        return None
+    store = SqliteStore(settings.database)
+    try:
+        return catalogs.load(store)
+    finally:
+        store.close()
+
+
+def bootstrap(settings: Settings, catalog: "Catalog | None") -> Boot:
+    """Make the home: folders, pepper, operator's key; keep `catalog` as what is wanted when one is given."""
+    from headrace.control import catalogs, keys
+    from headrace.stores.sqlite import SqliteStore
+
+    for folder in (settings.home, settings.journals, settings.artifacts, settings.logs, settings.run):
+        private(folder)
+    store = SqliteStore(settings.database)
+    try:
+        if catalog is not None:
+            catalogs.save(store, catalog)
+        wanted = catalogs.load(store)
+        assert wanted is not None, "the caller gives a catalog to a new home"
+        return Boot(keys.bootstrap(settings, store, SystemClock()), wanted)
+    finally:
+        store.close()
+
+
+def private(folder: Path) -> None:
+    """Make a folder that is this user's alone; refuse one that is another's."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not folder.is_symlink() and folder.stat().st_uid != os.getuid():
+        raise HeadraceError(f"{folder} belongs to another user; give another --home")
+
+
+def run_host(settings: Settings, announce: Callable[[], None]) -> int:
+    """The parent of all processes; returns the exit status of the program."""
+    from headrace.substrates import host
+
+    return asyncio.run(
+        host.serve(
+            settings,
+            command(settings, "controller"),
+            [command(settings, "gateway", str(index)) for index in range(settings.gateways)],
+            on_ready=announce,
+        )
+    )
+
+
+def run_controller(settings: Settings) -> int:
+    """The slow brain's shell, the bookkeeper and the admin API."""
+    import uvloop
+
+    from headrace import telemetry
+    from headrace.control import controller
+    from headrace.engines import artifact
+    from headrace.stores import journal_reader
+    from headrace.stores.sqlite import SqliteStore
+    from headrace.substrates.local import LocalSubstrate
+
+    telemetry.configure("controller", settings.log_level)
+
+    def find_artifact(model: "ModelSpec") -> "Artifact | None":
+        return artifact.find(model, settings.artifacts)
+
+    store = SqliteStore(settings.database)
+    try:
+        uvloop.run(
+            controller.run(
+                settings,
+                store=store,
+                substrate=LocalSubstrate(settings),
+                engines=engines(),
+                find_artifact=find_artifact,
+                prepare_argv=command(settings, "prepare"),
+                journal_reader=journal_reader,
+                clock=SystemClock(),
+            )
+        )
+    finally:
+        store.close()
+    return 0
+
+
+def run_gateway(settings: Settings, index: int) -> int:
+    """One worker of the data plane."""
+    import uvloop
+
+    from headrace import telemetry
+    from headrace.gateway import worker
+    from headrace.stores.journal import FileJournal
+
+    telemetry.configure(f"gateway-{index}", settings.log_level)
+    clock = SystemClock()
+    epoch = f"{clock.now_us():x}-{index}-{os.getpid()}"
+
+    async def serve() -> None:
+        await worker.serve(settings, index, FileJournal(settings.journals, epoch), clock)
+
+    uvloop.run(serve())
+    return 0
+
+
+def run_prepare(settings: Settings, key: str) -> int:
+    """Fetch, convert and prove the weights of one model; a process of its own, since it needs much memory."""
+    from headrace import telemetry
+
+    telemetry.configure("prepare", settings.log_level)
+    catalog = stored_catalog(settings)
+    model = catalog.model(key) if catalog else None
+    if model is None:
+        print(f"{key} is not in the catalog", file=sys.stderr)
+        return 4
+    try:
+        engines()[model.engine.kind].prepare(model, settings.artifacts, lambda line: print(line, file=sys.stderr))
+    except HeadraceError as error:
+        print(error.message, file=sys.stderr)
+        return 1
+    return 0
+
+
+def command(settings: Settings, role: str, *words: str) -> list[str]:
+    """The command line of one process of this cloud."""
+    flags = ["--home", str(settings.home), "--listen", settings.listen, "--gateways", str(settings.gateways)]
+    return [*process_settings.interpreter(), "-m", "headrace.assembly", role, *flags, *words]
+
+
+def main() -> int:
+    """Start the process that the command line names."""
+    words = argparse.ArgumentParser(prog="headrace.assembly")
+    words.add_argument("role", choices=["host", "controller", "gateway", "prepare"])
+    words.add_argument("--home", required=True)
+    words.add_argument("--listen", required=True)
+    words.add_argument("--gateways", type=int, required=True)
+    words.add_argument("--banner-fd", type=int)
+    words.add_argument("subject", nargs="?", default="")
+    given = words.parse_args()
+    settings = process_settings.load(home=given.home, listen=given.listen, gateways=given.gateways)
+    if given.role == "host":
+        return run_host(settings, lambda: _announce(given.banner_fd))
+    if given.role == "controller":
+        return run_controller(settings)
+    if given.role == "gateway":
+        return run_gateway(settings, int(given.subject))
+    return run_prepare(settings, given.subject)
+
+
+def _announce(banner_fd: int | None) -> None:
+    if banner_fd is not None:
+        with open(banner_fd, encoding="utf8") as banner:
+            print(banner.read(), end="", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

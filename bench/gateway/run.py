@@ -50,7 +50,7 @@ def measure(work: Path, reps: int, sgl: str | None) -> dict[str, list[dict]]:
     """All repetitions of all peers; each holds the nginx figures of its own minute under `nginx`."""
     results: dict[str, list[dict]] = {}
     with process([work / "upstream", *map(str, UPSTREAM_PORTS)], core=0, realtime=True), nginx(work) as reference:
-        peers = [("headrace", headrace)] + ([("sgl-router", lambda w: router(sgl, w))] if sgl else [])
+        peers = [("headrace", headrace)] + ([("sgl-router", lambda _: router(sgl))] if sgl else [])
         for name, start in peers:
             with start(work) as (port, pids, key, started_s):
                 for _ in range(reps):
@@ -153,7 +153,7 @@ def headrace(work: Path) -> Iterator[tuple[int, list[int], str, float]]:
 
 
 @contextmanager
-def router(program: str, work: Path) -> Iterator[tuple[int, list[int], str, float]]:
+def router(program: str) -> Iterator[tuple[int, list[int], str, float]]:
     urls = [f"http://127.0.0.1:{port}" for port in UPSTREAM_PORTS]
     argv = [program, "launch", "--worker-urls", *urls, "--policy", "round_robin", "--host", "127.0.0.1"]
     argv += ["--port", str(SGL_PORT), "--log-level", "error", "--prometheus-port", "29101"]

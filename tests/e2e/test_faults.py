@@ -26,7 +26,9 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, shared_artifacts) -> Cloud:
 
 
 def engine_of(cloud: Cloud, model: str) -> dict:
-    (replica,) = [r for r in cloud.get("/headrace/v1/replicas")["replicas"] if r["model"] == model and r["phase"] == "ready"]
+    (replica,) = [
+        r for r in cloud.get("/headrace/v1/replicas")["replicas"] if r["model"] == model and r["phase"] == "ready"
+    ]
     return replica
 
 
@@ -35,7 +37,12 @@ def rows(cloud: Cloud) -> list[dict]:
 
 
 def open_stream(cloud: Cloud, tokens: int = 400):
-    body = {"model": "smollm2", "messages": [{"role": "user", "content": "Tell a long story."}], "max_tokens": tokens, "stream": True}
+    body = {
+        "model": "smollm2",
+        "messages": [{"role": "user", "content": "Tell a long story."}],
+        "max_tokens": tokens,
+        "stream": True,
+    }
     headers = {"Authorization": f"Bearer {cloud.key}", "Content-Type": "application/json"}
     body["ignore_eos"] = True
     request = urllib.request.Request(f"{cloud.url}/v1/chat/completions", json.dumps(body).encode(), headers)
@@ -131,7 +138,9 @@ def test_a_client_that_stops_reading_costs_bounded_memory(cloud):
     cloud.chat()
     import socket
 
-    body = json.dumps({"model": "smollm2", "messages": [{"role": "user", "content": "Go on."}], "max_tokens": 300, "stream": True})
+    body = json.dumps(
+        {"model": "smollm2", "messages": [{"role": "user", "content": "Go on."}], "max_tokens": 300, "stream": True}
+    )
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {cloud.key}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     before = {pid: rss_kib(pid) for pid in cloud.pids("gateway")}
     stalled = []

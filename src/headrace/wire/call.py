@@ -1,0 +1,77 @@
+"""A request that has been read: sizes for the brain, and the body to send to whichever engine is chosen.
+
+One subclass per endpoint. The gateway reads the fields, calls `render` for each attempt, and `finish` on a whole
+answer. Immutable in effect: rendering twice, for two engines, is fine.
+"""
+
+from typing import Final
+
+import msgspec
+
+from headrace import errors
+from headrace.state.table import Ability
+from headrace.wire.usage import Counts
+
+PREFIX_MAX_BYTES: Final = 1024
+_BYTES_PER_TOKEN_MAX: Final = 32  # no text of real words has longer tokens on average
+
+
+class Call(msgspec.Struct, kw_only=True):
+    """What the gateway needs to know.
+
+    `input_tokens` is an estimate on the high side, from bytes. `output_max` is per choice as asked, None when not.
+    `prefix` is the beginning of the prompt, at most 1 KiB, for affinity. `items` counts what is embedded or ranked.
+    `buffered` (valid after `render`): the stream asked for is made by `finish_stream` from a whole answer.
+    """
+
+    model: str
+    task: str
+    endpoint: str
+    stream: bool = False
+    include_usage: bool = False
+    n: int = 1
+    items: int = 0
+    input_bytes: int = 0
+    input_tokens: int = 0
+    output_max: int | None = None
+    prefix: bytes = b""
+    buffered: bool = False
+
+    def output_bound(self, output_default: int, context_tokens: int) -> int:
+        """Most tokens that may come out, over all choices; 0 where none are generated."""
+        return self.n * min(self.output_max or output_default, context_tokens)
+
+    def render(
+        self, ability: Ability, upstream_model: str, output_default: int, context_tokens: int
+    ) -> tuple[str, bytes]:
+        """Upstream path and body, of declared fields only. Raises Invalid for what this engine cannot do."""
+        raise NotImplementedError
+
+    def finish(self, body: bytes, request_id: str, counts: Counts | None = None) -> bytes:
+        """The whole answer as the client shall see it, with `counts` as its usage where given.
+
+        Raises Transient when the engine's body is not an answer.
+        """
+        raise NotImplementedError
+
+    def finish_stream(self, body: bytes, request_id: str, created_s: int, counts: Counts | None = None) -> list[bytes]:
+        """A whole answer as the stream that was asked for; the last item is sent once the usage is durable."""
+        raise NotImplementedError
+
+    def check_context(self, context_tokens: int) -> None:
+        """Refuse what cannot possibly fit, before an engine sees it."""
+        if self.input_bytes > context_tokens * _BYTES_PER_TOKEN_MAX:
+            raise errors.Invalid(
+                f"This model's context is {context_tokens} tokens, and the prompt has {self.input_bytes} bytes, which "
+                "cannot fit. Shorten the prompt.",
+                code="context_length_exceeded",
+            )
+
+
+def estimate(input_bytes: int, turns: int = 1) -> int:
+    """Tokens in so many bytes of text, on the high side for words and code, with a template's overhead per turn.
+
+    >>> estimate(300)
+    108
+    """
+    return input_bytes // 3 + 8 * turns

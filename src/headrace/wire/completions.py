@@ -1,0 +1,128 @@
+"""`POST /v1/completions`: the older form, one prompt or several, texts or tokens."""
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from headrace import errors
+from headrace.state.table import Ability
+from headrace.wire import answer, sampling
+from headrace.wire.call import PREFIX_MAX_BYTES, Call, estimate
+from headrace.wire.reading import flat, read, size_of, unsupported
+from headrace.wire.usage import Counts
+
+PATH: Final = "/v1/completions"
+PROMPTS_MAX: Final = 64
+_CHOICES_MAX: Final = 128  # prompts x n
+
+_Tokens = Annotated[list[sampling.TokenId], Meta(max_length=1_000_000)]
+Prompt = str | Annotated[list[str | sampling.TokenId | _Tokens], Meta(min_length=1, max_length=1_000_000)]
+
+
+class CompletionRequest(sampling.Sampling, kw_only=True, forbid_unknown_fields=True):
+    """Everything a client may send; `suffix`, `echo` and `best_of` are known, and refused where they would matter."""
+
+    prompt: Prompt
+    logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
+    best_of: Annotated[int, Meta(ge=0, le=20)] | None = None
+    echo: bool | None = None
+    suffix: str | None = None
+
+
+class CompletionOut(sampling.SamplingOut, kw_only=True, omit_defaults=True):
+    """What an engine is sent."""
+
+    prompt: Any
+    logprobs: int | None = None
+
+
+_DECODER: Final = msgspec.json.Decoder(CompletionRequest)
+
+
+class CompletionCall(Call, kw_only=True):
+    """A completion request that has been read. `n` counts the choices over all prompts."""
+
+    request: CompletionRequest
+
+    def render(
+        self, ability: Ability, upstream_model: str, output_default: int, context_tokens: int
+    ) -> tuple[str, bytes]:
+        """See `Call.render`."""
+        request = self.request
+        if not ability.completions:
+            raise errors.Invalid(
+                "This model does not serve /v1/completions. Use /v1/chat/completions.", code="unsupported_endpoint"
+            )
+        self.check_context(context_tokens * max(1, self.items))
+        sampling.check_ability(request, ability)
+        limit = min(self.output_max or output_default, context_tokens)
+        if request.logprobs is not None:
+            if not ability.logprobs:
+                raise unsupported("logprobs")
+            sampling.check_logprobs(self.n, limit, request.logprobs)
+        self.buffered = self.stream and not ability.stream
+        streaming = self.stream and not self.buffered
+        out = CompletionOut(
+            model=upstream_model,
+            prompt=request.prompt,
+            max_tokens=limit,
+            temperature=request.temperature,
+            n=request.n,
+            logprobs=request.logprobs,
+            stream=streaming,
+            stream_options=sampling.WITH_USAGE if streaming else None,
+            **sampling.shared_out(request),
+        )
+        return PATH, msgspec.json.encode(out)
+
+    def finish(self, body: bytes, request_id: str, counts: Counts | None = None) -> bytes:
+        """See `Call.finish`."""
+        return msgspec.json.encode(answer.text(body, self.model, request_id, counts))
+
+    def finish_stream(self, body: bytes, request_id: str, created_s: int, counts: Counts | None = None) -> list[bytes]:
+        """See `Call.finish_stream`."""
+        made = answer.text(body, self.model, request_id, counts)
+        return answer.text_events(made, created_s, self.include_usage)
+
+
+def parse(body: bytes) -> Call:
+    """The body of a completion request. Raises Invalid."""
+    request = read(_DECODER, body, CompletionRequest.__struct_fields__)
+    _check(request)
+    try:
+        prompts = flat(request.prompt)
+    except ValueError as error:
+        raise errors.Invalid(f"Invalid value for 'prompt': {error}.", param="prompt") from None
+    if len(prompts) > PROMPTS_MAX or len(prompts) * (request.n or 1) > _CHOICES_MAX:
+        raise errors.Invalid(
+            f"{len(prompts)} prompts with n={request.n or 1} are too many; the limits are {PROMPTS_MAX} prompts and "
+            f"{_CHOICES_MAX} choices.",
+            param="prompt",
+        )
+    size = sum(size_of(prompt) if isinstance(prompt, str) else 3 * len(prompt) for prompt in prompts)
+    stream = request.stream is True
+    return CompletionCall(
+        model=request.model,
+        task="chat",
+        endpoint="completions",
+        stream=stream,
+        include_usage=stream and request.stream_options is not None and request.stream_options.include_usage is True,
+        n=(request.n or 1) * len(prompts),
+        items=len(prompts),
+        input_bytes=size,
+        input_tokens=estimate(size, len(prompts)),
+        output_max=request.max_tokens,
+        prefix=str(prompts[0][:PREFIX_MAX_BYTES]).encode()[:PREFIX_MAX_BYTES],
+        request=request,
+    )
+
+
+def _check(request: CompletionRequest) -> None:
+    sampling.check_stream(request)
+    if request.suffix:
+        raise unsupported("suffix")
+    if request.echo:
+        raise unsupported("echo", "as true is not supported by this model")
+    if request.best_of is not None and request.best_of != (request.n or 1):
+        raise unsupported("best_of", "other than 'n' is not supported by this model")

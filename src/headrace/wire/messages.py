@@ -1,0 +1,168 @@
+"""Chat messages as clients send them, and as engines get them: one text each, roles engines know."""
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from headrace import errors
+
+_ToolName = Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+_Id = Annotated[str, Meta(max_length=256)]
+_Name = Annotated[str, Meta(max_length=256)]
+_PARTS_MAX: Final = 1000
+
+
+class TextPart(msgspec.Struct, tag="text", tag_field="type", forbid_unknown_fields=True):
+    """A part that is text."""
+
+    text: str
+
+
+class RefusalPart(msgspec.Struct, tag="refusal", tag_field="type", forbid_unknown_fields=True):
+    """A part in which an earlier answer refused."""
+
+    refusal: str
+
+
+class ImagePart(msgspec.Struct, tag="image_url", tag_field="type"):
+    """Refused by name: no model here sees."""
+
+
+class AudioPart(msgspec.Struct, tag="input_audio", tag_field="type"):
+    """Refused by name: no model here hears."""
+
+
+class FilePart(msgspec.Struct, tag="file", tag_field="type"):
+    """Refused by name: nothing is fetched or unpacked."""
+
+
+Content = str | Annotated[list[TextPart | RefusalPart | ImagePart | AudioPart | FilePart], Meta(max_length=_PARTS_MAX)]
+
+
+class Function(msgspec.Struct, forbid_unknown_fields=True):
+    """The function a call named, its arguments as JSON in a text."""
+
+    name: _ToolName
+    arguments: str
+
+
+class ToolCall(msgspec.Struct, forbid_unknown_fields=True, tag="function", tag_field="type"):
+    """One earlier call of a tool."""
+
+    id: _Id
+    function: Function
+    index: int | UnsetType = UNSET
+
+
+class System(msgspec.Struct, tag="system", tag_field="role", forbid_unknown_fields=True):
+    """What the operator of the conversation says."""
+
+    content: Content
+    name: _Name | None = None
+
+
+class Developer(msgspec.Struct, tag="developer", tag_field="role", forbid_unknown_fields=True):
+    """The newer word for system."""
+
+    content: Content
+    name: _Name | None = None
+
+
+class User(msgspec.Struct, tag="user", tag_field="role", forbid_unknown_fields=True):
+    """What the user says."""
+
+    content: Content
+    name: _Name | None = None
+
+
+class Assistant(msgspec.Struct, tag="assistant", tag_field="role", forbid_unknown_fields=True):
+    """What was answered. Fields that clients copy from answers are taken; reasoning is not sent again."""
+
+    content: Content | None = None
+    name: _Name | None = None
+    refusal: str | None = None
+    tool_calls: Annotated[list[ToolCall], Meta(max_length=128)] | None = None
+    function_call: Any = None
+    audio: Any = None
+    annotations: list[Any] | None = None
+    reasoning_content: str | None = None
+
+
+class Tool(msgspec.Struct, tag="tool", tag_field="role", forbid_unknown_fields=True):
+    """What a tool gave back."""
+
+    content: Content
+    tool_call_id: _Id
+
+
+Message = System | Developer | User | Assistant | Tool
+
+
+class Turn(msgspec.Struct):
+    """A message as it is sent to an engine."""
+
+    role: str
+    content: str | None
+    name: str | UnsetType = UNSET
+    tool_calls: list[ToolCall] | UnsetType = UNSET
+    tool_call_id: str | UnsetType = UNSET
+
+
+def turn(message: Message, index: int) -> Turn:
+    """One message for engines. Raises Invalid for what no model here takes."""
+    content = message.content
+    if content is not None and not isinstance(content, str):
+        content = _text(content, index)
+    match message:
+        case User():
+            made = Turn("user", content)
+        case Assistant():
+            return _assistant(message, content, index)
+        case Tool():
+            return Turn("tool", content, tool_call_id=message.tool_call_id)
+        case _:
+            made = Turn("system", content)
+    if message.name is not None:
+        made.name = message.name
+    return made
+
+
+def _assistant(message: Assistant, content: str | None, index: int) -> Turn:
+    for name in ("function_call", "audio"):
+        if getattr(message, name) is not None:
+            raise errors.Invalid(
+                f"'{name}' in a message is not supported; use 'tool_calls' and text.",
+                param=f"messages[{index}].{name}",
+                code="unsupported_parameter",
+            )
+    if content is None:
+        content = message.refusal
+    if content is None and not message.tool_calls:
+        raise errors.Invalid(
+            "A message of the assistant needs 'content' or 'tool_calls'.", param=f"messages[{index}].content"
+        )
+    made = Turn("assistant", content)
+    if message.name is not None:
+        made.name = message.name
+    if message.tool_calls:
+        made.tool_calls = message.tool_calls
+    return made
+
+
+def _text(parts: list[Any], index: int) -> str:
+    texts: list[str] = []
+    for place, part in enumerate(parts):
+        match part:
+            case TextPart():
+                texts.append(part.text)
+            case RefusalPart():
+                texts.append(part.refusal)
+            case _:
+                kind = part.__struct_config__.tag
+                raise errors.Invalid(
+                    f"Content of type '{kind}' is not supported by this model; it takes text.",
+                    param=f"messages[{index}].content[{place}].type",
+                    code="unsupported_value",
+                )
+    return "\n".join(texts)

@@ -1,0 +1,189 @@
+"""Server-sent events of an engine on their way to a client: cut at event ends, metered, the end withheld.
+
+The gateway feeds what it reads to an `EventScanner` and each block of whole events to a `StreamMeter`, sends on what
+that returns, and sends `tail` once the usage is durable. Most blocks hold nothing special and are passed on as they
+are, without work per event. Nothing here keeps more than one event of bounded size.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from headrace import errors
+from headrace.wire.usage import Counts, Figures, Timings, counts_from
+
+EVENT_MAX_BYTES: Final = 1 << 20
+DONE: Final = b"data: [DONE]\n\n"
+
+
+class EventScanner:
+    """Cuts a byte stream after its last whole event. Lines may end in LF or CRLF."""
+
+    __slots__ = ("_max", "_rest")
+
+    def __init__(self, max_bytes: int = EVENT_MAX_BYTES) -> None:
+        self._rest = bytearray()
+        self._max = max_bytes
+
+    def feed(self, data: bytes) -> bytes:
+        """Whole events so far, b"" when there is none. Raises Transient when one is larger than the bound."""
+        if not self._rest and data.endswith(b"\n\n"):
+            return data
+        rest = self._rest
+        start = max(0, len(rest) - 2)
+        rest += data
+        lf, crlf = rest.rfind(b"\n\n", start), rest.rfind(b"\n\r\n", start)
+        end = max(lf + 2 if lf >= 0 else 0, crlf + 3 if crlf >= 0 else 0)
+        if len(rest) - end > self._max:
+            raise errors.Transient(f"an event of the engine is larger than {self._max} bytes")
+        if not end:
+            return b""
+        block = bytes(rest[:end])
+        del rest[:end]
+        return block
+
+    @property
+    def pending(self) -> int:
+        """Bytes of an event that has not ended; not 0 at the end of the stream means it was cut."""
+        return len(self._rest)
+
+
+class _Chunk(msgspec.Struct, omit_defaults=True):
+    """One chunk as it may be sent on: the declared fields of OpenAI's chunk, usage and timings taken out."""
+
+    id: str = ""
+    object: str = ""
+    created: int = 0
+    model: str = ""
+    choices: list[msgspec.Raw] | None = None
+    system_fingerprint: str | None = None
+    service_tier: str | None = None
+    usage: Figures | None = None
+    timings: Timings | None = None
+    error: Any = None
+
+
+_CHUNK: Final = msgspec.json.Decoder(_Chunk)
+
+
+class StreamMeter:
+    """Reads a stream's blocks of whole events.
+
+    `done`: the engine said it has finished. `failed`: why the stream cannot be trusted further ("" while it can).
+    `counts`: the engine's own, if believable. `pieces`: events with content passed on.
+    """
+
+    __slots__ = ("_dialect", "_first", "_from", "_include_usage", "_to", "counts", "done", "failed", "pieces")
+
+    def __init__(self, *, include_usage: bool, dialect: str, upstream_model: str = "", model: str = "") -> None:
+        self._include_usage = include_usage
+        self._dialect = dialect
+        self._first: _Chunk | None = None
+        renamed = bool(model) and upstream_model != model
+        self._from = b'"model":' + msgspec.json.encode(upstream_model) if renamed else b""
+        self._to = b'"model":' + msgspec.json.encode(model) if renamed else b""
+        self.counts: Counts | None = None
+        self.done = False
+        self.failed = ""
+        self.pieces = 0
+
+    def feed(self, block: bytes) -> bytes:
+        """What to send on of a block of whole events. Nothing more once `done` or `failed`."""
+        if self._first is None or self.done or self.failed or b"[DONE]" in block:
+            return self._slow(block)
+        events = block.count(b"\n\n")
+        # A quote inside a JSON text is escaped, so these never match an answer's own words.
+        if block.count(b"\n\ndata: ") + 1 != events or not block.startswith(b"data: ") or b'"error"' in block:
+            return self._slow(block)
+        if b'"usage"' in block:
+            if block.count(b'"usage"') != block.count(b',"usage":null'):
+                return self._slow(block)
+            if not self._include_usage:
+                block = block.replace(b',"usage":null', b"")
+        if not block.isascii():
+            try:
+                block.decode()
+            except UnicodeDecodeError:
+                return self._slow(block)
+        self.pieces += events
+        return block.replace(self._from, self._to) if self._from else block
+
+    def tail(self, counts: Counts | None) -> bytes:
+        """What follows once the usage is durable: the usage chunk with these counts if asked for, and `[DONE]`."""
+        if not self._include_usage or counts is None:
+            return DONE
+        first = self._first or _Chunk()
+        chunk = {
+            "id": first.id,
+            "object": first.object,
+            "created": first.created,
+            "model": first.model,
+            "choices": [],
+            "usage": counts.usage(),
+        }
+        return b"data: " + msgspec.json.encode(chunk) + b"\n\n" + DONE
+
+    def _slow(self, block: bytes) -> bytes:
+        kept: list[bytes] = []
+        for event in block.replace(b"\r\n", b"\n").split(b"\n\n"):
+            if self.done or self.failed:
+                break
+            data = _data_of(event)
+            if data is None:
+                continue
+            if data == b"[DONE]":
+                self.done = True
+                break
+            kept.append(self._event(data))
+        return b"".join(kept)
+
+    def _event(self, data: bytes) -> bytes:
+        try:
+            data.decode()
+            chunk = _CHUNK.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return self._salvage(data)
+        if chunk.error is not None or chunk.choices is None:
+            self.failed = "the engine sent an error" if chunk.error is not None else "the engine sent no chunk"
+            return b""
+        if self._from:
+            chunk.model = msgspec.json.decode(self._to[8:])
+        if self._first is None:
+            self._first = chunk
+        return self._chunk(chunk)
+
+    def _chunk(self, chunk: _Chunk) -> bytes:
+        if chunk.usage is not None:
+            self.counts = counts_from(chunk.usage, chunk.timings, self._dialect)
+        if not chunk.choices:
+            return b""
+        self.pieces += 1
+        shown = msgspec.structs.replace(chunk, usage=None, timings=None)
+        return b"data: " + msgspec.json.encode(shown) + b"\n\n"
+
+    def _salvage(self, data: bytes) -> bytes:
+        """A chunk whose usage is of the wrong type is a chunk without usage; anything else is garbage."""
+        try:
+            data.decode()
+            loose = msgspec.json.decode(data)
+            chunk = msgspec.convert(
+                {k: v for k, v in loose.items() if k not in ("usage", "timings", "choices")}, _Chunk
+            )
+            choices = loose["choices"]
+            chunk.choices = [msgspec.Raw(msgspec.json.encode(choice)) for choice in choices]
+        except (msgspec.MsgspecError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
+            self.failed = "the engine sent something that is not a chunk"
+            return b""
+        if chunk.error is not None:
+            self.failed = "the engine sent an error"
+            return b""
+        self._first = self._first or chunk
+        return self._chunk(chunk)
+
+
+def _data_of(event: bytes) -> bytes | None:
+    """The data of one event; None for comments and empty ones, which are not passed on."""
+    if event.startswith(b"data: ") and b"\n" not in event:
+        return event[6:].strip()
+    lines = [line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")]
+    return b"\n".join(lines).strip() if lines else None

@@ -1,0 +1,96 @@
+"""GGUF chat models on llama.cpp's own server, from the xllamacpp wheel: the quickest start of all engines.
+
+Made by assembly; asked by the controller and, in a process of its own, by `headrace.assembly prepare`. The conversion
+library is imported inside `prepare` only: this module is loaded by the idle controller.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from headrace.engines import artifact as artifacts_on_disk
+from headrace.engines import gguf_header, golden, sources
+from headrace.errors import Permanent
+from headrace.ports import Artifact, Command
+from headrace.settings import interpreter
+from headrace.specs.catalog import ModelSpec
+from headrace.state.table import Ability
+from headrace.units import MIB
+
+FORMS: Final = ("Q4_0", "Q5_0", "Q8_0", "F16", "BF16")
+_LIBRARY_BYTES: Final = 150 * MIB
+_PARAMETERS: Final = ("top_k", "min_p", "typical_p", "repeat_penalty", "ignore_eos")
+
+
+class LlamaCpp:
+    """One process a replica; `slots` sequences of `context_tokens` each, batched continuously."""
+
+    kind = "llama_cpp"
+
+    def ability(self, model: ModelSpec) -> Ability:  # noqa: ARG002 - the same for every GGUF
+        """JSON schema is enforced; tool calls are not, so the gateway makes them from a schema."""
+        return Ability(dialect="llama_cpp", tools=False, parameters=_PARAMETERS)
+
+    def problems(self, model: ModelSpec) -> list[str]:
+        """Why this model cannot run here."""
+        found = []
+        if importlib.util.find_spec("xllamacpp") is None:
+            found.append("the engine llama_cpp needs the Python package xllamacpp; install headrace's requirements")
+        if model.task != "chat":
+            found.append(f"the engine llama_cpp serves task chat, not {model.task}; use engine onnx")
+        if model.engine.quantise and model.engine.quantise not in FORMS:
+            found.append(f"quantise {model.engine.quantise!r} is not known; give one of {', '.join(FORMS)} or none")
+        if reason := sources.missing(model.source):
+            found.append(reason)
+        return found
+
+    def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
+        """Check the header, requantise if wanted, ask the golden question."""
+        found = artifacts_on_disk.load(model, artifacts)
+        if found is None:
+            if problems := self.problems(model):
+                raise Permanent("; ".join(problems))
+            found = self._build(model, artifacts, say)
+        return golden.prove(self, model, found, artifacts, say)
+
+    def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002
+        """The runner on a unix socket. The context given to llama.cpp is divided by its slots, hence the product."""
+        engine = model.engine
+        argv = (
+            *interpreter(),
+            "-m",
+            "headrace.engines.runners.llama_cpp",
+            f"--weights={Path(artifact.path) / artifact.files['weights']}",
+            f"--listen={address.removeprefix('unix:')}",
+            f"--alias={model.name}",
+            f"--slots={engine.slots}",
+            f"--context={engine.context_tokens * engine.slots}",
+            f"--threads={engine.threads}",
+        )
+        # Waiting threads must sleep: spinning ones cost nine tenths of the tokens/s when neighbours are busy.
+        env = {"GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(engine.threads)}
+        return Command(argv=argv, env=env, address=address)
+
+    def _build(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
+        source = sources.one(sources.fetch(model.source), ".gguf")
+        gguf_header.read(source)
+        with artifacts_on_disk.building(model, artifacts) as folder:
+            weights = folder / "model.gguf"
+            if model.engine.quantise:
+                say(f"{model.key}: writing {source.name} as {model.engine.quantise}")
+                from headrace.engines import gguf_convert
+
+                gguf_convert.requantise(source, weights, model.engine.quantise)
+            else:
+                artifacts_on_disk.place(source, weights)
+            header = gguf_header.read(weights)
+            cache = header.kv_bytes_per_token * model.engine.context_tokens * model.engine.slots
+            return artifacts_on_disk.publish(
+                model,
+                artifacts,
+                folder,
+                {"weights": weights.name},
+                {source.name: artifacts_on_disk.sha256(source)},
+                header.bytes + cache + _LIBRARY_BYTES,
+            )

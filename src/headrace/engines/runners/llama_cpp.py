@@ -1,0 +1,85 @@
+"""A replica: llama.cpp's HTTP server on a unix socket, in this process. Started by `engines.llama_cpp.command`.
+
+Imports the engine and little else, since every millisecond here is a millisecond of a cold start. Prints one JSON line
+when it answers. SIGTERM takes the socket's name away, waits for running work and exits 0.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+import time
+
+_DRAIN_MAX_S = 3600.0
+_DRAIN_POLL_S = 0.05
+_BUSY = re.compile(r"^llamacpp:requests_(?:processing|deferred) (\d+)", re.MULTILINE)
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    began = time.monotonic()
+    words = argparse.ArgumentParser()
+    words.add_argument("--weights", required=True)
+    words.add_argument("--listen", required=True)
+    words.add_argument("--alias", required=True)
+    words.add_argument("--slots", type=int, required=True)
+    words.add_argument("--context", type=int, required=True)
+    words.add_argument("--threads", type=int, required=True)
+    given = words.parse_args()
+    if os.path.exists(given.listen):  # noqa: PTH110 - a start-up path; pathlib costs milliseconds
+        os.unlink(given.listen)  # noqa: PTH108 - as above
+    server = _server(given)
+    wakened, waker = os.pipe()
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGINT, lambda *_: None)
+    ready = {"ready": True, "address": f"unix:{given.listen}", "load_ms": round(1000 * (time.monotonic() - began))}
+    print(json.dumps(ready), flush=True)
+    os.read(wakened, 1)
+    _drain(server, given.listen)
+    os._exit(0)  # the server's destructor would wait for idle connections
+
+
+def _server(given: argparse.Namespace) -> object:
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = given.weights
+    params.model_alias = {given.alias}
+    params.hostnames = [given.listen]
+    params.n_parallel, params.n_ctx = given.slots, given.context
+    for share in (params.cpuparams, params.cpuparams_batch):
+        share.n_threads = given.threads
+        share.poll = 0
+    params.cache_ram_mib = 0  # by default it may grow to 8 GiB
+    params.endpoint_metrics = True  # for /metrics and for the drain
+    params.endpoint_slots = params.endpoint_props = params.ui = False
+    params.fit_params = False  # the spec says what fits
+    params.warmup = True
+    params.verbosity = 0
+    params.n_threads_http = given.slots + 8  # a stream holds a thread; probes and refusals need some too
+    return xllamacpp.Server(params)
+
+
+def _drain(server: object, path: str) -> None:
+    """Let no one else in and wait until nothing runs, twice seen, since a request may be between two queues."""
+    try:
+        os.unlink(path)  # noqa: PTH108
+    except FileNotFoundError:
+        pass
+    end, idle = time.monotonic() + _DRAIN_MAX_S, 0
+    while idle < 2 and time.monotonic() < end:
+        idle = 0 if _busy(server) else idle + 1
+        time.sleep(_DRAIN_POLL_S)
+
+
+def _busy(server: object) -> bool:
+    answer = server.handle_metrics()  # type: ignore[attr-defined]
+    return any(int(count) for count in _BUSY.findall(str(answer)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

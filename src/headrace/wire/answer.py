@@ -14,6 +14,7 @@ from headrace.wire.usage import Counts, Figures, counts_from
 
 T = TypeVar("T")
 
+NULL: Final = Raw(b"null")  # `Raw | None` would decode null alone
 _PIECE: Final = 24  # characters of a piece when a whole answer is sent as a stream
 
 
@@ -27,13 +28,20 @@ class Message(msgspec.Struct):
     reasoning_content: str | UnsetType | None = UNSET
 
 
+class Logprobs(msgspec.Struct):
+    """Log probabilities of a chat choice; both keys are always there."""
+
+    content: Raw = NULL
+    refusal: Raw = NULL
+
+
 class Choice(msgspec.Struct):
     """A choice of a chat answer; `logprobs` is always there."""
 
     message: Message
     index: int = 0
     finish_reason: str | None = None
-    logprobs: Raw | None = None
+    logprobs: Logprobs | None = None
 
 
 class ChatAnswer(msgspec.Struct, kw_only=True):
@@ -54,7 +62,7 @@ class TextChoice(msgspec.Struct):
     text: str
     index: int = 0
     finish_reason: str | None = None
-    logprobs: Raw | None = None
+    logprobs: Raw = NULL
 
 
 class TextAnswer(msgspec.Struct, kw_only=True):
@@ -71,6 +79,7 @@ class TextAnswer(msgspec.Struct, kw_only=True):
 
 _CHAT: Final = msgspec.json.Decoder(ChatAnswer)
 _TEXT: Final = msgspec.json.Decoder(TextAnswer)
+_LIST: Final = msgspec.json.Decoder(list[Raw])
 
 
 def decode(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
@@ -81,11 +90,29 @@ def decode(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
         raise errors.Transient("the engine gave an answer that is not valid") from None
 
 
+def tokens_out(body: bytes) -> int | None:
+    """Tokens over all choices of a chat answer, by their log probabilities; None when some have none.
+
+    A choice that ended by itself has one more, its end, which is counted like the engine counts it.
+    """
+    try:
+        answer = _CHAT.decode(body)
+        total = 0
+        for choice in answer.choices:
+            if choice.logprobs is None:
+                return None
+            total += len(_LIST.decode(choice.logprobs.content)) + (choice.finish_reason == "stop")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return total
+
+
 def chat(body: bytes, model: str, request_id: str, counts: Counts | None) -> ChatAnswer:
     """A chat answer read strictly and named as the client asked."""
     answer = decode(_CHAT, body)
     _name(answer, model, request_id, "chatcmpl", counts)
     for choice in answer.choices:
+        choice.finish_reason = choice.finish_reason or "stop"
         choice.message.role = "assistant"
         if not choice.message.tool_calls:
             choice.message.tool_calls = UNSET
@@ -100,7 +127,45 @@ def text(body: bytes, model: str, request_id: str, counts: Counts | None) -> Tex
     answer = decode(_TEXT, body)
     _name(answer, model, request_id, "cmpl", counts)
     answer.object = "text_completion"
+    for choice in answer.choices:
+        choice.finish_reason = choice.finish_reason or "stop"
+        if bytes(choice.logprobs).startswith(b'{"content":'):
+            choice.logprobs = _legacy(choice.logprobs)
     return answer
+
+
+class _Alternative(msgspec.Struct):
+    token: str
+    logprob: float
+
+
+class _Token(msgspec.Struct):
+    token: str
+    logprob: float
+    top_logprobs: list[_Alternative] = []
+
+
+class _Content(msgspec.Struct):
+    content: list[_Token]
+
+
+_CONTENT: Final = msgspec.json.Decoder(_Content)
+
+
+def _legacy(raw: Raw) -> Raw:
+    """llama.cpp gives completions the log probabilities of chat; the older form is four lists."""
+    tokens = decode(_CONTENT, bytes(raw)).content
+    offset, offsets = 0, []
+    for each in tokens:
+        offsets.append(offset)
+        offset += len(each.token)
+    made = {
+        "tokens": [each.token for each in tokens],
+        "token_logprobs": [each.logprob for each in tokens],
+        "top_logprobs": [{other.token: other.logprob for other in each.top_logprobs} for each in tokens],
+        "text_offset": offsets,
+    }
+    return Raw(msgspec.json.encode(made))
 
 
 def usage_of(usage: Any, counts: Counts | None, *, generated: bool = True) -> Any:

@@ -10,7 +10,7 @@ import msgspec
 
 from headrace import errors
 from headrace.state.table import Ability
-from headrace.wire.usage import Counts
+from headrace.wire.usage import Counts, counts_of
 
 PREFIX_MAX_BYTES: Final = 1024
 _BYTES_PER_TOKEN_MAX: Final = 32  # no text of real words has longer tokens on average
@@ -53,6 +53,10 @@ class Call(msgspec.Struct, kw_only=True):
         Raises Transient when the engine's body is not an answer.
         """
         raise NotImplementedError
+
+    def counts(self, body: bytes, dialect: str) -> Counts | None:
+        """What a whole answer cost by the engine's account; None when that is not to be believed."""
+        return counts_of(body, dialect)
 
     def finish_stream(self, body: bytes, request_id: str, created_s: int, counts: Counts | None = None) -> list[bytes]:
         """A whole answer as the stream that was asked for; the last item is sent once the usage is durable."""

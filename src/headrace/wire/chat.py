@@ -97,11 +97,15 @@ _OLD: Final = {"functions": "use 'tools'", "function_call": "use 'tool_choice'"}
 
 
 class ChatCall(Call, kw_only=True):
-    """A chat request that has been read."""
+    """A chat request that has been read. `emulated` and `counting` are valid after `render`.
+
+    `counting`: log probabilities are asked for only because llama.cpp's usage counts one choice of several.
+    """
 
     request: ChatRequest
     turns: list[Turn]
     emulated: bool = False
+    counting: bool = False
 
     def render(
         self, ability: Ability, upstream_model: str, output_default: int, context_tokens: int
@@ -117,8 +121,11 @@ class ChatCall(Call, kw_only=True):
             max_tokens=limit,
             temperature=request.temperature,
             n=request.n,
-            **sampling.shared_out(request),
+            **sampling.rare_out(request, ability),
         )
+        self.counting = self.n > 1 and not self.stream and ability.dialect == "llama_cpp" and not request.logprobs
+        if self.counting:
+            out.logprobs, out.top_logprobs = True, 1
         if request.logprobs:
             sampling.check_logprobs(self.n, limit, request.top_logprobs or 0)
             out.logprobs, out.top_logprobs = True, request.top_logprobs
@@ -137,6 +144,14 @@ class ChatCall(Call, kw_only=True):
     def finish(self, body: bytes, request_id: str, counts: Counts | None = None) -> bytes:
         """See `Call.finish`."""
         return _ENCODER.encode(self._answer(body, request_id, counts))
+
+    def counts(self, body: bytes, dialect: str) -> Counts | None:
+        """See `Call.counts`."""
+        counts = super().counts(body, dialect)
+        if counts is None or self.n == 1 or dialect != "llama_cpp":
+            return counts
+        output = answer.tokens_out(body)
+        return None if output is None else msgspec.structs.replace(counts, output_tokens=output)
 
     def finish_stream(self, body: bytes, request_id: str, created_s: int, counts: Counts | None = None) -> list[bytes]:
         """See `Call.finish_stream`."""
@@ -169,6 +184,9 @@ class ChatCall(Call, kw_only=True):
 
     def _answer(self, body: bytes, request_id: str, counts: Counts | None) -> answer.ChatAnswer:
         made = answer.chat(body, self.model, request_id, counts)
+        if self.counting:
+            for choice in made.choices:
+                choice.logprobs = None
         if self.emulated:
             names = frozenset(tool.function.name for tool in self.request.tools or ())
             for choice in made.choices:

@@ -61,7 +61,9 @@ class CompletionCall(Call, kw_only=True):
             if not ability.logprobs:
                 raise unsupported("logprobs")
             sampling.check_logprobs(self.n, limit, request.logprobs)
-        self.buffered = self.stream and not ability.stream
+        # llama.cpp gives the log probabilities of chat, which only a whole answer can be rid of.
+        recoded = request.logprobs is not None and ability.dialect == "llama_cpp"
+        self.buffered = self.stream and (recoded or not ability.stream)
         streaming = self.stream and not self.buffered
         out = CompletionOut(
             model=upstream_model,
@@ -72,7 +74,7 @@ class CompletionCall(Call, kw_only=True):
             logprobs=request.logprobs,
             stream=streaming,
             stream_options=sampling.WITH_USAGE if streaming else None,
-            **sampling.shared_out(request),
+            **sampling.rare_out(request, ability),
         )
         return PATH, msgspec.json.encode(out)
 

@@ -26,7 +26,7 @@ TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 LOGPROBS_MAX: Final = 200_000  # choices x tokens x alternatives: tens of MB of answer
 
 # Beyond OpenAI's own: engines that take them declare them in `Ability.parameters`.
-EXTRAS: Final = ("top_k", "min_p", "ignore_eos", "repetition_penalty", "min_tokens")
+EXTRAS: Final = ("top_k", "min_p", "typical_p", "ignore_eos", "repetition_penalty", "min_tokens")
 
 
 class StreamOptions(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,6 +55,7 @@ class Sampling(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     user: Label | None = None
     top_k: Annotated[int, Meta(ge=-1, le=1_000_000)] | None = None
     min_p: TopP | None = None
+    typical_p: TopP | None = None
     ignore_eos: bool | None = None
     repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
     min_tokens: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
@@ -77,7 +78,9 @@ class SamplingOut(msgspec.Struct, kw_only=True, omit_defaults=True):
     logit_bias: dict[str, float] | None = None
     top_k: int | None = None
     min_p: float | None = None
+    typical_p: float | None = None
     ignore_eos: bool | None = None
+    repeat_penalty: float | None = None
     repetition_penalty: float | None = None
     min_tokens: int | None = None
 
@@ -97,23 +100,15 @@ def check_ability(request: Sampling, ability: Ability) -> None:
     """Refuse by name what the engine has not declared."""
     if request.n is not None and request.n > 1 and not ability.n:
         raise unsupported("n", "above 1 is not supported by this model")
-    if (
-        request.top_k is None
-        and request.min_p is None
-        and request.ignore_eos is None
-        and request.repetition_penalty is None
-        and request.min_tokens is None
-    ):
-        return
-    for name in EXTRAS:
-        if getattr(request, name) is not None and name not in ability.parameters:
+    for name in given(request, EXTRAS):
+        if name not in ability.parameters and _ALIASES.get(name) not in ability.parameters:
             raise unsupported(name)
 
 
 def refuse_unless(request: msgspec.Struct, names: tuple[str, ...], ability: Ability) -> None:
     """Refuse those of `names` that are given and not declared by the engine."""
-    for name in names:
-        if getattr(request, name) is not None and name not in ability.parameters:
+    for name in given(request, names):
+        if name not in ability.parameters:
             raise unsupported(name)
 
 
@@ -127,9 +122,19 @@ def check_logprobs(choices: int, tokens: int, alternatives: int) -> None:
         )
 
 
-def shared_out(request: Sampling) -> dict[str, Any]:
-    """The rarely given sampling parameters that are given, by name."""
-    return {name: value for name in _RARE if (value := getattr(request, name)) is not None}
+def rare_out(request: Sampling, ability: Ability) -> dict[str, Any]:
+    """The rarely given sampling parameters that are given, by the names the engine has for them."""
+    made = {name: getattr(request, name) for name in given(request, _RARE)}
+    for name, theirs in _ALIASES.items():
+        if name in made and name not in ability.parameters:
+            made[theirs] = made.pop(name)
+    return made
+
+
+def given(request: msgspec.Struct, names: tuple[str, ...]) -> list[str]:
+    """Those of `names` that the request has a value for."""
+    return [name for name in names if getattr(request, name) is not None]
 
 
 _RARE: Final = ("presence_penalty", "frequency_penalty", "logit_bias", "seed", "stop", "top_p", *EXTRAS)
+_ALIASES: Final = {"repetition_penalty": "repeat_penalty"}  # vLLM's name: llama.cpp's

@@ -67,21 +67,34 @@ _CHUNK: Final = msgspec.json.Decoder(_Chunk)
 
 
 class StreamMeter:
-    """Reads a stream's blocks of whole events.
+    """Reads a stream's blocks of whole events. `model` is the name the client knows; the engine's is read off.
 
+    `choices` is how many the engine works on: llama.cpp's usage counts one of several.
     `done`: the engine said it has finished. `failed`: why the stream cannot be trusted further ("" while it can).
     `counts`: the engine's own, if believable. `pieces`: events with content passed on.
     """
 
-    __slots__ = ("_dialect", "_first", "_from", "_include_usage", "_to", "counts", "done", "failed", "pieces")
+    __slots__ = (
+        "_choices",
+        "_dialect",
+        "_first",
+        "_from",
+        "_include_usage",
+        "_model",
+        "_to",
+        "counts",
+        "done",
+        "failed",
+        "pieces",
+    )
 
-    def __init__(self, *, include_usage: bool, dialect: str, upstream_model: str = "", model: str = "") -> None:
+    def __init__(self, *, include_usage: bool, dialect: str, model: str = "", choices: int = 1) -> None:
         self._include_usage = include_usage
         self._dialect = dialect
         self._first: _Chunk | None = None
-        renamed = bool(model) and upstream_model != model
-        self._from = b'"model":' + msgspec.json.encode(upstream_model) if renamed else b""
-        self._to = b'"model":' + msgspec.json.encode(model) if renamed else b""
+        self._model = model
+        self._choices = choices
+        self._from = self._to = b""
         self.counts: Counts | None = None
         self.done = False
         self.failed = ""
@@ -146,15 +159,18 @@ class StreamMeter:
         if chunk.error is not None or chunk.choices is None:
             self.failed = "the engine sent an error" if chunk.error is not None else "the engine sent no chunk"
             return b""
-        if self._from:
-            chunk.model = msgspec.json.decode(self._to[8:])
-        if self._first is None:
-            self._first = chunk
         return self._chunk(chunk)
 
     def _chunk(self, chunk: _Chunk) -> bytes:
+        if self._first is None:
+            if self._model and chunk.model != self._model:
+                self._from = b'"model":' + msgspec.json.encode(chunk.model)
+                self._to = b'"model":' + msgspec.json.encode(self._model)
+            self._first = chunk
+        if self._model:
+            chunk.model = self._model
         if chunk.usage is not None:
-            self.counts = counts_from(chunk.usage, chunk.timings, self._dialect)
+            self.counts = self._believed(counts_from(chunk.usage, chunk.timings, self._dialect))
         if not chunk.choices:
             return b""
         self.pieces += 1
@@ -177,8 +193,13 @@ class StreamMeter:
         if chunk.error is not None:
             self.failed = "the engine sent an error"
             return b""
-        self._first = self._first or chunk
         return self._chunk(chunk)
+
+    def _believed(self, counts: Counts | None) -> Counts | None:
+        if counts is None or self._choices == 1 or self._dialect != "llama_cpp":
+            return counts
+        # One piece a token, and two more a choice: its role and its end, which is a token too.
+        return msgspec.structs.replace(counts, output_tokens=max(counts.output_tokens, self.pieces - self._choices))
 
 
 def _data_of(event: bytes) -> bytes | None:

@@ -8,7 +8,7 @@ rewritten to `tool_calls`. One call an answer, which `parallel_tool_calls` allow
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, UnsetType
+from msgspec import Meta, Raw
 
 from headrace import errors
 from headrace.wire import answer, schemas
@@ -54,9 +54,9 @@ ToolChoice = Literal["none", "auto", "required"] | NamedChoice
 class _Out(msgspec.Struct):
     """What a constrained engine writes."""
 
-    name: str | UnsetType = UNSET
-    arguments: Raw | UnsetType = UNSET
-    reply: Raw | UnsetType = UNSET
+    name: str = ""
+    arguments: Raw = Raw(b"")
+    reply: Raw = Raw(b"")
 
 
 _OUT: Final = msgspec.json.Decoder(_Out)
@@ -137,13 +137,13 @@ def rewrite(choice: answer.Choice, request_id: str, allowed: frozenset[str]) -> 
         out = _OUT.decode(message.content or "")
     except (msgspec.MsgspecError, RecursionError):
         return
-    if out.reply is not UNSET:
+    if bytes(out.reply):
         value = msgspec.json.decode(out.reply)
         message.content = value if isinstance(value, str) else bytes(out.reply).decode()
         return
-    if out.name is UNSET or out.name not in allowed:
+    if out.name not in allowed:
         return
-    arguments = "{}" if out.arguments is UNSET else bytes(out.arguments).decode()
+    arguments = bytes(out.arguments).decode() or "{}"
     call = {
         "id": answer.call_id(request_id, choice.index),
         "type": "function",

@@ -79,7 +79,6 @@ class TextAnswer(msgspec.Struct, kw_only=True):
 
 _CHAT: Final = msgspec.json.Decoder(ChatAnswer)
 _TEXT: Final = msgspec.json.Decoder(TextAnswer)
-_LIST: Final = msgspec.json.Decoder(list[Raw])
 
 
 def decode(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
@@ -90,20 +89,36 @@ def decode(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
         raise errors.Transient("the engine gave an answer that is not valid") from None
 
 
+class _Listed(msgspec.Struct):
+    content: list[Raw]
+
+
+class _Counted(msgspec.Struct):
+    finish_reason: str | None = None
+    logprobs: _Listed | None = None
+
+
+class _CountedAnswer(msgspec.Struct):
+    choices: list[_Counted]
+
+
+_COUNTED: Final = msgspec.json.Decoder(_CountedAnswer)
+
+
 def tokens_out(body: bytes) -> int | None:
-    """Tokens over all choices of a chat answer, by their log probabilities; None when some have none.
+    """Tokens over all choices of llama.cpp's answer, by their log probabilities; None when one has none.
 
     A choice that ended by itself has one more, its end, which is counted like the engine counts it.
     """
     try:
-        answer = _CHAT.decode(body)
-        total = 0
-        for choice in answer.choices:
-            if choice.logprobs is None:
-                return None
-            total += len(_LIST.decode(choice.logprobs.content)) + (choice.finish_reason == "stop")
+        choices = _COUNTED.decode(body).choices
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+    total = 0
+    for choice in choices:
+        if choice.logprobs is None:
+            return None
+        total += len(choice.logprobs.content) + (choice.finish_reason == "stop")
     return total
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from headrace import errors
 from headrace.state.table import Ability
+from headrace.wire.sse import StreamMeter
 from headrace.wire.usage import Counts, counts_of
 
 PREFIX_MAX_BYTES: Final = 1024
@@ -57,6 +58,23 @@ class Call(msgspec.Struct, kw_only=True):
     def counts(self, body: bytes, dialect: str) -> Counts | None:
         """What a whole answer cost by the engine's account; None when that is not to be believed."""
         return counts_of(body, dialect)
+
+    def guess(self, *, output_bytes: int = 0, pieces: int = 0) -> Counts:
+        """The gateway's own count, where the engine's cannot be had: of what was asked and what was sent on."""
+        output = max(pieces - 2 * self.n, 0) if pieces else output_bytes // 4
+        if self.output_max is not None:
+            output = min(output, self.n * self.output_max)
+        return Counts(input_tokens=self.input_tokens, output_tokens=output, items=self.items)
+
+    def meter(self, dialect: str) -> StreamMeter:
+        """What reads this call's stream."""
+        return StreamMeter(
+            include_usage=self.include_usage,
+            dialect=dialect,
+            model=self.model,
+            choices=self.n,
+            prompts=self.items or 1,
+        )
 
     def finish_stream(self, body: bytes, request_id: str, created_s: int, counts: Counts | None = None) -> list[bytes]:
         """A whole answer as the stream that was asked for; the last item is sent once the usage is durable."""

@@ -41,9 +41,13 @@ _DECODER: Final = msgspec.json.Decoder(CompletionRequest)
 
 
 class CompletionCall(Call, kw_only=True):
-    """A completion request that has been read. `n` counts the choices over all prompts."""
+    """A completion request that has been read. `n` counts the choices over all prompts, which are the items.
+
+    `counting` as for chat: log probabilities asked for only to count.
+    """
 
     request: CompletionRequest
+    counting: bool = False
 
     def render(
         self, ability: Ability, upstream_model: str, output_default: int, context_tokens: int
@@ -61,8 +65,10 @@ class CompletionCall(Call, kw_only=True):
             if not ability.logprobs:
                 raise unsupported("logprobs")
             sampling.check_logprobs(self.n, limit, request.logprobs)
+        llama = ability.dialect == "llama_cpp"
+        self.counting = llama and self.n > 1 and self.items == 1 and not self.stream and request.logprobs is None
         # llama.cpp gives the log probabilities of chat, which only a whole answer can be rid of.
-        recoded = request.logprobs is not None and ability.dialect == "llama_cpp"
+        recoded = llama and request.logprobs is not None
         self.buffered = self.stream and (recoded or not ability.stream)
         streaming = self.stream and not self.buffered
         out = CompletionOut(
@@ -71,21 +77,35 @@ class CompletionCall(Call, kw_only=True):
             max_tokens=limit,
             temperature=request.temperature,
             n=request.n,
-            logprobs=request.logprobs,
+            logprobs=1 if self.counting else request.logprobs,
             stream=streaming,
             stream_options=sampling.WITH_USAGE if streaming else None,
             **sampling.rare_out(request, ability),
         )
         return PATH, msgspec.json.encode(out)
 
+    def counts(self, body: bytes, dialect: str) -> Counts | None:
+        """See `Call.counts`. Of several prompts llama.cpp's usage has one, so there is no count to believe."""
+        counts = super().counts(body, dialect)
+        if counts is None or self.n == 1 or dialect != "llama_cpp":
+            return counts
+        output = answer.tokens_out(body) if self.items == 1 else None
+        return None if output is None else msgspec.structs.replace(counts, output_tokens=output)
+
     def finish(self, body: bytes, request_id: str, counts: Counts | None = None) -> bytes:
         """See `Call.finish`."""
-        return msgspec.json.encode(answer.text(body, self.model, request_id, counts))
+        return msgspec.json.encode(self._answer(body, request_id, counts))
 
     def finish_stream(self, body: bytes, request_id: str, created_s: int, counts: Counts | None = None) -> list[bytes]:
         """See `Call.finish_stream`."""
+        return answer.text_events(self._answer(body, request_id, counts), created_s, self.include_usage)
+
+    def _answer(self, body: bytes, request_id: str, counts: Counts | None) -> answer.TextAnswer:
         made = answer.text(body, self.model, request_id, counts)
-        return answer.text_events(made, created_s, self.include_usage)
+        if self.counting:
+            for choice in made.choices:
+                choice.logprobs = answer.NULL
+        return made
 
 
 def parse(body: bytes) -> Call:

@@ -55,6 +55,9 @@ CATALOGUE: Final[dict[str, tuple[int, str, str]]] = {
 _CONTEXT: Final = re.compile(
     rb"context[ _](?:length|size|window)|maximum context|exceed_context|context", re.IGNORECASE
 )
+_RANGE: Final = re.compile(
+    rb"Field '([a-z_]{1,32})': Value must be between (-?[0-9.]{1,12}) <= value <= (-?[0-9.]{1,12})"
+)
 _FIGURE_MAX: Final = 10**9
 
 
@@ -120,7 +123,10 @@ def of_upstream(upstream_status: int, upstream_body: bytes) -> errors.HeadraceEr
                 f"This model's context is {figures.n_ctx} tokens, and the prompt has {figures.n_prompt_tokens}. "
                 "Shorten the prompt."
             )
-        return errors.Invalid(message, param="messages", code="context_length_exceeded")
+        return errors.Invalid(message, code="context_length_exceeded")
+    if upstream_status == 400 and (said := _RANGE.search(upstream_body, 0, 65536)):
+        name, low, high = (part.decode() for part in said.groups())
+        return errors.Invalid(f"'{name}' must be between {low} and {high} for this model.", param=name)
     if upstream_status in (400, 422):
         return errors.Invalid(
             "The model's server refused a value in the request, most likely a schema, a pattern or a tool it cannot "

@@ -69,7 +69,7 @@ _CHUNK: Final = msgspec.json.Decoder(_Chunk)
 class StreamMeter:
     """Reads a stream's blocks of whole events. `model` is the name the client knows; the engine's is read off.
 
-    `choices` is how many the engine works on: llama.cpp's usage counts one of several.
+    `choices` of `prompts` are what the engine works on: llama.cpp sends a usage for each choice.
     `done`: the engine said it has finished. `failed`: why the stream cannot be trusted further ("" while it can).
     `counts`: the engine's own, if believable. `pieces`: events with content passed on.
     """
@@ -81,6 +81,8 @@ class StreamMeter:
         "_from",
         "_include_usage",
         "_model",
+        "_prompts",
+        "_seen",
         "_to",
         "counts",
         "done",
@@ -88,12 +90,16 @@ class StreamMeter:
         "pieces",
     )
 
-    def __init__(self, *, include_usage: bool, dialect: str, model: str = "", choices: int = 1) -> None:
+    def __init__(
+        self, *, include_usage: bool, dialect: str, model: str = "", choices: int = 1, prompts: int = 1
+    ) -> None:
         self._include_usage = include_usage
         self._dialect = dialect
         self._first: _Chunk | None = None
         self._model = model
         self._choices = choices
+        self._prompts = prompts
+        self._seen: list[Counts] = []
         self._from = self._to = b""
         self.counts: Counts | None = None
         self.done = False
@@ -142,7 +148,7 @@ class StreamMeter:
             if self.done or self.failed:
                 break
             data = _data_of(event)
-            if data is None:
+            if data is None or data == b"null":  # llama.cpp begins with one when there are several prompts
                 continue
             if data == b"[DONE]":
                 self.done = True
@@ -196,10 +202,21 @@ class StreamMeter:
         return self._chunk(chunk)
 
     def _believed(self, counts: Counts | None) -> Counts | None:
-        if counts is None or self._choices == 1 or self._dialect != "llama_cpp":
+        """The last usage counts; of llama.cpp's, all do, once there is one for each choice."""
+        if self._choices == 1 or self._dialect != "llama_cpp":
             return counts
-        # One piece a token, and two more a choice: its role and its end, which is a token too.
-        return msgspec.structs.replace(counts, output_tokens=max(counts.output_tokens, self.pieces - self._choices))
+        if counts is not None:
+            self._seen.append(counts)
+        if len(self._seen) != self._choices:
+            return None
+        each = self._choices // self._prompts  # choices a prompt, whose tokens are counted once
+        return Counts(
+            input_tokens=sum(seen.input_tokens for seen in self._seen) // each,
+            cached_tokens=sum(seen.cached_tokens for seen in self._seen) // each,
+            output_tokens=sum(seen.output_tokens for seen in self._seen),
+            prefill_us=sum(seen.prefill_us for seen in self._seen),
+            decode_us=sum(seen.decode_us for seen in self._seen),
+        )
 
 
 def _data_of(event: bytes) -> bytes | None:

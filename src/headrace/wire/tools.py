@@ -133,9 +133,8 @@ def rewrite(choice: answer.Choice, request_id: str, allowed: frozenset[str]) -> 
     """
     message = choice.message
     choice.logprobs = None
-    try:
-        out = _OUT.decode(message.content or "")
-    except (msgspec.MsgspecError, RecursionError):
+    out = _out(message.content or "", cut=choice.finish_reason == "length")
+    if out is None:
         return
     if bytes(out.reply):
         value = msgspec.json.decode(out.reply)
@@ -143,7 +142,7 @@ def rewrite(choice: answer.Choice, request_id: str, allowed: frozenset[str]) -> 
         return
     if out.name not in allowed:
         return
-    arguments = bytes(out.arguments).decode() or "{}"
+    arguments = msgspec.json.format(bytes(out.arguments) or b"{}", indent=-1).decode()
     call = {
         "id": answer.call_id(request_id, choice.index),
         "type": "function",
@@ -152,6 +151,22 @@ def rewrite(choice: answer.Choice, request_id: str, allowed: frozenset[str]) -> 
     message.content = None
     message.tool_calls = [Raw(msgspec.json.encode(call))]
     choice.finish_reason = "tool_calls"
+
+
+def _out(text: str, *, cut: bool) -> _Out | None:
+    """What was written; of a reply that was cut by the token limit, what there is of it."""
+    try:
+        return _OUT.decode(text)
+    except (msgspec.MsgspecError, RecursionError):
+        if not cut:
+            return None
+    for end in ('"}', "}"):
+        try:
+            out = _OUT.decode(text.rstrip("\\") + end)
+        except (msgspec.MsgspecError, RecursionError):
+            continue
+        return out if bytes(out.reply).startswith(b'"') else None
+    return None
 
 
 def _call_schema(function: FunctionSpec) -> dict[str, Any]:

@@ -1,0 +1,300 @@
+"""The fast brain: what happens to this request now. Called by each gateway worker, later by the twin.
+
+It is told what happens (a table, an arrival, an end, a fault, a tick) and answers with actions, each with its reason.
+Deterministic: no clock, no chance; the same events give the same answers. All moments are CLOCK_MONOTONIC
+microseconds, which all processes of a machine share, so that `Demand.last_us` compares with the slow brain's `now_us`.
+It never sees a prompt, and never gives a replica more requests than it has slots, as far as it was told of siblings.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from headrace.policy import admission, health, routing
+from headrace.policy.actions import Answer, Assign, Reject, Wait
+from headrace.policy.admission import DispatchLimits
+from headrace.policy.lane import Lane, Seat, Ticket
+from headrace.state.demand import Demand
+from headrace.state.request import Request
+from headrace.state.table import RouteReplica, Table
+from headrace.units import format_us
+
+DEFAULT_LIMITS = DispatchLimits()
+
+
+class Dispatch:
+    """Admission, queues and routing of one gateway worker. Every arrival ends in one Assign or Reject, or leaves."""
+
+    __slots__ = ("_lanes", "_limits", "_others", "_seats", "_seq", "_tickets", "_versions", "held")
+
+    def __init__(self, limits: DispatchLimits = DEFAULT_LIMITS) -> None:
+        self._limits = limits
+        self._lanes: dict[str, Lane] = {}
+        self._versions: dict[str, tuple[Lane, ...]] = {}
+        self._seats: dict[str, Seat] = {}
+        self._tickets: dict[str, Ticket] = {}
+        self._others: Mapping[str, int] = {}
+        self._seq = 0
+        self.held = 0
+
+    def update(self, table: Table, now_us: int) -> list[Answer]:
+        """Take a new table: answers for held requests whose replicas came, or whose model cannot be served."""
+        before = self._lanes
+        lanes: dict[str, Lane] = {}
+        versions: dict[str, list[Lane]] = {}
+        for model in table.models:
+            key = f"{model.name}@{model.version}"
+            lane = before.get(key) or Lane(model, now_us)
+            lane.route = model
+            lanes[key] = lane
+            versions.setdefault(model.name, []).append(lane)
+        removed = [lane for key, lane in before.items() if key not in lanes]
+        self._lanes = lanes | {lane.key: lane for lane in removed if lane.running or lane.queue}
+        self._versions = {name: tuple(group) for name, group in versions.items()}
+        self._seat(table.replicas, now_us)
+        answers: list[Answer] = []
+        for lane in removed:
+            self._rehome(lane, answers)
+        for lane in self._lanes.values():
+            if lane.queue and lane.route.fault:
+                held = tuple(lane.queue.values())
+                answers.extend(self._refuse(ticket, admission.faulty(lane, ticket.request)) for ticket in held)
+            self._drain(lane, now_us, answers)
+        return answers
+
+    def arrive(self, request: Request, now_us: int) -> Answer:
+        """Decide about a new request; its id must be new."""
+        lanes = self._versions.get(request.model)
+        if lanes is None:
+            return admission.unknown(request)
+        lane = lanes[0] if len(lanes) == 1 else admission.choose(lanes, request)
+        assert request.id not in self._tickets, "a request arrives once"  # noqa: S101 - invariant of the caller
+        lane.arrivals += 1
+        lane.last_us = now_us
+        if lane.route.fault:
+            lane.refused += 1
+            return admission.faulty(lane, request)
+        self._seq += 1
+        ticket = Ticket(request, lane, self._seq, now_us)
+        seat = routing.pick(lane, ticket, now_us)
+        if seat is not None and (not lane.queue or self._passes(lane, seat, now_us)):
+            return self._assign(ticket, seat, now_us)
+        refusal = admission.refusal(self._limits, lane, ticket, now_us)
+        if refusal is not None:
+            lane.refused += 1
+            return refusal
+        return self._hold(ticket)
+
+    def lost(self, request_id: str, now_us: int, *, crashed: bool = False) -> Answer:
+        """Its replica failed under it before anything was sent on: another one, a wait, or the end.
+
+        `crashed` says that the connection broke after the request had been sent, so that the request itself may be
+        the cause; a replica that the table has meanwhile dropped counts as crashed too. A request under which
+        replicas died `crashes_max` times is refused with `engine_crash`.
+        """
+        ticket = self._tickets.get(request_id)
+        if ticket is None or ticket.seat is None:
+            return admission.unheard(request_id)
+        lane, seat = ticket.lane, ticket.seat
+        self._release(ticket, now_us)
+        if crashed or self._seats.get(seat.id) is not seat or not seat.ready:
+            ticket.crashes += 1
+        refusal = admission.lost(self._limits, lane, ticket)
+        if refusal is None and lane.route.fault:
+            refusal = admission.faulty(lane, ticket.request)
+        if refusal is None and ticket.request.deadline_us <= now_us:
+            refusal = admission.late(lane, ticket, now_us)
+        if refusal is not None:
+            return self._refuse(ticket, refusal)
+        ticket.avoid, ticket.avoid_until_us = seat.incarnation, now_us + self._limits.avoid_us
+        other = routing.pick(lane, ticket, now_us)
+        if other is not None:
+            return self._assign(ticket, other, now_us)
+        ticket.held_us = now_us
+        return self._hold(ticket)
+
+    def ended(self, request_id: str, now_us: int, ok: bool = True) -> list[Answer]:
+        """A request that ran is over; answers for held ones that get its slot. `ok` False is no proof of health."""
+        ticket = self._tickets.pop(request_id, None)
+        if ticket is None:
+            return []
+        lane, seat = ticket.lane, ticket.seat
+        if seat is None:
+            self._unqueue(ticket)
+            return []
+        self._release(ticket, now_us)
+        if ok:
+            lane.learn(now_us - ticket.began_us)
+            if seat.faults or seat.half_open:
+                health.success(seat)
+        answers: list[Answer] = []
+        if lane.queue:
+            self._drain(lane, now_us, answers)
+        return answers
+
+    def left(self, request_id: str, now_us: int) -> list[Answer]:
+        """The client went away, while its request was held or ran."""
+        return self.ended(request_id, now_us, ok=False)
+
+    def fault(self, replica: str, incarnation: str, now_us: int) -> None:
+        """A replica could not be reached. Late news of an earlier incarnation is ignored."""
+        seat = self._seats.get(replica)
+        if seat is None or seat.incarnation != incarnation:
+            return
+        for lane in self._lanes.values():
+            if seat in lane.seats:
+                if health.fault(lane, seat, now_us):
+                    lane.reopen(now_us)
+                return
+
+    def others(self, in_flight: Mapping[str, int]) -> None:
+        """What sibling gateways have in flight, per replica. Slots they freed are used at the next tick."""
+        self._others = in_flight
+        for seat in self._seats.values():
+            seat.others = in_flight.get(seat.id, 0)
+
+    def tick(self, now_us: int) -> list[Answer]:
+        """Let time pass: refuse what waited too long, try ejected replicas again, use slots that siblings freed."""
+        answers: list[Answer] = []
+        for lane in self._lanes.values():
+            if health.readmits(lane, now_us):
+                lane.reopen(now_us)
+            if lane.queue:
+                self._expire(lane, now_us, answers)
+                self._drain(lane, now_us, answers)
+        return answers
+
+    def demand(self, now_us: int) -> tuple[Demand, ...]:
+        """What was asked for since the last call, per model version that is served or still has work."""
+        found = tuple(lane.report(now_us) for lane in self._lanes.values())
+        for key in [key for key, lane in self._lanes.items() if not (lane.running or lane.queue)]:
+            lane = self._lanes[key]
+            if lane not in self._versions.get(lane.route.name, ()):
+                del self._lanes[key]
+        return found
+
+    def in_flight(self) -> Mapping[str, int]:
+        """This worker's requests in flight, per replica of the table."""
+        return {seat.id: seat.own for seat in self._seats.values()}
+
+    # --- leaves ---------------------------------------------------------------------------------------------------
+
+    def _seat(self, replicas: tuple[RouteReplica, ...], now_us: int) -> None:
+        """Seat the table's replicas. One that is gone keeps its seat, shut, while something runs on it."""
+        seats: dict[str, Seat] = {}
+        for lane in self._lanes.values():
+            lane.seats = []
+        for route in replicas:
+            seat = self._seats.get(route.id)
+            if seat is None or seat.incarnation != route.incarnation:
+                seat = Seat(route, self._others.get(route.id, 0))
+            seat.slots = route.slots
+            seat.limit = 1 if seat.half_open else route.slots
+            seat.ready = route.phase == "ready"
+            seats[route.id] = seat
+            home = self._lanes.get(f"{route.model}@{route.version}")
+            if home is not None:
+                home.seats.append(seat)
+        for name, seat in self._seats.items():
+            if name not in seats:
+                seat.ready = seat.open = False
+                if seat.own:
+                    seats[name] = seat
+        self._seats = seats
+        for lane in self._lanes.values():
+            lane.reopen(now_us)
+
+    def _rehome(self, lane: Lane, answers: list[Answer]) -> None:
+        """Requests held for a version that is gone go to another version of their model, or are refused."""
+        for ticket in tuple(lane.queue.values()):
+            siblings = self._versions.get(lane.route.name)
+            if not siblings:
+                answers.append(self._refuse(ticket, admission.unknown(ticket.request)))
+                continue
+            self._unqueue(ticket)
+            ticket.lane = admission.choose(siblings, ticket.request)
+            self._enqueue(ticket)
+
+    def _assign(self, ticket: Ticket, seat: Seat, now_us: int) -> Assign:
+        lane, request = ticket.lane, ticket.request
+        reason = routing.reason(lane, seat)
+        if ticket.held_us != now_us:
+            reason = f"{reason}; held {format_us(now_us - ticket.held_us)}"
+        if ticket.avoid:
+            reason = f"{reason}; try {ticket.attempts + 1}"
+        seat.own += 1
+        lane.running += 1
+        lane.balance_us -= now_us
+        ticket.seat = seat
+        ticket.began_us = now_us
+        ticket.attempts += 1
+        self._tickets[request.id] = ticket
+        return Assign(request.id, seat.id, seat.incarnation, lane.route.version, reason)
+
+    def _release(self, ticket: Ticket, now_us: int) -> None:
+        seat, lane = ticket.seat, ticket.lane
+        assert seat is not None and seat.own > 0, "a slot is given back once"  # noqa: S101, PT018 - an invariant of ours
+        seat.own -= 1
+        lane.running -= 1
+        lane.balance_us += now_us
+        lane.last_us = now_us
+        ticket.seat = None
+
+    def _hold(self, ticket: Ticket) -> Wait:
+        lane = ticket.lane
+        asleep = not any(seat.ready for seat in lane.seats)
+        ahead = len(lane.queue)
+        self._enqueue(ticket)
+        if asleep:
+            wake = f", a start takes about {format_us(lane.route.wake_us)}" if lane.route.wake_us else ""
+            reason = f"no replica of {lane.key} is ready{wake}"
+        elif lane.open:
+            reason = f"all {lane.slots()} slots of {len(lane.open)} replicas busy, {ahead} requests ahead"
+        else:
+            reason = f"no replica of {lane.key} can be reached now"
+        # Told once: as long as something is held, the regular report says so.
+        return Wait(ticket.request.id, lane.route.version, reason, wake=asleep and not ahead)
+
+    def _enqueue(self, ticket: Ticket) -> None:
+        """In order of arrival: one that comes back after a failure has its place before those who came later."""
+        lane = ticket.lane
+        last = next(reversed(lane.queue.values()), None)
+        lane.queue[ticket.request.id] = ticket
+        self._tickets[ticket.request.id] = ticket
+        self.held += 1
+        if last is not None and last.seq > ticket.seq:
+            lane.queue = OrderedDict(sorted(lane.queue.items(), key=lambda item: item[1].seq))
+
+    def _unqueue(self, ticket: Ticket) -> None:
+        del ticket.lane.queue[ticket.request.id]
+        self.held -= 1
+
+    def _refuse(self, ticket: Ticket, reject: Reject) -> Reject:
+        if ticket.request.id in ticket.lane.queue:
+            self._unqueue(ticket)
+        self._tickets.pop(ticket.request.id, None)
+        ticket.lane.refused += 1
+        return reject
+
+    def _passes(self, lane: Lane, seat: Seat, now_us: int) -> bool:
+        """Whether a newcomer may take a seat past the queue: only when no one in it could use that seat."""
+        return all(ticket.bars(seat, now_us) for ticket in lane.queue.values())
+
+    def _drain(self, lane: Lane, now_us: int, answers: list[Answer]) -> None:
+        """Give free slots to the held, in order; one that must avoid the free replica lets others pass."""
+        while lane.queue and routing.has_room(lane):
+            for ticket in lane.queue.values():
+                seat = routing.pick(lane, ticket, now_us)
+                if seat is not None:
+                    break
+            else:
+                return
+            self._unqueue(ticket)
+            answers.append(self._assign(ticket, seat, now_us))
+
+    def _expire(self, lane: Lane, now_us: int, answers: list[Answer]) -> None:
+        cold_us = lane.route.start_timeout_us if not any(seat.ready for seat in lane.seats) else None
+        for ticket in tuple(lane.queue.values()):
+            if ticket.request.deadline_us <= now_us:
+                answers.append(self._refuse(ticket, admission.late(lane, ticket, now_us)))
+            elif cold_us is not None and now_us - max(ticket.held_us, lane.cold_us) >= cold_us:
+                answers.append(self._refuse(ticket, admission.cold(lane, ticket, now_us)))

@@ -1,0 +1,180 @@
+"""What the fast brain remembers between two events: seats (replicas), tickets (requests) and lanes (model versions).
+
+Mutable on purpose, with `__slots__`: these records are changed some 100,000 times a second. They decide nothing; only
+`dispatch`, `routing`, `admission` and `health` touch them, and no shell ever sees one. All moments are
+CLOCK_MONOTONIC microseconds.
+"""
+
+from collections import OrderedDict
+
+from headrace.state.demand import Demand
+from headrace.state.request import Request
+from headrace.state.table import RouteModel, RouteReplica
+
+
+class Seat:
+    """One incarnation of one replica: how much it may take, and how much it has.
+
+    `own` is what this gateway has in flight there, `others` what its siblings last said. `limit` is the slots it may
+    fill: all, or one while it is tried again after an ejection (`half_open`). `ready` is the table's word, `open`
+    means that it may be given work.
+    """
+
+    __slots__ = (
+        "ejected_until_us",
+        "ejections",
+        "faults",
+        "half_open",
+        "id",
+        "incarnation",
+        "limit",
+        "open",
+        "others",
+        "own",
+        "ready",
+        "slots",
+    )
+
+    def __init__(self, route: RouteReplica, others: int) -> None:
+        self.id = route.id
+        self.incarnation = route.incarnation
+        self.slots = route.slots
+        self.limit = route.slots
+        self.own = 0
+        self.others = others
+        self.ready = False
+        self.open = False
+        self.faults = 0
+        self.ejections = 0
+        self.ejected_until_us = 0
+        self.half_open = False
+
+
+class Ticket:
+    """One request from its arrival to its end. `seat` is None while it is held; `seq` is its place in the order.
+
+    `avoid` is the incarnation that failed under it, not to be tried again before `avoid_until_us`.
+    """
+
+    __slots__ = (
+        "attempts",
+        "avoid",
+        "avoid_until_us",
+        "began_us",
+        "crashes",
+        "held_us",
+        "lane",
+        "request",
+        "seat",
+        "seq",
+    )
+
+    def __init__(self, request: Request, lane: "Lane", seq: int, now_us: int) -> None:
+        self.request = request
+        self.lane = lane
+        self.seq = seq
+        self.seat: Seat | None = None
+        self.held_us = now_us
+        self.began_us = 0
+        self.attempts = request.attempt - 1
+        self.crashes = 0
+        self.avoid = ""
+        self.avoid_until_us = 0
+
+    def bars(self, seat: Seat, now_us: int) -> bool:
+        """Whether this request must not go to that seat now, because it failed there before."""
+        if self.avoid == seat.incarnation and now_us < self.avoid_until_us:
+            return True
+        return seat.id in self.request.excluded
+
+
+class Lane:
+    """One model version: its seats, its queue, its memory of prefixes and what it has to report.
+
+    `open` are the seats that may take work. `affine` tells whether the last pick followed a prefix. `queue` is in
+    order of arrival. `balance_us` is the sum of ends less the sum of beginnings of work, so that
+    `balance_us + running * now_us` is all slot time used up to now.
+    """
+
+    __slots__ = (
+        "affine",
+        "arrivals",
+        "balance_us",
+        "cold_us",
+        "last_us",
+        "mean_us",
+        "measured",
+        "open",
+        "prefixes",
+        "queue",
+        "refused",
+        "reported_us",
+        "rotation",
+        "route",
+        "running",
+        "seats",
+        "work_us",
+    )
+
+    def __init__(self, route: RouteModel, now_us: int) -> None:
+        self.route = route
+        self.seats: list[Seat] = []
+        self.open: list[Seat] = []
+        self.queue: OrderedDict[str, Ticket] = OrderedDict()
+        self.prefixes: OrderedDict[int, Seat] = OrderedDict()
+        self.affine = False
+        self.rotation = 0
+        self.cold_us = now_us
+        self.running = 0
+        self.mean_us = 0
+        self.measured = 0
+        self.arrivals = 0
+        self.refused = 0
+        self.last_us = 0
+        self.balance_us = 0
+        self.work_us = 0
+        self.reported_us = now_us
+
+    @property
+    def key(self) -> str:
+        """`name@version`."""
+        return f"{self.route.name}@{self.route.version}"
+
+    def reopen(self, now_us: int) -> None:
+        """Work out again which seats are open; forget when the lane became cold if it is warm."""
+        was_warm = any(seat.ready for seat in self.seats)
+        for seat in self.seats:
+            seat.open = seat.ready and now_us >= seat.ejected_until_us
+        self.open = [seat for seat in self.seats if seat.open]
+        if was_warm:
+            self.cold_us = now_us
+
+    def slots(self) -> int:
+        """Slots of the open seats, together."""
+        return sum(seat.limit for seat in self.open)
+
+    def learn(self, took_us: int) -> None:
+        """Fold the time one request held a slot into the running mean (1/16 each, the plain mean at first)."""
+        self.measured += 1
+        self.mean_us += (took_us - self.mean_us) // min(self.measured, 16)
+
+    def report(self, now_us: int) -> Demand:
+        """What was asked for since the last report; `work_us` is slot time used within that window."""
+        work_us = self.balance_us + self.running * now_us
+        oldest = next(iter(self.queue.values()), None)
+        demand = Demand(
+            model=self.route.name,
+            version=self.route.version,
+            window_us=max(0, now_us - self.reported_us),
+            arrivals=self.arrivals,
+            refused=self.refused,
+            in_flight=self.running,
+            queued=len(self.queue),
+            oldest_wait_us=now_us - oldest.held_us if oldest else 0,
+            work_us=work_us - self.work_us,
+            last_us=self.last_us,
+        )
+        self.arrivals = self.refused = 0
+        self.work_us = work_us
+        self.reported_us = now_us
+        return demand

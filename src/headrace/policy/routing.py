@@ -1,0 +1,87 @@
+"""Which replica a request goes to: least loaded, unless its prefix is in another one's cache and that one has room.
+
+Called by `dispatch` alone. Never decides whether a request is taken, only where. A seat is never given more than its
+slots, counting what sibling gateways have there.
+"""
+
+from typing import Final
+
+from headrace.policy.lane import Lane, Seat, Ticket
+
+PREFIXES_MAX: Final = 4096  # remembered for each model version; a slot's cache holds far fewer
+
+
+def pick(lane: Lane, ticket: Ticket, now_us: int) -> Seat | None:
+    """The seat for a request, None when every one it may use is full.
+
+    1. One open seat: that one, if it has room.
+    2. The seat that served the same prefix last, while its load is at most the least load + max(1, slots / 4).
+    3. The least loaded; ties by rotation.
+    """
+    seats = lane.open
+    lane.affine = False
+    careful = ticket.avoid or ticket.request.excluded
+    if len(seats) == 1:  # 1.
+        seat = seats[0]
+        if seat.own + seat.others >= seat.limit or (careful and ticket.bars(seat, now_us)):
+            return None
+        return seat
+    best = _least(lane, ticket if careful else None, now_us)
+    if best is None:
+        return None
+    prefix = ticket.request.prefix_hash
+    if prefix:
+        best = _affine(lane, prefix, best, ticket, now_us)
+    return best
+
+
+def has_room(lane: Lane) -> bool:
+    """Whether any open seat has a free slot."""
+    return any(seat.own + seat.others < seat.limit for seat in lane.open)
+
+
+def reason(lane: Lane, seat: Seat) -> str:
+    """Why the seat just picked, in words for `explain`; called before the request is counted there."""
+    load = seat.own + seat.others
+    if len(lane.open) == 1:
+        return f"the only ready replica, {load} of {seat.slots} slots busy"
+    if lane.affine:
+        return f"served this prefix last, {load} of {seat.slots} slots busy"
+    return f"least loaded of {len(lane.open)}, {load} of {seat.slots} slots busy"
+
+
+def _least(lane: Lane, careful: Ticket | None, now_us: int) -> Seat | None:
+    seats = lane.open
+    count = len(seats)
+    at = lane.rotation
+    best: Seat | None = None
+    best_load = 0
+    for step in range(count):
+        seat = seats[(at + step) % count]
+        load = seat.own + seat.others
+        if load >= seat.limit or (best is not None and load >= best_load):
+            continue
+        if careful is not None and careful.bars(seat, now_us):
+            continue
+        best, best_load = seat, load
+        if not load:
+            break
+    lane.rotation = (at + 1) % count if count else 0
+    return best
+
+
+def _affine(lane: Lane, prefix: int, least: Seat, ticket: Ticket, now_us: int) -> Seat:
+    prefixes = lane.prefixes
+    seat = prefixes.get(prefix, least)
+    if seat is not least:
+        load = seat.own + seat.others
+        guard = least.own + least.others + max(1, seat.slots // 4)
+        if not seat.open or load >= seat.limit or load > guard or ticket.bars(seat, now_us):
+            seat = least
+        else:
+            lane.affine = True
+    prefixes[prefix] = seat
+    prefixes.move_to_end(prefix)
+    if len(prefixes) > PREFIXES_MAX:
+        prefixes.popitem(last=False)
+    return seat

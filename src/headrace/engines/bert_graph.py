@@ -49,7 +49,9 @@ class _Graph:
 
     def linear(self, name: str, value: str) -> str:
         """value @ W.T + b."""
-        return self.add("Add", self.add("MatMul", value, self.weight(f"{name}.weight", True)), self.weight(f"{name}.bias"))
+        return self.add(
+            "Add", self.add("MatMul", value, self.weight(f"{name}.weight", True)), self.weight(f"{name}.bias")
+        )
 
     def norm(self, name: str, value: str, epsilon: float) -> str:
         """Layer normalisation over the last axis."""
@@ -86,7 +88,9 @@ def _embeddings(graph: _Graph, epsilon: float) -> tuple[str, str]:
     zero, one = graph.constant("zero", np.array(0, np.int64)), graph.constant("one", np.array(1, np.int64))
     axis1 = graph.constant("axis1", np.array([1], np.int64))
     axis2 = graph.constant("axis2", np.array([2], np.int64))
-    tokens = graph.add("Squeeze", graph.add("Shape", "input_ids", start=1, end=2), graph.constant("axis0", np.array([0])))
+    tokens = graph.add(
+        "Squeeze", graph.add("Shape", "input_ids", start=1, end=2), graph.constant("axis0", np.array([0]))
+    )
     positions = graph.add("Range", zero, tokens, one)
     prefix = "embeddings"
     words = graph.add("Gather", graph.weight(f"{prefix}.word_embeddings.weight"), "input_ids")

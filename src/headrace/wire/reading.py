@@ -101,5 +101,5 @@ def flat(value: str | list[Any]) -> list[Any]:
 def _param(path: str | None) -> str | None:
     if not path:
         return None
-    trimmed = path.removeprefix("$").removeprefix(".")
+    trimmed = path.rpartition("$")[2].removeprefix(".")  # of "key` in `$.logit_bias" too
     return trimmed[: 2 * _NAME_MAX] or None

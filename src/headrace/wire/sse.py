@@ -108,11 +108,18 @@ class StreamMeter:
 
     def feed(self, block: bytes) -> bytes:
         """What to send on of a block of whole events. Nothing more once `done` or `failed`."""
-        if self._first is None or self.done or self.failed or b"[DONE]" in block:
+        if self._first is None or self.done or self.failed:
             return self._slow(block)
-        events = block.count(b"\n\n")
-        # A quote inside a JSON text is escaped, so these never match an answer's own words.
-        if block.count(b"\n\ndata: ") + 1 != events or not block.startswith(b"data: ") or b'"error"' in block:
+        events = block.count(b"}\n\ndata: {") + 1
+        # Whole events of one line each, JSON objects by their ends, so no `[DONE]`. A quote inside a JSON text is
+        # escaped, so the names never match an answer's own words.
+        if (
+            block.count(b"\n") != 2 * events
+            or not block.startswith(b"data: {")
+            or not block.endswith(b"}\n\n")
+            or block.count(b'"choices"') != events
+            or b'"error"' in block
+        ):
             return self._slow(block)
         if b'"usage"' in block:
             if block.count(b'"usage"') != block.count(b',"usage":null'):

@@ -125,8 +125,8 @@ def test_messages_reach_engines_as_texts_of_known_roles():
         {"role": "system", "content": "a\nb"},
         {"role": "user", "content": "a\nb", "name": "n"},
     ]
+    image = {"type": "image_url", "image_url": {"url": "http://x/y.png"}}
     with pytest.raises(errors.Invalid) as refused:
-        image = {"type": "image_url", "image_url": {"url": "http://x/y.png"}}
         chat(messages=[{"role": "user", "content": [*parts, image]}])
     assert refused.value.param == "messages[0].content[2].type"
     assert "image_url" in refused.value.message

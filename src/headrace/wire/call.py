@@ -40,7 +40,8 @@ class Call(msgspec.Struct, kw_only=True):
 
     def output_bound(self, output_default: int, context_tokens: int) -> int:
         """Most tokens that may come out, over all choices; 0 where none are generated."""
-        return self.n * min(self.output_max or output_default, context_tokens)
+        asked = output_default if self.output_max is None else self.output_max
+        return self.n * min(asked, context_tokens)
 
     def render(
         self, ability: Ability, upstream_model: str, output_default: int, context_tokens: int

@@ -106,7 +106,10 @@ class EmbeddingCall(Call, kw_only=True):
         coded = self.request.encoding_format == "base64"
         for vector in made.data:
             vector.object = "embedding"
-            if bytes(vector.embedding).startswith(b'"') is not coded:
+            first = bytes(memoryview(vector.embedding)[:1])
+            if first not in (b'"', b"["):
+                raise errors.Transient("the engine gave a vector that is not valid")
+            if (first == b'"') is not coded:
                 vector.embedding = _recoded(vector.embedding, coded)
         made.object = "list"
         made.model = self.model

@@ -91,7 +91,14 @@ class StreamMeter:
     )
 
     def __init__(
-        self, *, include_usage: bool, dialect: str, model: str = "", choices: int = 1, prompts: int = 1
+        self,
+        *,
+        include_usage: bool,
+        dialect: str,
+        model: str = "",
+        choices: int = 1,
+        prompts: int = 1,
+        upstream_model: str = "",  # noqa: ARG002 - read off the first chunk; kept until callers use `Call.meter`
     ) -> None:
         self._include_usage = include_usage
         self._dialect = dialect

@@ -130,6 +130,7 @@ def run_controller(settings: Settings) -> int:
 
     from headrace import telemetry
     from headrace.control import controller
+    from headrace.control.admin import app
     from headrace.engines import artifact
     from headrace.stores import journal_reader
     from headrace.stores.sqlite import SqliteStore
@@ -145,6 +146,7 @@ def run_controller(settings: Settings) -> int:
         uvloop.run(
             controller.run(
                 settings,
+                serve_admin=app.serve,
                 store=store,
                 substrate=LocalSubstrate(settings),
                 engines=engines(),
@@ -172,7 +174,7 @@ def run_gateway(settings: Settings, index: int) -> int:
     epoch = f"{clock.now_us():x}-{index}-{os.getpid()}"
 
     async def serve() -> None:
-        await worker.serve(settings, index, FileJournal(settings.journals, epoch), clock)
+        await worker.serve(settings, index, FileJournal(settings.journals, epoch), epoch, clock)
 
     uvloop.run(serve())
     return 0

@@ -215,6 +215,10 @@ class Store(Protocol):
         """How far each journal has been read, bytes by file name."""
         ...
 
+    def mark_drop(self, file: str) -> None:
+        """Forget the position of a journal that is gone."""
+        ...
+
     def lease_put(self, lease: Lease) -> None:
         """Insert or replace one lease by (replica, incarnation)."""
         ...

@@ -130,6 +130,22 @@ def load(*, home: str | None = None, listen: str | None = None, gateways: int | 
     )
 
 
+def secret(reference: str) -> str:
+    """The text behind `env:NAME` or `file:PATH`. Raises Invalid that names the reference, never the text."""
+    kind, _, name = reference.partition(":")
+    if kind == "env":
+        text = os.environ.get(name)
+        if text is None:
+            raise Invalid(f"{reference} is not set; export {name} where headrace is started")
+        return text
+    if kind == "file":
+        try:
+            return Path(name).expanduser().read_text().strip()
+        except OSError as error:
+            raise Invalid(f"{reference} cannot be read: {error.strerror}") from None
+    raise Invalid(f"{reference!r} is not a reference to a secret; write env:NAME or file:PATH")
+
+
 def interpreter() -> list[str]:
     """The command that starts another process of this program: no user site, no PYTHON* variables."""
     return [sys.executable, "-E", "-s"]

@@ -55,12 +55,13 @@ class Assign:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Fast brain: hold the request. `wake` is true when the model sleeps and control must be told at once."""
+    """Fast brain: hold the request. `wake`: control must be told at once. `cold`: no replica is ready to serve it."""
 
     request: str
     version: str
     reason: str
     wake: bool = False
+    cold: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ class Dispatch:
         if lanes is None:
             return admission.unknown(request)
         lane = lanes[0] if len(lanes) == 1 else admission.choose(lanes, request)
-        assert request.id not in self._tickets, "a request arrives once"  # noqa: S101 - invariant of the caller
+        assert request.id not in self._tickets, "a request arrives once"
         lane.arrivals += 1
         lane.last_us = now_us
         if lane.route.fault:
@@ -232,7 +232,7 @@ class Dispatch:
 
     def _release(self, ticket: Ticket, now_us: int) -> None:
         seat, lane = ticket.seat, ticket.lane
-        assert seat is not None and seat.own > 0, "a slot is given back once"  # noqa: S101, PT018 - an invariant of ours
+        assert seat is not None and seat.own > 0, "a slot is given back once"  # noqa: PT018 - an invariant of ours
         seat.own -= 1
         lane.running -= 1
         lane.balance_us += now_us
@@ -252,7 +252,7 @@ class Dispatch:
         else:
             reason = f"no replica of {lane.key} can be reached now"
         # Told once: as long as something is held, the regular report says so.
-        return Wait(ticket.request.id, lane.route.version, reason, wake=asleep and not ahead)
+        return Wait(ticket.request.id, lane.route.version, reason, wake=asleep and not ahead, cold=asleep)
 
     def _enqueue(self, ticket: Ticket) -> None:
         """In order of arrival: one that comes back after a failure has its place before those who came later."""

@@ -1,0 +1,109 @@
+"""Makes the table gateways route by, and serves the push channel: tables out, reports in.
+
+The table is sent whole on every change and written to disk, so that a gateway can start while the controller is away.
+Its revision grows for ever: it begins with the wall clock.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from headrace import telemetry
+from headrace.ports import Clock
+from headrace.state.demand import Demand, total
+from headrace.state.table import Report, Table
+
+REPORT_STALE_US: Final = 2_000_000
+_MESSAGE_BYTES_MAX: Final = 4 << 20
+
+
+class Publisher:
+    """The controller's end of the link to all gateways. `heard` is called with each report."""
+
+    def __init__(self, socket: Path, file: Path, clock: Clock, heard: Callable[[Report], None]) -> None:
+        self._socket = socket
+        self._file = file
+        self._clock = clock
+        self._heard = heard
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._reports: dict[str, tuple[Report, int]] = {}
+        self._table = Table(revision=clock.now_us(), models=(), replicas=(), keys=())
+        self._line = b""
+
+    @property
+    def revision(self) -> int:
+        """Of the table last published."""
+        return self._table.revision
+
+    async def start(self) -> None:
+        """Serve the link."""
+        self._socket.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, str(self._socket), limit=_MESSAGE_BYTES_MAX)
+        self._socket.chmod(0o600)
+
+    async def close(self) -> None:
+        """Let the gateways go."""
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+
+    def publish(self, table: Table) -> None:
+        """Send a table out if it differs from the last one; its revision is set here."""
+        same = msgspec.structs.replace(table, revision=self._table.revision)
+        if same == self._table and self._line:
+            return
+        self._table = msgspec.structs.replace(table, revision=max(self._table.revision + 1, self._clock.now_us()))
+        self._line = msgspec.json.encode(self._table) + b"\n"
+        for writer in self._writers:
+            writer.write(self._line)
+        self._keep()
+
+    def reports(self) -> list[Report]:
+        """The last report of each gateway that is alive."""
+        now_us = self._clock.monotonic_us()
+        self._reports = {e: (r, at) for e, (r, at) in self._reports.items() if now_us - at < REPORT_STALE_US}
+        return [report for report, _ in self._reports.values()]
+
+    def demand(self) -> Mapping[str, Demand]:
+        """What all gateways together are asked for, by `name@version`."""
+        parts: dict[str, list[Demand]] = {}
+        for report in self.reports():
+            for demand in report.demand:
+                parts.setdefault(demand.key, []).append(demand)
+        return {key: total(found) for key, found in parts.items()}
+
+    def at_work(self, replica: str, since_revision: int) -> bool:
+        """Whether a gateway has work on this replica, or may not know yet that it should send it none."""
+        return any(report.in_flight.get(replica) or report.revision < since_revision for report in self.reports())
+
+    def _keep(self) -> None:
+        beside = self._file.with_suffix(".new")
+        try:
+            file = os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+            with os.fdopen(file, "wb") as out:
+                out.write(self._line)
+            beside.replace(self._file)
+        except OSError as error:
+            telemetry.logger().warning("table.not_kept", error=str(error))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        if self._line:
+            writer.write(self._line)
+        epoch = ""
+        try:
+            while line := await reader.readline():
+                report = msgspec.json.decode(line, type=Report)
+                epoch = report.epoch
+                self._reports[epoch] = (report, self._clock.monotonic_us())
+                self._heard(report)
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            telemetry.logger().warning("link.broken", error=str(error))
+        finally:
+            self._writers.discard(writer)
+            self._reports.pop(epoch, None)
+            writer.close()

@@ -1,0 +1,107 @@
+"""Builds the routing table from what is wanted and what is so. Pure but for the models' states handed in."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from headrace.ports import Engine, KeyRecord
+from headrace.specs.catalog import Catalog, Limits, ModelSpec
+from headrace.state.fleet import Fleet
+from headrace.state.table import RouteKey, RouteModel, RouteReplica, Table
+
+
+def state_of(model: ModelSpec, fleet: Fleet, *, prepared: bool, preparing: bool, fault: str) -> str:
+    """One word for people: ready, waking, asleep, preparing or failed."""
+    phases = {replica.phase for replica in fleet.of(model.key)}
+    if "ready" in phases:
+        return "ready"
+    if fault:
+        return "failed"
+    if phases & {"pending", "starting"}:
+        return "waking"
+    if not model.owned:
+        return "unreachable"
+    return "asleep" if prepared else "preparing" if preparing else "unprepared"
+
+
+def route_model(model: ModelSpec, engine: Engine, state: str, fault: str, wake_us: int, created_s: int) -> RouteModel:
+    """One model version as gateways see it."""
+    return RouteModel(
+        name=model.name,
+        version=model.version,
+        weight=model.weight,
+        task=model.task,
+        ability=engine.ability(model),
+        context_tokens=model.engine.context_tokens,
+        output_tokens_default=model.output_tokens_default,
+        queue_max=model.scaling.queue_max,
+        ttft_us=model.objective.ttft_us,
+        start_timeout_us=model.scaling.start_timeout_us,
+        state=state,
+        created_s=created_s,
+        wake_us=wake_us,
+        fault=fault,
+    )
+
+
+def route_replicas(catalog: Catalog, fleet: Fleet, secret: Callable[[str], str]) -> tuple[RouteReplica, ...]:
+    """The replicas work may be sent to, or may still be at."""
+    found = []
+    for replica in fleet.replicas:
+        model = catalog.model(replica.key)
+        if replica.phase not in ("ready", "draining") or not replica.address or not replica.incarnation:
+            continue
+        foreign = model is not None and not model.owned
+        found.append(
+            RouteReplica(
+                id=replica.id,
+                model=replica.model,
+                version=replica.version,
+                incarnation=replica.incarnation,
+                address=replica.address,
+                slots=replica.slots,
+                phase=replica.phase,
+                upstream_model=(model.engine.upstream_model if model else "") or replica.model,
+                api_key=secret(model.engine.api_key) if model and foreign and model.engine.api_key else "",
+            )
+        )
+    return tuple(found)
+
+
+def route_keys(records: Iterable[KeyRecord], catalog: Catalog) -> tuple[RouteKey, ...]:
+    """The keys that are valid, each with its own limits or its tenant's."""
+    tenants = {tenant.name: tenant for tenant in catalog.tenants}
+    found = []
+    for record in records:
+        tenant = tenants.get(record.tenant)
+        if record.revoked_us or (tenant is None and record.role != "admin"):
+            continue
+        limits = tenant.limits if tenant else Limits()
+        allowed = tenant.models if tenant else ("*",)
+        models = (
+            record.models if "*" in allowed else tuple(m for m in allowed if "*" in record.models or m in record.models)
+        )
+        found.append(
+            RouteKey(
+                id=record.id,
+                digest=record.digest,
+                tenant=record.tenant,
+                role=record.role,
+                models=models,
+                limits=Limits(
+                    requests_per_minute=_least(record.requests_per_minute, limits.requests_per_minute),
+                    tokens_per_minute=_least(record.tokens_per_minute, limits.tokens_per_minute),
+                    concurrency=_least(record.concurrency, limits.concurrency),
+                ),
+            )
+        )
+    return tuple(found)
+
+
+def table(models: Mapping[str, RouteModel], replicas: tuple[RouteReplica, ...], keys: tuple[RouteKey, ...]) -> Table:
+    """The whole table; its revision is the publisher's."""
+    return Table(revision=0, models=tuple(models[key] for key in sorted(models)), replicas=replicas, keys=keys)
+
+
+def _least(own: int | None, default: int | None) -> int | None:
+    """A key's own limit, never above its tenant's."""
+    given = [limit for limit in (own, default) if limit is not None]
+    return min(given) if given else None

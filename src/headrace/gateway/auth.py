@@ -1,0 +1,62 @@
+"""Who asks: the key of a request, checked against the table's hashes. Default deny.
+
+One extractor for every header form. A key seen before is found by the digest of its whole text; the memory is dropped
+whenever the table changes, so a revoked key is refused as soon as the table that lacks it arrives.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Final
+
+from headrace.state import keys
+from headrace.state.table import RouteKey
+
+_KNOWN_MAX: Final = 4_096
+_KEY_BYTES_MAX: Final = 256
+
+
+class Doorman:
+    """Checks keys for one gateway worker."""
+
+    def __init__(self, pepper: bytes) -> None:
+        self._pepper = pepper
+        self._by_id: dict[str, RouteKey] = {}
+        self._known: dict[bytes, RouteKey] = {}
+
+    def update(self, valid: Iterable[RouteKey]) -> None:
+        """Take a new list of keys; forget everybody."""
+        self._by_id = {key.id: key for key in valid}
+        self._known.clear()
+
+    def key(self, headers: dict[bytes, bytes]) -> RouteKey | None:
+        """The key these headers prove, None when they prove none."""
+        given = headers.get(b"authorization")
+        if given is not None:
+            if given[:7].lower() != b"bearer ":
+                return None
+            text = given[7:].strip()
+        else:
+            text = headers.get(b"x-api-key", b"")
+        if not text or len(text) > _KEY_BYTES_MAX:
+            return None
+        digest = hashlib.sha256(text).digest()
+        known = self._known.get(digest)
+        if known is None:
+            known = self._prove(text)
+            if known is not None:
+                if len(self._known) >= _KNOWN_MAX:
+                    self._known.clear()
+                self._known[digest] = known
+        return known
+
+    def _prove(self, text: bytes) -> RouteKey | None:
+        try:
+            parts = keys.parse_key(text.decode("ascii"))
+        except UnicodeDecodeError:
+            return None
+        if parts is None:
+            return None
+        name, secret = parts
+        digest = keys.digest(self._pepper, secret)  # computed for unknown ids too: time tells nothing
+        key = self._by_id.get(name)
+        return key if key is not None and keys.same(key.digest, digest) else None

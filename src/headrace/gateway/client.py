@@ -1,0 +1,251 @@
+"""The client's side of a connection: reads one request at a time, strictly and within time and size, writes answers.
+
+Knows HTTP and nothing of models: a whole request goes to the worker's `handle`. What a client sends while its request
+is at work waits in a bounded buffer; what it does not read stops the reading of the engine.
+"""
+
+import asyncio
+import time
+from typing import Final, Protocol
+
+from headrace.gateway import answers
+from headrace.gateway.http1 import HEAD_BYTES_MAX, BadHttp, Chunks, Head, parse_head
+
+HEAD_S: Final = 10.0
+BODY_BYTES_PER_S_MIN: Final = 1_024
+BODY_S_LEAST: Final = 10.0
+IDLE_S: Final = 120.0
+WRITE_STALL_S: Final = 30.0
+LINGER_S: Final = 1.0
+AHEAD_BYTES_MAX: Final = 64 << 10
+WRITE_BUFFER_BYTES: Final = 64 << 10
+
+
+class Work(Protocol):
+    """A request at work, as its connection sees it."""
+
+    def client_gone(self) -> None:
+        """Nobody reads the answer any more."""
+        ...
+
+    def hold(self, paused: bool) -> None:
+        """The client reads too slowly, or again."""
+        ...
+
+
+class Handler(Protocol):
+    """What the connection needs of its worker."""
+
+    connections: "set[Client]"
+    stopping: bool
+
+    def handle(self, client: "Client", head: Head, body: bytes) -> None:
+        """Take one request; the answer goes to `client`, which is told by `finished`."""
+        ...
+
+
+class Client(asyncio.Protocol):
+    """One connection of a client."""
+
+    __slots__ = (
+        "_body",
+        "_chunks",
+        "_data",
+        "_head",
+        "_paused",
+        "_worker",
+        "busy",
+        "closing",
+        "deadline_s",
+        "left",
+        "transport",
+        "work",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, worker: Handler) -> None:
+        self._worker = worker
+        self._data = b""
+        self._head: Head | None = None
+        self._body: list[bytes] | None = None
+        self._chunks: Chunks | None = None
+        self._paused = False
+        self.busy = False
+        self.closing = False
+        self.work: Work | None = None
+        self.left = 0
+        self.deadline_s = 0.0
+
+    # --- what asyncio calls -------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has come."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        self.deadline_s = time.monotonic() + HEAD_S
+        self._worker.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a request."""
+        if self.closing:
+            return  # refused already: read on and forget, so that the refusal is not lost to a reset
+        if self.busy:
+            self._data += data
+            if len(self._data) > AHEAD_BYTES_MAX and not self._paused:
+                self._paused = True
+                self.transport.pause_reading()
+            return
+        if self._data:
+            data = self._data + data
+            self._data = b""
+        try:
+            self._read(data)
+        except BadHttp as bad:
+            self.refuse(bad.code, bad.message)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client has gone."""
+        self._worker.connections.discard(self)
+        self.closing = True
+        work, self.work = self.work, None
+        if work is not None:
+            work.client_gone()
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        self.deadline_s = time.monotonic() + WRITE_STALL_S
+        if self.work is not None:
+            self.work.hold(True)
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self.deadline_s = 0.0
+        if self.work is not None:
+            self.work.hold(False)
+
+    def eof_received(self) -> bool:
+        """Half-closed is closed: nobody would know where the answer ends."""
+        return False
+
+    # --- what the worker calls ----------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of an answer."""
+        if not self.closing:
+            self.transport.write(data)
+
+    def finished(self, *, close: bool = False) -> None:
+        """The answer is sent: the next request may come."""
+        self.work = None
+        self.busy = False
+        if self.closing:
+            return
+        keep = not close and not self._worker.stopping and self._head is not None and self._head.keep_alive
+        self._head = None
+        if not keep:
+            self.closing = True
+            self.transport.close()
+            return
+        if not self.deadline_s:
+            self.deadline_s = time.monotonic() + IDLE_S
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
+        if self._data:
+            data, self._data = self._data, b""
+            asyncio.get_running_loop().call_soon(self.data_received, data)
+
+    def refuse(self, code: str, message: str) -> None:
+        """Answer with an error and read no further; what still arrives is thrown away for a moment."""
+        self.transport.write(answers.error(code, message, close=True))
+        self.closing = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.deadline_s = time.monotonic() + LINGER_S
+
+    def overdue(self, now_s: float) -> None:
+        """Called now and then: end what takes too long."""
+        if not self.deadline_s or now_s < self.deadline_s:
+            return
+        if self.closing or self.busy or self.transport.get_write_buffer_size():
+            self.transport.abort()
+        elif self._head is None and not self._data:
+            self.transport.close()  # idle
+        else:
+            self.refuse("request_timeout", "the request was not received in time")
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def _read(self, data: bytes) -> None:
+        if self._chunks is not None:
+            self._read_chunks(data)
+        elif self._body is not None:
+            self._read_body(data)
+        else:
+            self._read_head(data)
+
+    def _read_head(self, data: bytes) -> None:
+        end = data.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX + 4)
+        if end < 0:
+            if len(data) > HEAD_BYTES_MAX:
+                raise BadHttp("headers_too_large", f"the head is larger than {HEAD_BYTES_MAX >> 10} KiB")
+            if b"\n\n" in data or b"\n\r\n" in data[:64].replace(b"\r\n", b""):
+                raise BadHttp("bad_request", "lines must end in CRLF")
+            if data == b"\r\n":
+                data = b""
+            self._data = data
+            return
+        head = self._head = parse_head(data[: end + 4])
+        rest = data[end + 4 :]
+        if head.expects and (head.length or head.chunked) and not rest:
+            self.transport.write(answers.CONTINUE)
+        length = head.length
+        if head.chunked:
+            self._chunks = Chunks()
+            self._start_body(0)
+            self._read_chunks(rest)
+        elif not length:
+            self._data = rest
+            self._take(b"")
+        elif len(rest) >= length:
+            if len(rest) > length:
+                self._data = rest[length:]
+                rest = rest[:length]
+            self._take(rest)
+        else:
+            self._start_body(length)
+            self._body = [rest]
+            self.left = length - len(rest)
+
+    def _start_body(self, length: int) -> None:
+        self.deadline_s = time.monotonic() + max(BODY_S_LEAST, length / BODY_BYTES_PER_S_MIN)
+
+    def _read_body(self, data: bytes) -> None:
+        assert self._body is not None
+        left = self.left - len(data)
+        if left > 0:
+            self._body.append(data)
+            self.left = left
+            return
+        if left < 0:
+            self._data = data[left:]
+            data = data[:left]
+        self._body.append(data)
+        body, self._body = b"".join(self._body), None
+        self._take(body)
+
+    def _read_chunks(self, data: bytes) -> None:
+        assert self._chunks is not None
+        whole = self._chunks.feed(data)
+        if whole is not None:
+            self._chunks = None
+            body, self._data = whole
+            self._take(body)
+
+    def _take(self, body: bytes) -> None:
+        assert self._head is not None
+        self.busy = True
+        self.deadline_s = 0.0
+        self._worker.handle(self, self._head, body)

@@ -1,0 +1,83 @@
+"""The table as one worker looks things up in it: models by name, replicas by id, and what a key may use."""
+
+import msgspec
+
+from headrace.errors import Invalid
+from headrace.gateway.upstream import Pool
+from headrace.state.table import RouteKey, RouteModel, Table
+from headrace.wire.fault import suggestion
+
+
+class Directory:
+    """Rebuilt with each table; pools of replicas that stay are kept."""
+
+    def __init__(self) -> None:
+        self.table = Table(revision=0, models=(), replicas=(), keys=())
+        self.models: dict[str, list[RouteModel]] = {}
+        self.pools: dict[tuple[str, str], Pool] = {}
+
+    def update(self, table: Table) -> None:
+        """Take a new table."""
+        self.table = table
+        self.models = {}
+        for model in table.models:
+            self.models.setdefault(model.name, []).append(model)
+        pools: dict[tuple[str, str], Pool] = {}
+        for replica in table.replicas:
+            name = (replica.id, replica.incarnation)
+            kept = self.pools.pop(name, None)
+            pools[name] = kept if kept is not None and kept.replica == replica else Pool(replica)
+        for gone in self.pools.values():
+            gone.close()
+        self.pools = pools
+
+    def usable(self, key: RouteKey) -> list[str]:
+        """Names of the models this key may use."""
+        return [name for name in self.models if "*" in key.models or name in key.models]
+
+    def find(self, name: str, key: RouteKey, task: str) -> RouteModel:
+        """A version of the model, for what all versions share. Raises Invalid (404, 400)."""
+        versions = self.models.get(name)
+        usable = self.usable(key) if versions is None or "*" not in key.models else []
+        if versions is None or ("*" not in key.models and name not in usable):
+            listed = ", ".join(usable) or "none"
+            raise Invalid(
+                f"The model {name[:80]!r} does not exist or this key may not use it."
+                f"{suggestion(name, usable)} Models this key may use: {listed}.",
+                param="model",
+                code="model_not_found",
+                status=404,
+            )
+        if versions[0].task != task:
+            fitting = [other for other in self.usable(key) if self.models[other][0].task == task] or ["none"]
+            raise Invalid(
+                f"The model {name!r} is for {versions[0].task}, and this path needs a model for {task}: "
+                f"{', '.join(fitting)}.",
+                param="model",
+                code="unsupported_endpoint",
+            )
+        return versions[0]
+
+    def listing(self, key: RouteKey) -> list[dict[str, object]]:
+        """The models of `GET /v1/models`."""
+        return [self.entry(name) for name in self.usable(key)]
+
+    def entry(self, name: str) -> dict[str, object]:
+        """One model, in OpenAI's form with a few keys more."""
+        versions = self.models[name]
+        first = versions[0]
+        return {
+            "id": name,
+            "object": "model",
+            "created": first.created_s,
+            "owned_by": "headrace",
+            "task": first.task,
+            "state": first.state,
+            "context_length": first.context_tokens,
+            "versions": [{"name": version.version, "weight": version.weight} for version in versions],
+        }
+
+
+def read_table(data: bytes) -> Table:
+    """A table from its JSON. Raises msgspec.MsgspecError."""
+    return msgspec.json.decode(data, type=Table)

@@ -1,0 +1,429 @@
+"""One request's life: admitted, held, assigned, sent, relayed, settled.
+
+The usage of a request is on disk before its last byte leaves: a whole answer, and the end of a stream, wait for the
+journal. An answer of which nothing was sent may be tried once more elsewhere; a stream that has begun ends with an
+error event. However it ends, `_settle` runs exactly once, and it is the only place that writes a record.
+"""
+
+import zlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from headrace.errors import HeadraceError, Invalid, Transient
+from headrace.gateway.client import Client
+from headrace.gateway.record import Record
+from headrace.gateway.reply import Reply
+from headrace.gateway.upstream import Pool, Upstream
+from headrace.policy.actions import Answer, Assign, Reject, Wait
+from headrace.state.request import Request
+from headrace.state.usage import Outcome
+from headrace.wire import fault
+from headrace.wire.sse import EventScanner, StreamMeter
+from headrace.wire.usage import Counts, counts_of, plausible
+
+if TYPE_CHECKING:
+    from headrace.gateway.worker import Worker
+
+ANSWER_BYTES_MAX: Final = 64 << 20
+ERROR_BYTES_MAX: Final = 64 << 10
+FIRST_COMMENT_US: Final = 1_000_000
+COMMENT_US: Final = 5_000_000
+FIRST_EVENT_US: Final = 120_000_000
+BETWEEN_US: Final = 20_000_000
+TOTAL_US: Final = 600_000_000
+PROGRESS_PIECES: Final = 64
+_REFUSALS: Final = frozenset({"overloaded", "model_unavailable", "model_not_found"})
+_NOT_RECORDED: Final = "The usage of this request cannot be recorded, so it is not served. Try again later."
+
+
+class Exchange:
+    """One request at work in one gateway worker. Moments are of the clock that never goes back, microseconds."""
+
+    __slots__ = (
+        "_answer", "_answer_bytes", "_assigned", "_bounds", "_client", "_commented_us", "_heard_us", "_meter",
+        "_record", "_rendered", "_reply", "_scanner", "_settled", "_status", "_upstream", "_worker",
+    )  # fmt: skip
+
+    def __init__(self, worker: "Worker", client: Client, reply: Reply, record: Record) -> None:
+        self._worker = worker
+        self._client = client
+        self._reply = reply
+        self._record = record
+        record.arrived_us = worker.clock.monotonic_us()
+        record.wall_us = worker.clock.now_us()
+        model = record.model
+        self._bounds = record.call.output_bound(model.output_tokens_default, model.context_tokens)
+        self._rendered: tuple[str, str, bytes] | None = None
+        self._assigned: Assign | None = None
+        self._upstream: Upstream | None = None
+        self._scanner: EventScanner | None = None
+        self._meter: StreamMeter | None = None
+        self._answer: list[bytes] = []
+        self._answer_bytes = self._status = self._heard_us = self._commented_us = 0
+        self._settled = False
+
+    # --- admission ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Check what can be checked before an engine, count the request in, and ask the fast brain. May raise."""
+        record, worker = self._record, self._worker
+        call, model, key = record.call, record.model, record.key
+        call.check_context(model.context_tokens)
+        self._render(model.name)
+        self._reply.headers += worker.meter.admit(key, self._estimate, record.arrived_us)
+        self._client.work = self
+        worker.exchanges[record.request_id] = self
+        worker.journal.append(record.begun())
+        request = Request(
+            id=record.request_id,
+            tenant=key.tenant,
+            key=key.id,
+            model=model.name,
+            task=model.task,
+            input_tokens=call.input_tokens,
+            output_tokens_max=self._bounds,
+            arrived_us=record.arrived_us,
+            deadline_us=record.arrived_us + model.start_timeout_us,
+            prefix_hash=zlib.crc32(call.prefix, zlib.crc32(key.tenant.encode())) if call.prefix else 0,
+        )
+        self.act(worker.dispatch.arrive(request, record.arrived_us))
+
+    @property
+    def _estimate(self) -> int:
+        return self._record.call.input_tokens + self._bounds
+
+    def act(self, answer: Answer) -> None:
+        """Carry out what the fast brain decided."""
+        match answer:
+            case Assign():
+                self._assign(answer)
+            case Wait():
+                self._record.why = f"{self._record.why}; {answer.reason}" if self._record.why else answer.reason
+                self._record.cold = self._record.cold or answer.cold
+                self._commented_us = self._worker.clock.monotonic_us() + FIRST_COMMENT_US
+                if answer.wake:
+                    self._worker.link.report_now()
+            case Reject():
+                self._fail(answer.code, answer.reason, retry_after_us=answer.retry_after_us)
+
+    def _assign(self, assign: Assign) -> None:
+        worker = self._worker
+        self._heard_us = worker.clock.monotonic_us()
+        self._record.assigned(assign, self._heard_us)
+        self._assigned = assign
+        worker.counters.flying("replica:" + assign.replica, 1)
+        pool = self._pool(assign)
+        upstream = pool.take() if pool is not None else None
+        if pool is not None and upstream is not None:
+            self._upstream = upstream
+            upstream.send(self, pool.request(*self._render(pool.replica.upstream_model)))
+        else:
+            worker.spawn(self._connect(assign, pool))
+
+    async def _connect(self, assign: Assign, pool: Pool | None) -> None:
+        try:
+            if pool is None:
+                raise OSError("it has left the table")
+            upstream = await pool.connect()
+        except (OSError, TimeoutError) as error:
+            if self._assigned is assign and not self._settled:
+                self._worker.faulty(assign)
+                self._lost(f"the replica could not be reached: {error}")
+            return
+        if self._assigned is not assign or self._settled:
+            upstream.give_up()
+            return
+        self._upstream = upstream
+        upstream.send(self, pool.request(*self._render(pool.replica.upstream_model)))
+
+    def _pool(self, assign: Assign) -> Pool | None:
+        return self._worker.directory.pools.get((assign.replica, assign.incarnation))
+
+    def _render(self, upstream_model: str) -> tuple[str, bytes]:
+        known = self._rendered
+        if known is None or known[0] != upstream_model:
+            model = self._record.model
+            path, body = self._record.call.render(
+                model.ability, upstream_model, model.output_tokens_default, model.context_tokens
+            )
+            self._rendered = known = (upstream_model, path, body)
+        return known[1], known[2]
+
+    # --- what the engine says -----------------------------------------------------------------------------------
+
+    def upstream_head(self, status: int, events: bool) -> None:
+        """See `upstream.User`."""
+        record, self._status = self._record, status
+        self._heard_us = self._worker.clock.monotonic_us()
+        self._answer, self._answer_bytes = [], 0
+        if status == 200 and events and record.call.stream and not record.call.buffered:
+            self._scanner = EventScanner()
+            self._meter = StreamMeter(
+                include_usage=record.call.include_usage,
+                dialect=record.model.ability.dialect,
+                upstream_model=self._rendered[0] if self._rendered else "",
+                model=record.model.name,
+            )
+
+    def upstream_data(self, data: bytes) -> None:
+        """See `upstream.User`."""
+        if self._meter is not None:
+            self._relay(self._meter, data)
+            return
+        self._answer_bytes += len(data)
+        if self._answer_bytes <= (ANSWER_BYTES_MAX if self._status == 200 else ERROR_BYTES_MAX):
+            self._answer.append(data)
+        elif self._status == 200:
+            self._disbelieve("the engine's answer is too large")
+
+    def _relay(self, meter: StreamMeter, data: bytes) -> None:
+        if self._settled or self._scanner is None:
+            return
+        record = self._record
+        self._heard_us = self._worker.clock.monotonic_us()
+        try:
+            block = self._scanner.feed(data)
+        except Transient as error:
+            self._disbelieve(error.message)
+            return
+        if not block:
+            return
+        out = meter.feed(block)
+        if out:
+            if not record.first_us:
+                record.first_us = self._heard_us
+            self._reply.events(out)
+        if meter.failed:
+            self._disbelieve(meter.failed)
+        elif meter.done:
+            self._finish_stream(meter)
+        elif meter.pieces - record.pieces >= PROGRESS_PIECES:
+            record.pieces = meter.pieces
+            self._worker.journal.append(record.progress(self._heard_us))
+
+    def upstream_end(self) -> None:
+        """See `upstream.User`."""
+        self._upstream = None
+        if self._settled:
+            return
+        if self._meter is not None:
+            self._disbelieve("the engine's stream ended before its end")
+            return
+        body = b"".join(self._answer)
+        self._answer = []
+        if self._status == 200:
+            self._finish_whole(body)
+            return
+        error = fault.of_upstream(self._status, body)
+        if isinstance(error, Invalid):
+            self._release(ok=True)
+            self._fail(error.code, error.message, error.param)
+        else:
+            self._lost(error.message)
+
+    def upstream_lost(self, reason: str, heard: bool) -> None:
+        """See `upstream.User`."""
+        upstream, self._upstream = self._upstream, None
+        assign = self._assigned
+        if self._settled or assign is None:
+            return
+        if upstream is not None and upstream.reused and not heard:
+            # The replica had closed an idle connection, which is no failure of its: the same one is asked again.
+            self._worker.spawn(self._connect(assign, self._pool(assign)))
+            return
+        self._worker.faulty(assign)
+        self._lost(reason)
+
+    # --- ends ---------------------------------------------------------------------------------------------------
+
+    def _finish_stream(self, meter: StreamMeter) -> None:
+        self._release(ok=True)
+        self._detach()
+        counts = self._believed(meter.counts, meter.pieces)
+        tail = meter.tail(counts)
+        self._settle("finished", 200, counts, lambda: self._reply.end_events(tail, broken=False))
+
+    def _finish_whole(self, body: bytes) -> None:
+        call, record = self._record.call, self._record
+        counts = self._believed(counts_of(body, record.model.ability.dialect), 0)
+        try:
+            if call.stream:
+                *events, last = call.finish_stream(body, record.request_id, record.wall_us // 1_000_000, counts)
+            else:
+                events, last = [], call.finish(body, record.request_id, counts)
+        except HeadraceError as error:
+            self._disbelieve(error.message)
+            return
+        record.first_us = self._worker.clock.monotonic_us()
+        self._release(ok=True)
+        if call.stream:
+            if events:
+                record.pieces = len(events)
+                self._reply.events(b"".join(events))
+            self._settle("finished", 200, counts, lambda: self._reply.end_events(last, broken=False))
+        else:
+            headers = self._headers()
+            self._settle("finished", 200, counts, lambda: self._reply.whole(last, headers))
+
+    def _disbelieve(self, reason: str) -> None:
+        """The engine cannot be trusted with this request: its connection ends, and so does the attempt."""
+        self._detach()
+        if self._assigned is not None:
+            self._worker.faulty(self._assigned)
+        self._lost(reason)
+
+    def _lost(self, reason: str) -> None:
+        """The attempt failed: another one if the client has seen nothing of an answer, else the end."""
+        record = self._record
+        meter, self._meter, self._scanner = self._meter, None, None
+        if record.first_us and meter is not None:
+            record.pieces = meter.pieces
+            self._release(ok=False)
+            message = "The model's server failed while it worked on the request; what came before is all there is."
+            counts = Counts(output_tokens=meter.pieces, input_tokens=record.call.input_tokens)
+            broken = lambda: self._reply.error("upstream_failed", message)  # noqa: E731 - said once, twice as clear
+            self._settle("failed", 502, counts, broken, "upstream_failed", reason)
+            return
+        assigned, self._assigned = self._assigned, None
+        if assigned is None:
+            return
+        now_us = self._worker.clock.monotonic_us()
+        record.released(now_us)
+        record.why = f"attempt {record.attempts} on {assigned.replica} failed: {reason}"
+        self._worker.counters.flying("replica:" + assigned.replica, -1)
+        self.act(self._worker.dispatch.lost(record.request_id, now_us))
+
+    def _fail(self, code: str, message: str, param: str | None = None, retry_after_us: int | None = None) -> None:
+        """The end without an answer."""
+        headers = b""
+        if retry_after_us is not None:
+            headers += b"retry-after: %d\r\n" % -(-retry_after_us // 1_000_000)
+        if code == "engine_crash":
+            headers += b"x-should-retry: false\r\n"
+        outcome: Outcome = "refused" if code in _REFUSALS else "failed"
+        said = lambda: self._reply.error(code, message, param, headers)  # noqa: E731 - as above
+        self._settle(outcome, fault.status(code), Counts(), said, code, message)
+
+    def client_gone(self) -> None:
+        """The client hung up: free the slot, and record how far it came."""
+        if self._settled:
+            return
+        record = self._record
+        self._detach()
+        if self._meter is not None:
+            record.pieces = self._meter.pieces
+        if self._assigned is not None:
+            self._release(ok=False)
+        else:
+            self._worker.act_all(self._worker.dispatch.left(record.request_id, self._worker.clock.monotonic_us()))
+        used = record.call.input_tokens if record.attempts else 0
+        counts = Counts(input_tokens=used, output_tokens=record.pieces)
+        self._settle("cancelled", 499, counts, None, "client_closed")
+
+    def hold(self, paused: bool) -> None:
+        """The client reads too slowly: let the engine's socket fill."""
+        upstream = self._upstream
+        if upstream is None or upstream.transport.is_closing():
+            return
+        if paused:
+            upstream.transport.pause_reading()
+        else:
+            self._heard_us = self._worker.clock.monotonic_us()
+            upstream.transport.resume_reading()
+
+    def tick(self, now_us: int) -> None:
+        """Now and then: a comment to who waits in a stream, an end to what takes too long."""
+        record = self._record
+        if self._assigned is None:
+            if record.call.stream and now_us >= self._commented_us:
+                self._commented_us = now_us + COMMENT_US
+                self._reply.events(b": waiting for %b\n\n" % record.model.name.encode())
+            return
+        if self._client.transport.get_write_buffer_size():
+            return  # it is the client that is slow, and its own deadline runs
+        silent_us = now_us - self._heard_us
+        streaming = record.call.stream and not record.call.buffered
+        limit_us = (BETWEEN_US if record.first_us else FIRST_EVENT_US) if streaming else TOTAL_US
+        if silent_us > limit_us or now_us - record.sent_us > TOTAL_US:
+            self._disbelieve(f"the engine was silent for {silent_us // 1_000_000} s")
+
+    # --- settling -----------------------------------------------------------------------------------------------
+
+    def _detach(self) -> None:
+        """Let go of the connection, if it is still ours: closing it is what stops the engine."""
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None and upstream.user is self:
+            if self._meter is not None and self._meter.done:
+                upstream.await_end()
+            else:
+                upstream.give_up()
+
+    def _release(self, *, ok: bool) -> None:
+        """Give the slot back; held requests may go."""
+        assigned, self._assigned, worker = self._assigned, None, self._worker
+        if assigned is None:
+            return
+        now_us = worker.clock.monotonic_us()
+        self._record.released(now_us)
+        worker.counters.flying("replica:" + assigned.replica, -1)
+        worker.act_all(worker.dispatch.ended(self._record.request_id, now_us, ok))
+
+    def _believed(self, counts: Counts | None, pieces: int) -> Counts:
+        """The engine's counts where they can be believed, else the gateway's own."""
+        record, call = self._record, self._record.call
+        record.pieces = pieces
+        body_bytes = len(self._rendered[2]) if self._rendered else 0
+        if counts is not None and plausible(
+            counts, pieces=pieces, choices=call.n, input_bytes=body_bytes, output_max=self._bounds
+        ):
+            record.counted = True
+            return counts
+        return Counts(input_tokens=call.input_tokens, output_tokens=pieces, items=call.items)
+
+    def _headers(self) -> bytes:
+        """What a whole answer tells of its way."""
+        record, served = self._record, self._record.served_by
+        total_us = self._worker.clock.monotonic_us() - record.arrived_us
+        return (
+            b"openai-processing-ms: %d\r\nx-headrace-replica: %b\r\nx-headrace-model-version: %b\r\n"
+            b"x-headrace-queue-ms: %d\r\nx-headrace-overhead-ms: %d\r\n"
+            % (
+                total_us // 1_000,
+                served.replica.encode() if served else b"",
+                served.version.encode() if served else b"",
+                record.queue_us // 1_000,
+                max(0, total_us - record.queue_us - record.busy_us) // 1_000,
+            )
+        )
+
+    def _settle(
+        self,
+        outcome: Outcome,
+        status: int,
+        counts: Counts,
+        last_words: Callable[[], None] | None,
+        code: str = "",
+        error: str = "",
+    ) -> None:
+        """Write the record; the last words are said when it is on disk."""
+        assert not self._settled, "a request is settled once"
+        self._settled = True
+        record, worker = self._record, self._worker
+        del worker.exchanges[record.request_id]
+        now_us = worker.clock.monotonic_us()
+        worker.meter.done(record.key, counts.input_tokens + counts.output_tokens - self._estimate, now_us)
+        usage = record.usage(outcome, status, counts, now_us, code, error)
+        if last_words is None:
+            worker.journal.append(usage, worker.stored)
+            return
+
+        def committed(done: bool) -> None:
+            worker.stored(done)
+            if self._client.work is not self:
+                return  # it hung up meanwhile
+            if done:
+                last_words()
+            else:
+                self._reply.error("storage_unavailable", _NOT_RECORDED)
+
+        worker.journal.append(usage, committed)

@@ -1,0 +1,79 @@
+"""What a key may still do this minute, over all gateway workers of this machine; refusals say when to come back.
+
+Tokens are counted at admission by the estimate and corrected when the engine has counted. A minute begins with the
+first request in it.
+"""
+
+from typing import Final
+
+from headrace.errors import Refused
+from headrace.gateway.shared import WINDOW_US, Counters
+from headrace.state.table import RouteKey
+
+_CONCURRENCY_RETRY_US: Final = 1_000_000
+
+
+class Meter:
+    """Admits requests under the limits of their keys."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    def admit(self, key: RouteKey, tokens: int, now_us: int) -> bytes:
+        """Count one request in; the x-ratelimit-* header lines. Raises Refused (429)."""
+        limits, name = key.limits, "key:" + key.id
+        requests_max, tokens_max = limits.requests_per_minute, limits.tokens_per_minute
+        lines = b""
+        if requests_max is not None or tokens_max is not None or limits.concurrency is not None:
+            spent = self._counters.spent(name, now_us)
+            wait_us = max(0, spent.resets_us - now_us)
+            if limits.concurrency is not None and spent.in_flight >= limits.concurrency:
+                raise _refused(f"{spent.in_flight} requests at once", limits.concurrency, _CONCURRENCY_RETRY_US)
+            if requests_max is not None:
+                if spent.requests >= requests_max:
+                    raise _refused(f"{spent.requests} requests this minute", requests_max, wait_us)
+                lines += _lines(b"requests", requests_max, requests_max - spent.requests - 1, wait_us)
+            if tokens_max is not None:
+                if spent.tokens + tokens > tokens_max:
+                    if tokens > tokens_max:
+                        raise Refused(
+                            f"This request may take {tokens} tokens; the key's limit is {tokens_max} a minute. "
+                            "Send a shorter prompt or lower max_tokens.",
+                            status=429,
+                            code="rate_limit_exceeded",
+                        )
+                    raise _refused(f"{spent.tokens + tokens} tokens this minute", tokens_max, wait_us)
+                lines += _lines(b"tokens", tokens_max, tokens_max - spent.tokens - tokens, wait_us)
+        self._counters.spend(name, 1, tokens, now_us)
+        self._counters.flying(name, 1)
+        return lines
+
+    def done(self, key: RouteKey, correction: int, now_us: int) -> None:
+        """A request has ended; `correction` is what it used less what was estimated."""
+        name = "key:" + key.id
+        self._counters.flying(name, -1)
+        if correction and key.limits.tokens_per_minute is not None:
+            self._counters.spend(name, 0, correction, now_us)
+
+
+def _refused(what: str, limit: int, wait_us: int) -> Refused:
+    return Refused(
+        f"Rate limit reached: {what}, the key's limit is {limit}.",
+        status=429,
+        code="rate_limit_exceeded",
+        retry_after_us=max(1, wait_us),
+    )
+
+
+def _lines(what: bytes, limit: int, remaining: int, wait_us: int) -> bytes:
+    seconds = -(-(wait_us or WINDOW_US) // 1_000_000)
+    minutes, rest = divmod(seconds, 60)
+    reset = b"%dm%ds" % (minutes, rest) if minutes else b"%ds" % rest
+    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n" % (
+        what,
+        limit,
+        what,
+        max(0, remaining),
+        what,
+        reset,
+    )

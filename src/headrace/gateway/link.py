@@ -1,0 +1,73 @@
+"""The gateway's end of the push channel: tables in, reports out.
+
+The controller may be away for as long as it likes: the last table stays in force, and a worker that starts meanwhile
+begins with the one on disk.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from headrace import telemetry
+from headrace.gateway.directory import read_table
+from headrace.state.table import Report, Table
+
+REPORT_S: Final = 0.25
+RECONNECT_S: Final = 0.1
+_MESSAGE_BYTES_MAX: Final = 16 << 20
+
+
+class Link:
+    """One worker's link to control. `took` is called with each table, `report` makes what is sent."""
+
+    def __init__(self, socket: Path, file: Path, took: Callable[[Table], None], report: Callable[[], Report]) -> None:
+        self._socket = socket
+        self._file = file
+        self._took = took
+        self._report = report
+        self._now = asyncio.Event()
+        self._writer: asyncio.StreamWriter | None = None
+
+    def start_from_disk(self) -> None:
+        """Begin with the last table the controller wrote, if there is one."""
+        try:
+            self._took(read_table(self._file.read_bytes()))
+        except (OSError, msgspec.MsgspecError):
+            return
+
+    def report_now(self) -> None:
+        """Somebody waits for a model: do not let the next report take its time."""
+        self._now.set()
+
+    async def run(self) -> None:
+        """Keep the link up, for ever."""
+        while True:
+            try:
+                reader, self._writer = await asyncio.open_unix_connection(self._socket, limit=_MESSAGE_BYTES_MAX)
+            except OSError:
+                await asyncio.sleep(RECONNECT_S)
+                continue
+            reporting = asyncio.ensure_future(self._reports(self._writer))
+            try:
+                while line := await reader.readline():
+                    self._took(read_table(line))
+            except (OSError, ValueError, msgspec.MsgspecError) as error:
+                telemetry.logger().warning("link.broken", error=str(error))
+            finally:
+                reporting.cancel()
+                self._writer.close()
+                self._writer = None
+            await asyncio.sleep(RECONNECT_S)
+
+    async def _reports(self, writer: asyncio.StreamWriter) -> None:
+        while True:
+            self._now.clear()
+            writer.write(msgspec.json.encode(self._report()) + b"\n")
+            await writer.drain()
+            try:
+                await asyncio.wait_for(self._now.wait(), REPORT_S)
+            except TimeoutError:
+                continue

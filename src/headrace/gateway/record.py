@@ -1,0 +1,106 @@
+"""What one request leaves behind: the mark that it began, marks of its progress, and the one record of its end."""
+
+from headrace.policy.actions import Assign
+from headrace.state.table import RouteKey, RouteModel
+from headrace.state.usage import Begun, Outcome, Progress, Usage
+from headrace.wire.call import Call
+from headrace.wire.usage import Counts
+
+
+class Record:
+    """The facts of one request as they come in. `*_us` without `wall` are of the clock that never goes back.
+
+    `first_us`: first byte of the answer sent, 0 before. `busy_us`: how long it held its slots, over all attempts.
+    `pieces`: events with content that were sent. `served_by`: the last replica that worked on it.
+    """
+
+    __slots__ = (
+        "arrived_us", "attempts", "busy_us", "call", "cold", "counted", "epoch", "first_us", "key", "model", "pieces",
+        "queue_us", "request_id", "sent_us", "served_by", "wall_us", "why",
+    )  # fmt: skip
+
+    def __init__(self, request_id: str, epoch: str, key: RouteKey, model: RouteModel, call: Call) -> None:
+        self.request_id = request_id
+        self.epoch = epoch
+        self.key = key
+        self.model = model
+        self.call = call
+        self.arrived_us = self.wall_us = 0
+        self.queue_us = self.first_us = self.sent_us = self.busy_us = 0
+        self.attempts = self.pieces = 0
+        self.cold = self.counted = False
+        self.served_by: Assign | None = None
+        self.why = ""
+
+    def assigned(self, assign: Assign, now_us: int) -> None:
+        """A replica takes it."""
+        if not self.attempts:
+            self.queue_us = now_us - self.arrived_us
+        self.attempts += 1
+        self.served_by = assign
+        self.sent_us = now_us
+        self.why = f"{assign.reason}; before that: {self.why}" if self.why else assign.reason
+
+    def released(self, now_us: int) -> None:
+        """The replica has it no more."""
+        self.busy_us += now_us - self.sent_us
+
+    def begun(self) -> Begun:
+        """The mark at admission."""
+        return Begun(
+            request=self.request_id,
+            epoch=self.epoch,
+            tenant=self.key.tenant,
+            key=self.key.id,
+            model=self.model.name,
+            task=self.model.task,
+            arrived_us=self.wall_us,
+            stream=self.call.stream,
+        )
+
+    def progress(self, now_us: int) -> Progress:
+        """The mark a dead gateway's request is settled at."""
+        served = self.served_by
+        return Progress(
+            request=self.request_id,
+            output_tokens=self.pieces,
+            at_us=self.wall_us + now_us - self.arrived_us,
+            replica=served.replica if served else "",
+            version=served.version if served else "",
+        )
+
+    def usage(self, outcome: Outcome, status: int, counts: Counts, now_us: int, code: str, error: str) -> Usage:
+        """The record of the end."""
+        served = self.served_by
+        return Usage(
+            request=self.request_id,
+            epoch=self.epoch,
+            tenant=self.key.tenant,
+            key=self.key.id,
+            model=self.model.name,
+            task=self.model.task,
+            outcome=outcome,
+            status=status,
+            arrived_us=self.wall_us,
+            ended_us=self.wall_us + now_us - self.arrived_us,
+            version=served.version if served else "",
+            replica=served.replica if served else "",
+            incarnation=served.incarnation if served else "",
+            stream=self.call.stream,
+            code=code,
+            input_tokens=counts.input_tokens,
+            cached_tokens=counts.cached_tokens,
+            output_tokens=counts.output_tokens,
+            items=counts.items,
+            counted="engine" if self.counted else "gateway",
+            queue_us=self.queue_us if served else now_us - self.arrived_us,
+            first_us=self.first_us - self.arrived_us if self.first_us else 0,
+            busy_us=self.busy_us,
+            engine_prefill_us=counts.prefill_us,
+            engine_decode_us=counts.decode_us,
+            attempts=self.attempts,
+            events=self.pieces,
+            cold=self.cold,
+            why=self.why,
+            error=error,
+        )

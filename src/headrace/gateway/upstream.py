@@ -1,0 +1,294 @@
+"""The engine's side: one connection to one replica, read strictly and within bounds; and the pool of idle ones.
+
+An engine is not trusted: its heads and framing are checked, its words reach nobody from here. Whoever uses a
+connection is told of the head, of body bytes, and of the end or the loss. A connection that is given up is closed,
+which is what frees the engine's slot.
+"""
+
+import asyncio
+import re
+import ssl
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from headrace.state.table import RouteReplica
+
+HEAD_BYTES_MAX: Final = 16 << 10
+CONNECT_S: Final = 2.0
+IDLE_CONNECTIONS_MAX: Final = 256
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?")
+_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,12})[ \t]*\r\n", re.IGNORECASE)
+_CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
+_CLOSE: Final = re.compile(rb"\r\nconnection:[ \t]*close[ \t]*\r\n", re.IGNORECASE)
+_EVENTS: Final = re.compile(rb"\r\ncontent-type:[ \t]*text/event-stream", re.IGNORECASE)
+
+
+class User(Protocol):
+    """Who a connection works for."""
+
+    def upstream_head(self, status: int, events: bool) -> None:
+        """The status, and whether a stream of events follows."""
+        ...
+
+    def upstream_data(self, data: bytes) -> None:
+        """Body bytes, framing removed."""
+        ...
+
+    def upstream_end(self) -> None:
+        """The body has ended as it said it would."""
+        ...
+
+    def upstream_lost(self, reason: str, heard: bool) -> None:
+        """The connection broke or spoke nonsense; `heard` is whether any byte had come."""
+        ...
+
+
+class _Nobody:
+    """Takes the end of an answer whose user has all it needs."""
+
+    def upstream_head(self, status: int, events: bool) -> None: ...
+    def upstream_data(self, data: bytes) -> None: ...
+    def upstream_end(self) -> None: ...
+    def upstream_lost(self, reason: str, heard: bool) -> None: ...
+
+
+class Upstream(asyncio.Protocol):
+    """One connection to one replica."""
+
+    __slots__ = (
+        "_chunk_rest",
+        "_data",
+        "_ends_with_connection",
+        "_heard",
+        "_left",
+        "_pool",
+        "_state",
+        "reusable",
+        "reused",
+        "transport",
+        "user",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, pool: "Pool") -> None:
+        self._pool = pool
+        self._data = b""
+        self._state = 0  # 0 head, 1 body of a length, 2 chunked, 3 until the end
+        self._left = 0
+        self._heard = False
+        self.user: User | None = None
+        self.reused = False
+        self.reusable = True
+
+    def send(self, user: User, data: bytes) -> None:
+        """Work for `user`: send its request."""
+        self.user = user
+        self._state = 0
+        self._heard = False
+        self.transport.write(data)
+
+    def give_up(self) -> None:
+        """The answer is not wanted any more: close, so that the engine stops."""
+        self.user = None
+        self.transport.abort()
+
+    def await_end(self) -> None:
+        """The answer is complete but for its framing: read that, and the connection may be used again."""
+        self.user = _Nobody()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connected."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the engine."""
+        user = self.user
+        if user is None:
+            self.transport.abort()  # it speaks without being asked
+            return
+        self._heard = True
+        try:
+            if self._state == 0:
+                data = self._head(user, self._data + data)
+            if data and self.user is not None:
+                self._body(self.user, data)
+        except ValueError as nonsense:
+            self._lose(str(nonsense))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The engine closed, or died."""
+        self._pool.forget(self)
+        user, self.user = self.user, None
+        if user is None:
+            return
+        if self._state == 3 and error is None:
+            user.upstream_end()
+        else:
+            user.upstream_lost("the connection to the replica broke", self._heard)
+
+    def _head(self, user: User, data: bytes) -> bytes:
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            if len(data) > HEAD_BYTES_MAX:
+                raise ValueError("the head of the engine's answer is too large")
+            self._data = data
+            return b""
+        self._data = b""
+        head, rest = data[: end + 2], data[end + 4 :]
+        match = _STATUS.match(head)
+        if match is None:
+            raise ValueError("the engine's answer is not HTTP")
+        status = int(match[1])
+        if status < 200:
+            return self._head(user, rest) if rest else b""
+        self.reusable = _CLOSE.search(head) is None
+        length = _LENGTH.search(head)
+        if _CHUNKED.search(head):
+            self._state, self._left = 2, 0
+        elif length:
+            self._state, self._left = 1, int(length[1])
+        else:
+            self._state, self.reusable = 3, False
+        user.upstream_head(status, _EVENTS.search(head) is not None)
+        if self._state == 1 and not self._left and self.user is user:
+            self._finish(user)
+            return b""
+        return rest
+
+    def _body(self, user: User, data: bytes) -> None:
+        if self._state == 1:
+            if len(data) > self._left:
+                raise ValueError("the engine sent more than it said")
+            self._left -= len(data)
+            user.upstream_data(data)
+            if not self._left and self.user is user:
+                self._finish(user)
+        elif self._state == 3:
+            user.upstream_data(data)
+        else:
+            self._chunks(user, data)
+
+    def _chunks(self, user: User, data: bytes) -> None:
+        """Take the framing off. `_left` is what is still to come of the chunk at hand, its CRLF included."""
+        data = self._data + data if self._data else data
+        self._data = b""
+        at, size, parts, ended = 0, len(data), [], False
+        while at < size:
+            if self._left > 2:
+                piece = data[at : at + self._left - 2]
+                parts.append(piece)
+                at += len(piece)
+                self._left -= len(piece)
+                continue
+            if self._left:
+                if data[at : at + 1] != (b"\r" if self._left == 2 else b"\n"):
+                    raise ValueError("a chunk of the engine's answer is longer than it says")
+                at += 1
+                self._left -= 1
+                continue
+            end = data.find(b"\r\n", at)
+            if end < 0:
+                self._data = data[at:]
+                if len(self._data) > 64:
+                    raise ValueError("a chunk size in the engine's answer is malformed")
+                break
+            length = int(data[at:end].split(b";")[0], 16)
+            if length < 0:
+                raise ValueError("a chunk size in the engine's answer is malformed")
+            if not length:
+                if size < end + 4:
+                    self._data = data[at:]
+                    break
+                ended = True
+                break
+            at, self._left = end + 2, length + 2
+        if parts:
+            user.upstream_data(parts[0] if len(parts) == 1 else b"".join(parts))
+        if ended and self.user is not None:
+            self._finish(self.user)
+
+    def _finish(self, user: User) -> None:
+        self.user = None
+        self._data = b""
+        if self.reusable:
+            self._pool.give(self)
+        else:
+            self.transport.close()
+        user.upstream_end()
+
+    def _lose(self, reason: str) -> None:
+        user, self.user = self.user, None
+        self.transport.abort()
+        if user is not None:
+            user.upstream_lost(reason, True)
+
+
+class Pool:
+    """Connections to one incarnation of one replica; idle ones are taken last in, first out."""
+
+    def __init__(self, replica: RouteReplica) -> None:
+        self.replica = replica
+        self._idle: list[Upstream] = []
+        self._all: set[Upstream] = set()
+        url = urlsplit(replica.address if "://" in replica.address else "")
+        self._url = url
+        bearer = f"authorization: Bearer {replica.api_key}\r\n" if replica.api_key else ""
+        self._prefix = url.path.rstrip("/")
+        self._lines = (
+            f" HTTP/1.1\r\nhost: {url.netloc or 'engine'}\r\ncontent-type: application/json\r\n{bearer}".encode()
+        )
+
+    def take(self) -> Upstream | None:
+        """An idle connection."""
+        while self._idle:
+            upstream = self._idle.pop()
+            if not upstream.transport.is_closing():
+                upstream.reused = True
+                return upstream
+        return None
+
+    async def connect(self) -> Upstream:
+        """A new connection. Raises OSError or TimeoutError."""
+        loop = asyncio.get_running_loop()
+        made: tuple[asyncio.BaseTransport, Upstream]
+        async with asyncio.timeout(CONNECT_S):
+            if self.replica.address.startswith("unix:"):
+                path = self.replica.address.removeprefix("unix:")
+                made = await loop.create_unix_connection(lambda: Upstream(self), path)
+            else:
+                secure = ssl.create_default_context() if self._url.scheme == "https" else None
+                port = self._url.port or (443 if secure else 80)
+                made = await loop.create_connection(lambda: Upstream(self), self._url.hostname, port, ssl=secure)
+        self._all.add(made[1])
+        return made[1]
+
+    def request(self, path: str, body: bytes) -> bytes:
+        """The bytes of a request to this replica; nothing of the client's head is in it."""
+        return b"POST %b%b%bcontent-length: %d\r\n\r\n%b" % (
+            self._prefix.encode(),
+            path.encode(),
+            self._lines,
+            len(body),
+            body,
+        )
+
+    def give(self, upstream: Upstream) -> None:
+        """A connection is idle again."""
+        if len(self._idle) < IDLE_CONNECTIONS_MAX:
+            self._idle.append(upstream)
+        else:
+            upstream.transport.close()
+
+    def forget(self, upstream: Upstream) -> None:
+        """A connection has ended."""
+        self._all.discard(upstream)
+        if upstream in self._idle:
+            self._idle.remove(upstream)
+
+    def close(self) -> None:
+        """The replica is gone: its idle connections with it; those at work end by themselves."""
+        for upstream in self._idle:
+            upstream.transport.close()
+        self._idle.clear()

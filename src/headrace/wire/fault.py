@@ -52,9 +52,7 @@ CATALOGUE: Final[dict[str, tuple[int, str, str]]] = {
     "upstream_timeout": (504, _SERVER, "The model's server did not answer in time."),
 }
 
-_CONTEXT: Final = re.compile(
-    rb"context[ _](?:length|size|window)|maximum context|exceed_context|context", re.IGNORECASE
-)
+_CONTEXT: Final = re.compile(rb"context[ _](?:length|size|window)|maximum context|exceed_context", re.IGNORECASE)
 _RANGE: Final = re.compile(
     rb"Field '([a-z_]{1,32})': Value must be between (-?[0-9.]{1,12}) <= value <= (-?[0-9.]{1,12})"
 )

@@ -70,7 +70,10 @@ _ANSWER: Final = msgspec.json.Decoder(_Answer)
 
 
 def counts_of(body: bytes, dialect: str) -> Counts | None:
-    """The counts in a whole answer; None when there are none to be believed."""
+    """The counts in a whole answer; None when there are none to be believed.
+
+    `Call.counts` is what the gateway asks: a call knows when its engine's figures are of one choice of several.
+    """
     try:
         answer = _ANSWER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -213,7 +213,7 @@ def main() -> int:
     words.add_argument("--gateways", type=int, required=True)
     words.add_argument("--banner-fd", type=int)
     words.add_argument("subject", nargs="?", default="")
-    given = words.parse_args()
+    given = words.parse_intermixed_args()
     settings = process_settings.load(home=given.home, listen=given.listen, gateways=given.gateways)
     if given.role == "host":
         return run_host(settings, lambda: _announce(given.banner_fd))

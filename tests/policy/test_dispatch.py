@@ -28,7 +28,7 @@ def test_a_sleeping_model_is_woken_once_and_the_request_kept() -> None:
     assert not second.wake
     assert brain.held == 2
     answers = brain.update(table(route(), replica("r1")), S)
-    assert ["a", "b"] == [answer.request for answer in answers]
+    assert [answer.request for answer in answers] == ["a", "b"]
     assert brain.held == 0
 
 
@@ -41,5 +41,5 @@ def test_a_full_queue_refuses_with_the_measured_time() -> None:
         assert not isinstance(brain.arrive(request(name), S), Reject)
     answer = brain.arrive(request("g"), S)
     assert isinstance(answer, Reject)
-    assert (503, "overloaded", 2_500_000) == (answer.status, answer.code, answer.retry_after_us)
+    assert (answer.status, answer.code, answer.retry_after_us) == (503, "overloaded", 2_500_000)
     assert "queue_max) is 4" in answer.reason

@@ -48,7 +48,7 @@ class _Graph:
         return self.constant(name, np.ascontiguousarray(value.T) if transpose else value)
 
     def linear(self, name: str, value: str) -> str:
-        """value @ W.T + b."""
+        """A linear layer: value @ W.T + b."""
         return self.add(
             "Add", self.add("MatMul", value, self.weight(f"{name}.weight", True)), self.weight(f"{name}.bias")
         )

@@ -73,7 +73,7 @@ def _check(given: Path) -> None:
     try:
         model: Any = onnx.load(str(given), load_external_data=False)
         onnx.checker.check_model(model)
-    except Exception as error:  # noqa: BLE001 - a parser of foreign bytes: whatever it raises, the file is to blame
+    except Exception as error:  # a parser of foreign bytes: whatever it raises, the file is to blame
         raise Permanent(f"{given.name} is not a readable ONNX file: {str(error)[:200]}") from error
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
         raise Permanent(f"{given.name} keeps its weights in other files; save it as one file")

@@ -6,7 +6,7 @@ is at work waits in a bounded buffer; what it does not read stops the reading of
 
 import asyncio
 import time
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from headrace.gateway import answers
 from headrace.gateway.http1 import HEAD_BYTES_MAX, BadHttp, Chunks, Head, parse_head
@@ -81,9 +81,8 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has come."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is one without saying so
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         self.deadline_s = time.monotonic() + HEAD_S
         self._worker.connections.add(self)
 

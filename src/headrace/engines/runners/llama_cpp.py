@@ -5,11 +5,11 @@ when it answers. SIGTERM takes the socket's name away, waits for running work an
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
 import signal
-import sys
 import time
 
 _DRAIN_MAX_S = 3600.0
@@ -66,10 +66,8 @@ def _server(given: argparse.Namespace) -> object:
 
 def _drain(server: object, path: str) -> None:
     """Let no one else in and wait until nothing runs, twice seen, since a request may be between two queues."""
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)  # noqa: PTH108
-    except FileNotFoundError:
-        pass
     end, idle = time.monotonic() + _DRAIN_MAX_S, 0
     while idle < 2 and time.monotonic() < end:
         idle = 0 if _busy(server) else idle + 1
@@ -82,4 +80,4 @@ def _busy(server: object) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

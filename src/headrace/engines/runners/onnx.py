@@ -6,7 +6,6 @@ Started by `engines.onnx.command`. A text longer than the limit is refused with 
 import argparse
 import asyncio
 import base64
-import sys
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
@@ -165,9 +164,7 @@ class Runner:
         exchange.json(msgspec.json.encode({"model": self.alias, "results": results, "usage": usage}))
 
     def _inputs(self, given: str | list[Any]) -> list[tuple[Sequence[int], Sequence[int]]]:
-        if isinstance(given, str):
-            given = [given]
-        elif given and all(isinstance(entry, int) for entry in given):
+        if isinstance(given, str) or (given and all(isinstance(entry, int) for entry in given)):
             given = [given]
         if not given or len(given) > _INPUTS_MAX:
             raise Invalid(f"input must hold 1 to {_INPUTS_MAX} texts, not {len(given)}", param="input")
@@ -242,4 +239,4 @@ async def _serve(encoder: Encoder, given: argparse.Namespace, began: float) -> N
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

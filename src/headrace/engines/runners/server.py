@@ -71,6 +71,8 @@ class Server:
     def __init__(self, routes: Mapping[tuple[str, str], Route], load: Callable[[], dict[str, int]]) -> None:
         self.routes = {**routes, ("GET", "/health"): self._health, ("GET", "/load"): self._load}
         self.connections: set[_Connection] = set()
+        self.gone = asyncio.Event()  # set while there is no connection
+        self.gone.set()
         self.draining = False
         self._load_of_runner = load
 
@@ -125,9 +127,12 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.server.connections.add(self)
+        self.server.gone.clear()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self.server.connections.discard(self)
+        if not self.server.connections:
+            self.server.gone.set()
         self.waiting.clear()
         self.writable.set()
         if self.task is not None:
@@ -206,6 +211,5 @@ async def serve(server: Server, path: str, began: float) -> None:
         await asyncio.wait(running, timeout=_DRAIN_MAX_S)
     for connection in list(server.connections):
         connection.transport.close()
-    end = time.monotonic() + _CLOSE_GRACE_S
-    while server.connections and time.monotonic() < end:
-        await asyncio.sleep(0.005)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(server.gone.wait(), _CLOSE_GRACE_S)

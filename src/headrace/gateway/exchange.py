@@ -19,7 +19,7 @@ from headrace.state.request import Request
 from headrace.state.usage import Outcome
 from headrace.wire import fault
 from headrace.wire.sse import EventScanner, StreamMeter
-from headrace.wire.usage import Counts, counts_of, plausible
+from headrace.wire.usage import Counts, plausible
 
 if TYPE_CHECKING:
     from headrace.gateway.worker import Worker
@@ -158,12 +158,7 @@ class Exchange:
         self._answer, self._answer_bytes = [], 0
         if status == 200 and events and record.call.stream and not record.call.buffered:
             self._scanner = EventScanner()
-            self._meter = StreamMeter(
-                include_usage=record.call.include_usage,
-                dialect=record.model.ability.dialect,
-                upstream_model=self._rendered[0] if self._rendered else "",
-                model=record.model.name,
-            )
+            self._meter = record.call.meter(record.model.ability.dialect)
 
     def upstream_data(self, data: bytes) -> None:
         """See `upstream.User`."""
@@ -245,7 +240,7 @@ class Exchange:
 
     def _finish_whole(self, body: bytes) -> None:
         call, record = self._record.call, self._record
-        counts = self._believed(counts_of(body, record.model.ability.dialect), 0)
+        counts = self._believed(call.counts(body, record.model.ability.dialect), 0, len(body))
         try:
             if call.stream:
                 *events, last = call.finish_stream(body, record.request_id, record.wall_us // 1_000_000, counts)
@@ -368,7 +363,7 @@ class Exchange:
         worker.counters.flying("replica:" + assigned.replica, -1)
         worker.act_all(worker.dispatch.ended(self._record.request_id, now_us, ok))
 
-    def _believed(self, counts: Counts | None, pieces: int) -> Counts:
+    def _believed(self, counts: Counts | None, pieces: int, output_bytes: int = 0) -> Counts:
         """The engine's counts where they can be believed, else the gateway's own."""
         record, call = self._record, self._record.call
         record.pieces = pieces
@@ -378,7 +373,7 @@ class Exchange:
         ):
             record.counted = True
             return counts
-        return Counts(input_tokens=call.input_tokens, output_tokens=pieces, items=call.items)
+        return call.guess(pieces=pieces) if pieces else call.guess(output_bytes=output_bytes)
 
     def _headers(self) -> bytes:
         """What a whole answer tells of its way."""

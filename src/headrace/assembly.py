@@ -71,6 +71,13 @@ def devices() -> "list[Device]":
     return seen()
 
 
+def prepared(settings: Settings, model: "ModelSpec") -> bool:
+    """Whether a model's weights are prepared in this home."""
+    from headrace.engines import artifact
+
+    return artifact.find(model, settings.artifacts) is not None
+
+
 def stored_catalog(settings: Settings) -> "Catalog | None":
     """The catalog this home was last given, None when it is new."""
     from headrace.control import catalogs

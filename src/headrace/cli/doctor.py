@@ -1,0 +1,87 @@
+"""`headrace doctor`: look for what keeps a cloud from running well; each line names its fix."""
+
+import os
+import shutil
+import socket
+import sys
+
+import click
+
+from headrace import settings
+from headrace.cli.down import running
+from headrace.cli.shown import json_option, show
+from headrace.units import GIB, format_bytes
+
+DISK_LEAST_BYTES = 2 * GIB
+Finding = tuple[str, bool, str]
+
+
+@click.command()
+@json_option
+def command(as_json: bool) -> None:
+    """Look at Python, disk, the home, the port, the engines and the models."""
+    here = settings.load()
+    findings = [_python(), _disk(here), _home(here), _port(here), *_engines(here)]
+    found = {
+        "ok": all(good for _, good, _ in findings),
+        "findings": [dict(zip(("what", "ok", "says"), f, strict=True)) for f in findings],
+    }
+    marks = {True: click.style("✓", fg="green"), False: click.style("✗", fg="red")}
+    show(found, "\n".join(f"{marks[good]} {what:<9} {says}" for what, good, says in findings), as_json=as_json)
+    if not found["ok"]:
+        raise click.exceptions.Exit(1)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return "python", sys.version_info >= (3, 11), f"{version} at {sys.executable}"
+
+
+def _disk(here: settings.Settings) -> Finding:
+    folder = here.home
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    good = free >= DISK_LEAST_BYTES
+    fix = "" if good else f"; make room for {format_bytes(DISK_LEAST_BYTES)} or give another HEADRACE_HOME"
+    return "disk", good, f"{format_bytes(free)} free at {folder}{fix}"
+
+
+def _home(here: settings.Settings) -> Finding:
+    if not here.home.exists():
+        return "home", True, f"{here.home} is made by the first: headrace up"
+    mode = here.home.stat().st_mode & 0o777
+    if mode & 0o077:
+        return "home", False, f"{here.home} can be read by others (mode {mode:o}); fix: chmod 700 {here.home}"
+    return "home", os.access(here.home, os.W_OK), f"{here.home}, mode {mode:o}"
+
+
+def _port(here: settings.Settings) -> Finding:
+    pid = running(here)
+    if pid is not None:
+        return "port", True, f"a cloud runs on {here.listen} (process {pid})"
+    with socket.socket(socket.AF_INET6 if ":" in here.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((here.host, here.port))
+        except OSError as error:
+            return "port", False, f"{here.listen}: {error.strerror}; give another: headrace up --listen HOST:PORT"
+    return "port", True, f"{here.listen} is free"
+
+
+def _engines(here: settings.Settings) -> list[Finding]:
+    from headrace import assembly  # heavy, and wanted by this part alone
+    from headrace.cli.check import read
+
+    catalog = (assembly.stored_catalog(here) if here.database.exists() else None) or read(None)[0]
+    problems = assembly.engine_problems(catalog)
+    said = [("engine", False, problem) for problem in problems]
+    if not said:
+        kinds = sorted({model.engine.kind for model in catalog.models})
+        said = [("engine", True, f"{', '.join(kinds)} can run every model of the catalog")]
+    ready = [model.key for model in catalog.models if model.owned and assembly.prepared(here, model)]
+    rest = [model.key for model in catalog.models if model.owned and model.key not in ready]
+    text = f"prepared: {', '.join(ready) or 'none yet'}" + (
+        f"; prepared at first start: {', '.join(rest)}" if rest else ""
+    )
+    return [*said, ("models", True, text)]

@@ -1,0 +1,14 @@
+"""`headrace explain`: why a request or a replica went as it did."""
+
+import click
+
+from headrace.cli.shown import client, json_option, show
+
+
+@click.command()
+@click.argument("subject", metavar="REQUEST_ID|last|REPLICA", default="last")
+@json_option
+def command(subject: str, as_json: bool) -> None:
+    """Why a request was routed, held, refused or cut; or why a replica was started and stopped."""
+    found = client().get(f"/headrace/v1/explain/{subject}")
+    show(found, "\n".join([found["id"], *(f"  {line}" for line in found["text"])]), as_json=as_json)

@@ -1,0 +1,49 @@
+"""`headrace key`: make, list and revoke API keys."""
+
+import click
+
+from headrace.cli.shown import client, json_option, show, table
+
+
+@click.group()
+def command() -> None:
+    """Make, list and revoke API keys."""
+
+
+@command.command()
+@click.option("--name", default="", help="For you to know it by.")
+@click.option("--tenant", default="default", show_default=True)
+@click.option("--role", type=click.Choice(["user", "admin"]), default="user", show_default=True)
+@click.option("--model", "models", multiple=True, help="A model it may use; repeat for more. All, when not given.")
+@click.option("--requests-per-minute", type=int)
+@click.option("--tokens-per-minute", type=int)
+@click.option("--concurrency", type=int, help="Requests at once.")
+@json_option
+def create(models: tuple[str, ...], as_json: bool, **wanted: object) -> None:
+    """Make a key. It is shown this once."""
+    found = client().post("/headrace/v1/keys", {**wanted, "models": models or ("*",)})
+    text = f"{found['key']}\n\nShown this once. Id {found['id']}, tenant {found['tenant']}, role {found['role']}."
+    show(found, text, as_json=as_json)
+
+
+@command.command("list")
+@json_option
+def list_keys(as_json: bool) -> None:
+    """Every key, without its secret."""
+    found = client().get("/headrace/v1/keys")
+    heads = ["ID", "NAME", "TENANT", "ROLE", "MODELS", "RPM", "TPM", "AT ONCE", "STATE"]
+    rows = [
+        [k["id"], k["name"] or "-", k["tenant"], k["role"], ",".join(k["models"]), k["requests_per_minute"] or "-",
+         k["tokens_per_minute"] or "-", k["concurrency"] or "-", "revoked" if k["revoked"] else "valid"]
+        for k in found["keys"]
+    ]  # fmt: skip
+    show(found, table(heads, rows), as_json=as_json)
+
+
+@command.command()
+@click.argument("key_id", metavar="ID")
+@json_option
+def revoke(key_id: str, as_json: bool) -> None:
+    """Refuse a key from now on, on every gateway."""
+    found = client().delete(f"/headrace/v1/keys/{key_id}")
+    show(found, f"{found['id']} is revoked", as_json=as_json)

@@ -1,0 +1,113 @@
+"""The command line: `headrace COMMAND`. One file a command, loaded only when it is called.
+
+Exit status: 0 ok, 1 failed, 2 usage, 3 cloud file invalid, 4 not found, 5 refused, 6 unreachable, 130 interrupted.
+"""
+
+import importlib
+import os
+import sys
+from typing import Any, Final
+
+import click
+
+from headrace import __version__
+from headrace.errors import HeadraceError, Invalid, Refused, Unreachable
+
+COMMANDS: Final = {
+    "up": "Start the cloud.",
+    "down": "Stop the cloud.",
+    "status": "The cloud at a glance.",
+    "models": "Every model and its state.",
+    "run": "Ask a model once; the answer streams.",
+    "chat": "Talk with a model.",
+    "embed": "Embed texts.",
+    "rerank": "Order documents by a query.",
+    "key": "Make, list and revoke API keys.",
+    "replicas": "Every replica.",
+    "explain": "Why a request or a replica went as it did.",
+    "events": "What the cloud did and why.",
+    "logs": "The last lines of a replica.",
+    "apply": "Apply a cloud file, after showing the difference.",
+    "check": "Check a cloud file and whether it fits this machine.",
+    "doctor": "Look for what keeps a cloud from running well.",
+    "bench": "Measure a model through the cloud.",
+    "config": "The schema of the cloud file.",
+    "completion": "Shell completion.",
+}
+
+
+class Commands(click.Group):
+    """Loads a command's file when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """In the order of first use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
+        """The command of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"headrace.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """Names and summaries, without loading anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """With a suggestion for a name that is not known."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib  # only on the way to an error
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="headrace", message="%(prog)s %(version)s")
+def headrace() -> None:
+    """Headrace: the inference cloud that you run yourself."""
+
+
+def main() -> None:
+    """Run the command that was typed; errors are one line that names the fix."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"headrace {__version__}")
+        return
+    color: bool | None = False if os.environ.get("NO_COLOR") else None
+    try:
+        code: Any = headrace.main(standalone_mode=False, color=color)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    except HeadraceError as error:
+        click.echo(f"{click.style('error', fg='red')}: {error}", err=True)
+        code = status_of(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def status_of(error: HeadraceError) -> int:
+    """The exit status that says what to do."""
+    match error:
+        case Invalid(status=404):
+            return 4
+        case Invalid() if error.where or error.code in ("does_not_fit", "invalid_cloud"):
+            return 3
+        case Invalid():
+            return 2
+        case Refused():
+            return 5
+        case Unreachable():
+            return 6
+        case _:
+            return 1

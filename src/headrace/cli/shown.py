@@ -1,0 +1,57 @@
+"""What commands share: the client for this machine's cloud, and how results are shown to people and to programs."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from headrace import settings
+from headrace.errors import Invalid
+from headrace.sdk.client import Client
+
+json_option: Callable[[Any], Any] = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object, stable keys."
+)
+
+
+def client() -> Client:
+    """The cloud this command is for: HEADRACE_BASE_URL and HEADRACE_API_KEY, or this machine's home."""
+    here = settings.load()
+    key = here.api_key
+    if not key:
+        try:
+            key = here.credentials.read_text().strip()
+        except OSError:
+            key = ""
+    if not key:
+        raise Invalid(
+            "no key: set HEADRACE_API_KEY, or start a cloud on this machine with: headrace up "
+            f"(looked for {here.credentials})",
+            code="no_key",
+        )
+    return Client(here.base_url or f"http://{here.listen}", key)
+
+
+def show(value: Any, text: str, *, as_json: bool) -> None:
+    """To standard output: JSON for programs, text for people."""
+    click.echo(json.dumps(value, ensure_ascii=False) if as_json else text)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Columns of text; numbers to the right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(head), *(len(row[i]) for row in cells)) if cells else len(head) for i, head in enumerate(heads)]
+    right = [bool(rows) and all(isinstance(row[i], int | float) for row in rows) for i in range(len(heads))]
+
+    def line(row: Sequence[str]) -> str:
+        placed = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
+        return "  ".join(placed).rstrip()
+
+    return "\n".join([click.style(line(heads), bold=True), *(line(row) for row in cells)])
+
+
+def dot(state: str) -> str:
+    """A state with a mark of its colour."""
+    colours = {"ready": "green", "waking": "yellow", "starting": "yellow", "draining": "yellow", "failed": "red"}
+    return click.style("●", fg=colours.get(state, "bright_black")) + f" {state}"

@@ -1,0 +1,127 @@
+"""A small client of the public HTTP API, on the standard library alone: what the command line speaks through.
+
+Synchronous, one connection a call. Errors of the server become `errors.*` with the server's own words. There is no
+private door: everything here, any client could do.
+"""
+
+import http.client
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from headrace.errors import HeadraceError, Invalid, Refused, Transient, Unreachable
+
+TIMEOUT_S: Final = 600.0
+
+
+class Client:
+    """Talks to one cloud. `base_url` with or without `/v1`; `key` may be empty for `health`."""
+
+    def __init__(self, base_url: str, key: str, timeout_s: float = TIMEOUT_S) -> None:
+        url = urlsplit(base_url if "://" in base_url else f"http://{base_url}")
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise Invalid(f"{base_url!r} is not an address; give http://HOST:PORT")
+        self.base_url = f"{url.scheme}://{url.netloc}{url.path.rstrip('/').removesuffix('/v1')}"
+        self._url = urlsplit(self.base_url)
+        self._key = key
+        self._timeout_s = timeout_s
+
+    def get(self, path: str) -> Any:
+        """The JSON at a path."""
+        return self._json("GET", path, None)
+
+    def post(self, path: str, body: Any, **headers: str) -> Any:
+        """Send JSON (or text, as YAML); the JSON that answers."""
+        return self._json("POST", path, body, headers)
+
+    def delete(self, path: str) -> Any:
+        """Delete what is at a path."""
+        return self._json("DELETE", path, None)
+
+    def stream(self, path: str, body: Any) -> "Stream":
+        """Send JSON, read server-sent events."""
+        connection, answer = self._send("POST", path, body, {})
+        return Stream(connection, answer)
+
+    def healthy(self) -> bool:
+        """Whether traffic is accepted."""
+        try:
+            self.get("/health")
+        except HeadraceError:
+            return False
+        return True
+
+    def _json(self, method: str, path: str, body: Any, headers: dict[str, str] | None = None) -> Any:
+        connection, answer = self._send(method, path, body, headers or {})
+        try:
+            return json.loads(answer.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise Unreachable(f"the answer of {self.base_url} broke off: {error}") from None
+        finally:
+            connection.close()
+
+    def _send(
+        self, method: str, path: str, body: Any, headers: dict[str, str]
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
+        connection = kind(self._url.hostname or "", self._url.port, timeout=self._timeout_s)
+        data = body.encode() if isinstance(body, str) else None if body is None else json.dumps(body).encode()
+        content = "application/yaml" if isinstance(body, str) else "application/json"
+        sent = {"Authorization": f"Bearer {self._key}", "Content-Type": content, **headers}
+        try:
+            connection.request(method, self._url.path + path, data, sent)
+            answer = connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise Unreachable(
+                f"nothing answers at {self.base_url} ({error}); start a cloud with: headrace up"
+            ) from None
+        if answer.status >= 400:
+            raw = answer.read()
+            connection.close()
+            raise refused(answer.status, raw)
+        return connection, answer
+
+
+class Stream:
+    """The events of one answer. Iterate for the data of each; `request_id` names the request."""
+
+    def __init__(self, connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> None:
+        self._connection = connection
+        self._answer = answer
+        self.request_id = answer.headers.get("x-request-id", "")
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            for line in self._answer:
+                if not line.startswith(b"data:"):
+                    continue
+                data = line[5:].strip()
+                if data == b"[DONE]":
+                    return
+                said = json.loads(data)
+                if "error" in said:
+                    raise refused(502, data)
+                yield said
+            raise Unreachable("the stream ended without its end")
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(f"the stream broke off: {error}") from None
+        finally:
+            self._connection.close()
+
+
+def refused(status: int, body: bytes) -> HeadraceError:
+    """The server's refusal as one of our errors, in its own words."""
+    try:
+        error = json.loads(body)["error"]
+        message, code, param = str(error["message"]), str(error.get("code") or ""), error.get("param")
+    except (ValueError, KeyError, TypeError):
+        message, code, param = f"the server answered {status}", "", None
+    if status in (401, 403, 429):
+        return Refused(message, status=status, code=code)
+    if status == 503 and code in ("overloaded", "model_unavailable"):
+        return Refused(message, status=status, code=code)
+    if status < 500:
+        return Invalid(message, status=status, code=code, param=param)
+    return Transient(message)

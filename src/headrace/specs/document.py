@@ -1,0 +1,236 @@
+"""The cloud file as it is written: one struct a section, each field with its unit, default and reason.
+
+`specs.load` reads a file against these structs, `specs.schema` makes the JSON Schema from them, and docs/cloud-yaml.md
+names each field. Literals such as `5m` and `4GiB` are texts here; the catalog holds what they stand for.
+"""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from headrace.specs.catalog import EngineKind, Task
+
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]*$"
+REFERENCE_PATTERN: Final = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$"
+URL_PATTERN: Final = r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"
+ARG_PATTERN: Final = r"^[a-z][a-z0-9_-]*$"
+QUANTISE_PATTERN: Final = r"^[A-Za-z0-9_]*$"
+
+# What a value that does not match its pattern should look like; `specs.form` puts it behind the message.
+PATTERN_WORDS: Final = {
+    NAME_PATTERN: "use small letters, digits, dot, dash and underscore, beginning with a letter or digit",
+    REFERENCE_PATTERN: "name where the secret is found, env:NAME or file:/absolute/path, never the secret itself",
+    URL_PATTERN: "write it like http://127.0.0.1:8000, without user, query or fragment",
+    ARG_PATTERN: "write the option without its dashes, like max_model_len",
+    QUANTISE_PATTERN: "name a format, like Q4_0",
+}
+
+_DURATION: Final = {"parse": "duration"}
+_SIZE: Final = {"parse": "size"}
+_MONEY: Final = {"parse": "money"}
+
+Name = Annotated[
+    str,
+    Meta(
+        pattern=NAME_PATTERN,
+        max_length=64,
+        description="small letters, digits, dot, dash and underscore; begins with a letter or digit",
+    ),
+]
+Duration = Annotated[
+    str,
+    Meta(pattern=r"^\d+(\.\d+)?\s*(us|ms|s|m|h|d)$", max_length=24, extra=_DURATION, examples=["800ms", "30s", "5m"]),
+]
+Size = Annotated[
+    str,
+    Meta(
+        pattern=r"^\d+(\.\d+)?\s*(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)$",
+        max_length=24,
+        extra=_SIZE,
+        examples=["512MiB", "80GB"],
+    ),
+]
+Reference = Annotated[
+    str,
+    Meta(
+        pattern=REFERENCE_PATTERN,
+        max_length=4096,
+        description="where a secret is found, never the secret itself: env:NAME or file:/absolute/path",
+    ),
+]
+Money = Annotated[
+    int | float | str,
+    Meta(extra=_MONEY, description="US dollars, at most 9 decimals; a text is read exactly, too", examples=[2.10]),
+]
+_Prompt = Annotated[str, Meta(min_length=1, max_length=4096)]
+_Tokens = Annotated[int, Meta(ge=1, le=10_000_000)]
+_PerMinute = Annotated[int, Meta(ge=1, le=10**12)]
+_ArgName = Annotated[str, Meta(pattern=ARG_PATTERN, max_length=64)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Any part of the file: keys that are not known are refused."""
+
+
+class Pool(Section):
+    """Devices of one kind, with one price."""
+
+    accelerator: Annotated[Name, Meta(description="cpu, or what the GPU is called, like nvidia-l4")]
+    count: Annotated[int, Meta(ge=1, le=10_000, description="how many devices")] = 1
+    memory: Annotated[
+        Literal["auto"] | Size, Meta(description="of one device; auto reads this machine's, for cpu pools only")
+    ] = "auto"
+    cpus: Annotated[
+        Literal["auto"] | Annotated[int, Meta(ge=1, le=4096)],
+        Meta(description="threads that replicas on one device may use together; auto is all of this machine"),
+    ] = "auto"
+    price_per_hour: Annotated[
+        Money | None, Meta(description="of one device, in US dollars; left out means unknown, which is not zero")
+    ] = None
+
+
+class Engine(Section):
+    """How a model is run. In a version, the fields given replace the model's, unless `kind` differs: then all do."""
+
+    kind: Annotated[
+        EngineKind | None, Meta(description="which engine; required for the model, optional in a version")
+    ] = None
+    slots: Annotated[
+        Annotated[int, Meta(ge=1, le=65_536)] | None,
+        Meta(description="requests one replica works on at once; 8 when left out"),
+    ] = None
+    context: Annotated[_Tokens | None, Meta(description="tokens of one request; 2048 when left out")] = None
+    threads: Annotated[
+        Annotated[int, Meta(ge=1, le=4096)] | None,
+        Meta(description="CPU threads of one replica: its share of the pool's cpus; 1 when left out"),
+    ] = None
+    quantise: Annotated[
+        Annotated[str, Meta(pattern=QUANTISE_PATTERN, max_length=32)] | None,
+        Meta(description="convert the weights once to this format before they are used, like Q4_0"),
+    ] = None
+    url: Annotated[
+        Annotated[str, Meta(pattern=URL_PATTERN, max_length=2048)] | None,
+        Meta(description="where an existing server listens, for kind openai"),
+    ] = None
+    api_key: Annotated[Reference | None, Meta(description="the key that server wants, as a reference")] = None
+    upstream_model: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=256)] | None,
+        Meta(description="what that server calls the model; the model's own name when left out"),
+    ] = None
+    args: Annotated[
+        dict[_ArgName, str | int | float | bool] | None,
+        Meta(description="options for the engine's own command line, for kind vllm: max_model_len: 32768"),
+    ] = None
+
+
+class Objective(Section):
+    """What users of the model are promised."""
+
+    ttft: Annotated[Duration, Meta(description="time to first token")] = "2s"
+    tpot: Annotated[Duration, Meta(description="time per output token after the first")] = "200ms"
+
+
+class Scaling(Section):
+    """How many replicas there are, and when an idle one is stopped."""
+
+    min: Annotated[int, Meta(ge=0, le=10_000, description="replicas that always run; 0 lets the model sleep")] = 0
+    max: Annotated[int, Meta(ge=1, le=10_000, description="never more replicas than these")] = 1
+    idle_to_zero: Annotated[
+        Literal["never"] | Duration, Meta(description="how long the last idle replica is kept when min is 0")
+    ] = "5m"
+    queue: Annotated[
+        int, Meta(ge=0, le=1_000_000, description="requests each gateway holds for the model before it refuses")
+    ] = 512
+    start_timeout: Annotated[Duration, Meta(description="a replica that is not ready by then has failed")] = "2m"
+    drain: Annotated[Duration, Meta(description="how long a stopping replica may finish its work")] = "2m"
+
+
+class Golden(Section):
+    """One question whose answer proves that prepared weights still think."""
+
+    prompt: _Prompt
+    expect: Annotated[
+        Annotated[str, Meta(max_length=4096)], Meta(description="for chat: a text the answer contains, case ignored")
+    ] = ""
+    closer: Annotated[
+        Annotated[str, Meta(max_length=4096)], Meta(description="for embed and rerank: must score above `farther`")
+    ] = ""
+    farther: Annotated[
+        Annotated[str, Meta(max_length=4096)], Meta(description="for embed and rerank: must score below `closer`")
+    ] = ""
+
+
+class Version(Section):
+    """One version of a model: what it says replaces what the model says."""
+
+    weight: Annotated[int, Meta(ge=1, le=1_000_000, description="share of the traffic, relative to the others")] = 100
+    source: Annotated[Annotated[str, Meta(min_length=1, max_length=2048)] | None, Meta(description="its weights")] = (
+        None
+    )
+    engine: Annotated[Engine | None, Meta(description="its engine; see engine")] = None
+    memory: Annotated[Size | None, Meta(description="what one of its replicas takes")] = None
+    golden: Annotated[Golden | None, Meta(description="its golden question")] = None
+    description: Annotated[Annotated[str, Meta(max_length=1024)] | None, Meta(description="for people")] = None
+
+
+class Model(Section):
+    """One name that clients ask for."""
+
+    task: Annotated[Task, Meta(description="what the model does")]
+    engine: Annotated[Engine, Meta(description="how it is run")]
+    source: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=2048)] | None,
+        Meta(
+            description="its weights: package://PACKAGE/PATH, hf://ORG/NAME[@REVISION], file:///PATH;"
+            " not needed for an existing server"
+        ),
+    ] = None
+    memory: Annotated[
+        Size | None, Meta(description="what one replica takes of its device; not needed for an existing server")
+    ] = None
+    placement: Annotated[
+        list[Name] | None, Meta(description="pools it may live in, best first; all pools when left out")
+    ] = None
+    objective: Annotated[Objective, Meta(description="what its users are promised")] = Objective()
+    scaling: Annotated[Scaling, Meta(description="how many replicas")] = Scaling()
+    golden: Annotated[Golden | None, Meta(description="the question that proves its weights")] = None
+    versions: Annotated[
+        dict[Name, Version] | None, Meta(description="several versions share the traffic; one called v1 when left out")
+    ] = None
+    output_tokens: Annotated[_Tokens, Meta(description="expected length of an answer that sets no limit")] = 512
+    description: Annotated[str, Meta(max_length=1024, description="for people")] = ""
+
+
+class Limits(Section):
+    """What one key may do; left out means no limit."""
+
+    requests_per_minute: Annotated[_PerMinute | None, Meta(description="requests in any minute")] = None
+    tokens_per_minute: Annotated[_PerMinute | None, Meta(description="tokens, in and out, in any minute")] = None
+    concurrency: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000)] | None, Meta(description="requests at the same time")
+    ] = None
+
+
+class Tenant(Section):
+    """Who may use what."""
+
+    models: Annotated[
+        list[Literal["*"] | Name] | None, Meta(description='names of models, or "*" for all; all when left out')
+    ] = None
+    limits: Annotated[Limits, Meta(description="the default of each key of the tenant")] = Limits()
+    keys: Annotated[
+        list[Reference] | None,
+        Meta(description="keys made elsewhere, as references; most are made with `headrace key create`"),
+    ] = None
+
+
+class Document(Section):
+    """A whole cloud."""
+
+    version: Annotated[Literal[1], Meta(description="of this format")]
+    pools: Annotated[dict[Name, Pool], Meta(min_length=1, description="the devices, by name")]
+    models: Annotated[dict[Name, Model], Meta(description="the models, by name")] = {}
+    tenants: Annotated[
+        dict[Name, Tenant] | None, Meta(description="who may use them; one called default when left out")
+    ] = None

@@ -1,0 +1,267 @@
+"""The cloud file, read strictly, to the catalog it stands for. Called by the CLI and by the admin API.
+
+Pure: reads no file and no environment; references to secrets stay references, and what `auto` means comes in as an
+argument. All faults that can be told from the text are told at once, each with file:line:col.
+"""
+
+from typing import Final
+
+from headrace import units
+from headrace.specs import document as doc
+from headrace.specs.catalog import (
+    Catalog,
+    EngineSpec,
+    Golden,
+    Limits,
+    ModelSpec,
+    Objective,
+    PoolSpec,
+    Scaling,
+    TenantSpec,
+)
+from headrace.specs.form import build, spelled
+from headrace.specs.problem import InvalidCloud, Problem, closest, shown
+from headrace.specs.tree import Node, read
+
+SLOTS_DEFAULT: Final = 8
+CONTEXT_DEFAULT: Final = 2048
+MODELS_MAX: Final = 1_000
+SCHEMES: Final = ("package://", "hf://", "file:///", "http://", "https://")
+
+# Which tasks an engine kind does; what one cannot is a fault of the file and not of a replica at three in the night.
+TASKS: Final[dict[str, tuple[str, ...]]] = {
+    "llama_cpp": ("chat",),
+    "openvino": ("chat",),
+    "onnx": ("embed", "rerank"),
+    "openai": ("chat", "embed", "rerank"),
+    "vllm": ("chat", "embed", "rerank"),
+}
+
+
+def load_text(text: str, filename: str = "cloud.yaml", machine: tuple[int, int] | None = None) -> Catalog:
+    """The catalog of a cloud file; `machine` is (memory in bytes, CPU threads), which `auto` stands for.
+
+    Raises InvalidCloud, an errors.Invalid whose `problems` are all that is wrong.
+    """
+    root = read(text, filename)
+    document, problems = build(root, doc.Document, filename)
+    if document is None:
+        raise InvalidCloud(problems)
+    resolver = _Resolver(root, filename, machine)
+    catalog = resolver.catalog(document)
+    if resolver.problems:
+        raise InvalidCloud(resolver.problems)
+    return catalog
+
+
+class _Resolver:
+    """From document to catalog; notes what does not fit together."""
+
+    def __init__(self, root: Node, filename: str, machine: tuple[int, int] | None) -> None:
+        self.problems: list[Problem] = []
+        self._root = root
+        self._filename = filename
+        self._machine = machine
+
+    def catalog(self, document: doc.Document) -> Catalog:
+        pools = tuple(self._pool(name, pool) for name, pool in sorted(document.pools.items()))
+        order = tuple(document.pools)
+        models = [spec for name, model in document.models.items() for spec in self._model(name, model, order)]
+        if len(models) > MODELS_MAX:
+            self._note(("models",), f"has {len(models)} model versions; give at most {MODELS_MAX}")
+        tenants = document.tenants if document.tenants is not None else {"default": doc.Tenant()}
+        names = tuple(document.models)
+        return Catalog(
+            pools=pools,
+            models=tuple(sorted(models, key=lambda model: model.key)),
+            tenants=tuple(self._tenant(name, tenant, names) for name, tenant in sorted(tenants.items())),
+        )
+
+    # --- pools ---------------------------------------------------------------------------------------------------
+
+    def _pool(self, name: str, pool: doc.Pool) -> PoolSpec:
+        cpus = pool.cpus
+        return PoolSpec(
+            name=name,
+            accelerator=pool.accelerator,
+            count=pool.count,
+            memory_bytes=self._auto(name, pool, "memory") if pool.memory == "auto" else units.size_bytes(pool.memory),
+            cpus=self._auto(name, pool, "cpus") if isinstance(cpus, str) else cpus,
+            price_nanousd_per_hour=None if pool.price_per_hour is None else units.nanousd(pool.price_per_hour),
+        )
+
+    def _auto(self, name: str, pool: doc.Pool, field: str) -> int:
+        path = ("pools", name, field)
+        if field == "memory" and pool.accelerator != "cpu":
+            self._note(path, f"auto is for cpu pools; write the memory of one {pool.accelerator}, like 80GB")
+        elif pool.count > 1:
+            self._note(path, f"auto is for one device; write the {field} of each of the {pool.count}")
+        elif self._machine is None:
+            self._note(path, f"auto stands for a machine, and none is known here; write the {field}")
+        else:
+            return self._machine[0 if field == "memory" else 1]
+        return 1
+
+    # --- models --------------------------------------------------------------------------------------------------
+
+    def _model(self, name: str, model: doc.Model, pools: tuple[str, ...]) -> list[ModelSpec]:
+        path = ("models", name)
+        for index, pool in enumerate(model.placement or ()):
+            if pool not in pools:
+                hint = closest(pool, pools) or f"; there are {', '.join(pools)}"
+                self._note((*path, "placement", f"[{index}]"), f"no pool is called {shown(pool)}{hint}")
+        if model.placement == []:
+            self._note((*path, "placement"), "names no pool; name one or leave it out for all")
+        placed = tuple(dict.fromkeys(model.placement or pools))
+        scaling = self._scaling(path, model.scaling)
+        if model.versions is None:
+            return [self._version(name, "v1", model, None, placed, scaling)]
+        if not model.versions:
+            self._note((*path, "versions"), "names no version; name one or leave it out for v1")
+        return [self._version(name, key, model, one, placed, scaling) for key, one in model.versions.items()]
+
+    def _version(
+        self,
+        name: str,
+        version: str,
+        model: doc.Model,
+        own: doc.Version | None,
+        pools: tuple[str, ...],
+        scaling: Scaling,
+    ) -> ModelSpec:
+        path: tuple[str, ...] = ("models", name)
+        own_path = (*path, "versions", version) if own is not None else path
+        own = own or doc.Version()
+        engine = self._engine(model, own, own_path if own.engine else path)
+        source = own.source or model.source or ""
+        source_path = (*(own_path if own.source else path), "source")
+        if engine.kind == "openai":
+            source, engine = self._foreign(source, engine, source_path)
+        elif not source:
+            self._note(path, "source is missing; say where the weights are, like package://PACKAGE/PATH")
+        else:
+            self._source(source, source_path)
+        golden = own.golden or model.golden
+        if golden is not None:
+            self._golden(model.task, golden, (*(own_path if own.golden else path), "golden"))
+        return ModelSpec(
+            name=name,
+            version=version,
+            weight=own.weight,
+            task=model.task,
+            source=source,
+            engine=engine,
+            memory_bytes=self._memory(own.memory or model.memory, engine, path),
+            pools=pools,
+            objective=Objective(
+                ttft_us=units.duration_us(model.objective.ttft), tpot_us=units.duration_us(model.objective.tpot)
+            ),
+            scaling=scaling,
+            golden=None if golden is None else Golden(**_fields(golden)),
+            output_tokens_default=model.output_tokens,
+            description=own.description or model.description,
+        )
+
+    def _engine(self, model: doc.Model, own: doc.Version, path: tuple[str, ...]) -> EngineSpec:
+        wanted = _fields(model.engine)
+        if own.engine is not None:
+            given = {name: value for name, value in _fields(own.engine).items() if value is not None}
+            other_kind = given.get("kind", wanted["kind"]) != wanted["kind"]
+            wanted = {**(dict.fromkeys(wanted) if other_kind else wanted), **given}
+        at = (*path, "engine")
+        if wanted["kind"] is None:
+            self._note(at, f"kind is missing; give one of {', '.join(TASKS)}")
+            return EngineSpec(kind="openai")
+        kind = wanted["kind"]
+        if model.task not in TASKS[kind]:
+            able = ", ".join(name for name, tasks in TASKS.items() if model.task in tasks)
+            self._note((*at, "kind"), f"{kind} does not do {model.task}; give one of {able}")
+        for field in ("url", "api_key", "upstream_model"):
+            if wanted[field] is not None and kind != "openai":
+                self._note((*at, field), f"is for kind openai, and this is {kind}; remove it")
+        if wanted["args"] and kind != "vllm":
+            self._note((*at, "args"), f"is for kind vllm, and this is {kind}; remove it")
+        return EngineSpec(
+            kind=kind,
+            slots=wanted["slots"] or SLOTS_DEFAULT,
+            context_tokens=wanted["context"] or CONTEXT_DEFAULT,
+            threads=wanted["threads"] or 1,
+            quantise=wanted["quantise"] or "",
+            url=wanted["url"] or "",
+            api_key=wanted["api_key"] or "",
+            upstream_model=wanted["upstream_model"] or "",
+            args=wanted["args"] or {},
+        )
+
+    def _foreign(self, source: str, engine: EngineSpec, path: tuple[str, ...]) -> tuple[str, EngineSpec]:
+        """An existing server is its own source: `source` and `engine.url` stand in for each other."""
+        fields = _fields(engine)
+        if not engine.url and not source.startswith(("http://", "https://")):
+            self._note(path[:-1], "engine.url is missing; say where the server listens, like http://127.0.0.1:8000")
+        return source or engine.url, EngineSpec(**{**fields, "url": engine.url or source})
+
+    def _source(self, source: str, path: tuple[str, ...]) -> None:
+        if source.startswith(("http://", "https://")):
+            self._note(path, "is an address; weights come from package://, hf:// or file:///, servers need kind openai")
+        elif not source.startswith(SCHEMES) or any(part == ".." for part in source.split("/")):
+            self._note(
+                path, f"is {shown(source)}; write package://PACKAGE/PATH, hf://ORG/NAME[@REVISION] or file:///PATH"
+            )
+
+    def _memory(self, memory: str | None, engine: EngineSpec, path: tuple[str, ...]) -> int:
+        if memory is not None:
+            return units.size_bytes(memory)
+        if engine.kind != "openai":
+            self._note(path, "memory is missing; say what one replica takes, like 600MiB")
+        return 0
+
+    def _scaling(self, path: tuple[str, ...], scaling: doc.Scaling) -> Scaling:
+        if scaling.min > scaling.max:
+            self._note((*path, "scaling", "min"), f"is {scaling.min}, more than max {scaling.max}; give at most that")
+        idle = scaling.idle_to_zero
+        return Scaling(
+            min_replicas=scaling.min,
+            max_replicas=scaling.max,
+            idle_to_zero_us=None if idle == "never" else units.duration_us(idle),
+            queue_max=scaling.queue,
+            start_timeout_us=units.duration_us(scaling.start_timeout),
+            drain_us=units.duration_us(scaling.drain),
+        )
+
+    def _golden(self, task: str, golden: doc.Golden, path: tuple[str, ...]) -> None:
+        if task == "chat" and not golden.expect:
+            self._note(path, "expect is missing; write a text that a sound model's answer contains")
+        if task != "chat" and not (golden.closer and golden.farther):
+            self._note(path, f"closer and farther are needed for {task}; the first must score above the second")
+
+    # --- tenants -------------------------------------------------------------------------------------------------
+
+    def _tenant(self, name: str, tenant: doc.Tenant, models: tuple[str, ...]) -> TenantSpec:
+        for index, model in enumerate(tenant.models or ()):
+            if model != "*" and model not in models:
+                hint = closest(model, models) or f"; there are {', '.join(models) or 'none'}"
+                path = ("tenants", name, "models", f"[{index}]")
+                self._note(path, f"no model is called {shown(model)}{hint}")
+        return TenantSpec(
+            name=name,
+            models=("*",) if tenant.models is None else tuple(dict.fromkeys(tenant.models)),
+            limits=Limits(**_fields(tenant.limits)),
+            keys=tuple(dict.fromkeys(tenant.keys or ())),
+        )
+
+    def _note(self, path: tuple[str, ...], message: str) -> None:
+        node = self._root
+        for part in path:
+            inside = node.value
+            if isinstance(inside, dict) and part in inside:
+                node = inside[part]
+            elif isinstance(inside, list) and part.startswith("["):
+                node = inside[int(part[1:-1])]
+            else:
+                break
+        where = f"{self._filename}:{node.line}:{node.col}"
+        self.problems.append(Problem(where=where, path=spelled(path), message=message))
+
+
+def _fields(struct: doc.Section | EngineSpec) -> dict[str, object]:
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}

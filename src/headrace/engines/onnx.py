@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from headrace.engines import artifact as artifacts_on_disk
 from headrace.engines import golden, sources
 from headrace.errors import Permanent
@@ -48,6 +50,8 @@ class Onnx:
             found.append(f"quantise {model.engine.quantise!r} is not known; give one of {', '.join(FORMS)} or none")
         if reason := sources.missing(model.source):
             found.append(reason)
+        elif 0 < (longest := _positions(sources.local(model.source))) < model.engine.context_tokens:
+            found.append(f"context is {model.engine.context_tokens} tokens, but the model was made for {longest}")
         return found
 
     def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
@@ -96,3 +100,16 @@ class Onnx:
                 {file.name: artifacts_on_disk.sha256(file) for file in (used, tokenizer)},
                 weights.stat().st_size * 2 + _LIBRARY_BYTES,
             )
+
+
+def _positions(source: Path | None) -> int:
+    """How many tokens the model has positions for, by the config.json beside its weights; 0 when unknown."""
+    if source is None:
+        return 0
+    try:
+        config = msgspec.json.decode(
+            (source if source.is_dir() else source.parent).joinpath("config.json").read_bytes()
+        )
+        return int(config["max_position_embeddings"])
+    except (OSError, msgspec.MsgspecError, KeyError, TypeError, ValueError):
+        return 0

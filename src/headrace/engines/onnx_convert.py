@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import onnx
 
-from headrace.engines import artifact, sources
+from headrace.engines import artifact, bert_graph, onnx_int8, sources
 from headrace.errors import Permanent
 
 _DEPTH_MAX: Final = 3  # folders between an ONNX file and its tokenizer.json
@@ -26,7 +26,7 @@ def make(source: Path, target: Path, quantise: str, say: Callable[[str], None]) 
         _check(given)
         if quantise == "int8":
             say(f"writing {given.name} as int8")
-            _int8(given, target)
+            onnx_int8.quantise(given, target)
         else:
             artifact.place(given, target)
         return given
@@ -37,8 +37,6 @@ def make(source: Path, target: Path, quantise: str, say: Callable[[str], None]) 
             f"{weights.name} is of type {config.get('model_type')!r}; only bert is built here, "
             "give an ONNX file of the model instead"
         )
-    from headrace.engines import bert_graph
-
     say(f"building the graph of {weights.name}")
     whole = target.with_name("whole.onnx")
     bert_graph.build(weights, config, whole)
@@ -46,7 +44,7 @@ def make(source: Path, target: Path, quantise: str, say: Callable[[str], None]) 
         whole.rename(target)
     else:
         say("writing it as int8")
-        _int8(whole, target)
+        onnx_int8.quantise(whole, target)
         whole.unlink()
     return weights
 
@@ -80,11 +78,3 @@ def _check(given: Path) -> None:
     inputs = {entry.name for entry in model.graph.input} - {tensor.name for tensor in model.graph.initializer}
     if "input_ids" not in inputs or not inputs <= {"input_ids", "attention_mask", "token_type_ids"}:
         raise Permanent(f"{given.name} takes {sorted(inputs)}; a text encoder takes input_ids and attention_mask")
-
-
-def _int8(source: Path, target: Path) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    quantize_dynamic(
-        source, target, weight_type=QuantType.QInt8, per_channel=True, extra_options={"MatMulConstBOnly": True}
-    )

@@ -44,6 +44,11 @@ def fetch(source: str) -> Path:
     return path
 
 
+def local(source: str) -> Path | None:
+    """Where a source lies on this machine; None for one that is not there or only the hub has."""
+    return None if source.startswith(_HUB) or missing(source) else _local(source)
+
+
 def refuse_code(file: Path) -> None:
     """Raise Permanent when a file's content is a pickle or a torch archive, whatever its name is."""
     with file.open("rb") as data:

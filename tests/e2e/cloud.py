@@ -45,15 +45,12 @@ class Cloud:
 
     def get(self, path: str, key: str | None = None) -> Any:
         headers = {"Authorization": f"Bearer {key or self.key}"}
-        with urllib.request.urlopen(urllib.request.Request(self.url + path, headers=headers), timeout=30) as answer:
-            return json.loads(answer.read())
+        return send(urllib.request.Request(self.url + path, headers=headers), 30)
 
     def post(self, path: str, body: Any, key: str | None = None, timeout: float = 120) -> Any:
         headers = {"Authorization": f"Bearer {key or self.key}", "Content-Type": "application/json"}
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, headers)
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            return json.loads(answer.read())
+        return send(urllib.request.Request(self.url + path, data, headers), timeout)
 
     def chat(self, text: str = "Hi", **more: Any) -> Any:
         body = {"model": "smollm2", "messages": [{"role": "user", "content": text}], "max_tokens": 16, "temperature": 0}
@@ -102,6 +99,16 @@ class Cloud:
         for file in sorted((self.home / "logs").glob("*.log")):
             tails.append(f"--- {file.name}\n" + "\n".join(file.read_text(errors="replace").splitlines()[-12:]))
         return "\n".join(tails)
+
+
+def send(request: urllib.request.Request, timeout: float) -> Any:
+    """The JSON that answers; an HTTPError is closed before it is raised, its status and headers remain."""
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            return json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise
 
 
 def free_port() -> int:

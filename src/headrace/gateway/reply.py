@@ -25,9 +25,9 @@ class Reply:
         self._client.write(framed)
 
     def end_events(self, last: bytes, *, broken: bool) -> None:
-        """The last events. A broken stream ends with its connection, so that no client takes it for a whole one."""
+        """The last events. A broken stream's last one is an error, and its connection closes."""
         self.events(last)
-        if self._chunked and not broken:
+        if self._chunked:
             self._client.write(answers.LAST_CHUNK)
         self._client.finished(close=broken or not self._chunked)
 

@@ -1,9 +1,12 @@
 """A gateway's durable end: an append-only file, committed in groups by one helper thread.
 
 Appending costs a framed copy; while the thread writes and syncs one group, the next one gathers. A group that cannot
-be written (disk full) is reported as not committed, the file is cut back to the last good byte, and the next group is
-tried afresh: the journal heals by itself when space returns. The file is locked while its process lives, so that the
-reader can tell a dead owner from a silent one.
+be written (disk full, I/O error) is reported as not committed and the next group is tried afresh: the journal heals by
+itself when space returns. Bytes once shown to a reader are never overwritten: a file with a group that failed half way
+is cut back to its last good byte and left, and the next group begins another segment.
+
+The first segment is locked as long as the process lives, and appears under its name only when it is: so a reader can
+tell a dead owner from a silent one. Nothing here reads or deletes what was written; that is `journal_reader`'s part.
 """
 
 import asyncio
@@ -11,7 +14,8 @@ import fcntl
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,70 +24,71 @@ from headrace.stores.framing import frame
 
 SEGMENT_BYTES_MAX: Final = 64 << 20
 SWITCH_S: Final = 0.0002  # the interpreter's default of 5 ms would hold every answer that long under load
+_CLOSED: Final = -1
 Committed = Callable[[bool], None]
 
 
 class FileJournal:
     """One gateway process's journal in `folder`, named by its epoch. Made inside a running event loop."""
 
-    def __init__(self, folder: Path, epoch: str) -> None:
+    def __init__(self, folder: Path, epoch: str, segment_bytes_max: int = SEGMENT_BYTES_MAX) -> None:
+        """Raises OSError when the folder cannot be written; a gateway that cannot keep records must not start."""
         self._folder = folder
         self._epoch = epoch
+        self._segment_bytes_max = segment_bytes_max
         self._segment = 0
         self._loop = asyncio.get_running_loop()
-        self._frames: list[bytes] = []
-        self._waiting: list[Committed] = []
-        self._lock = threading.Lock()
+        # A deque, since its append and popleft are atomic: the hot path takes no lock.
+        self._pending: deque[tuple[bytes, Committed | None]] = deque()
         self._wake = threading.Event()
         self._closing = False
         self._good = 0
-        self._file = self._open()
+        self._file = self._life = self._open()
         sys.setswitchinterval(SWITCH_S)
         self._thread = threading.Thread(target=self._write_groups, name="journal", daemon=True)
         self._thread.start()
 
     def append(self, entry: Entry, committed: Committed | None = None) -> None:
-        """Append; `committed` is called in the loop with whether the entry is on disk."""
-        data = frame(entry)
-        with self._lock:
-            self._frames.append(data)
+        """Append; `committed` is called in the loop with whether the entry is on disk. After `close` it never is."""
+        if self._closing:
             if committed is not None:
-                self._waiting.append(committed)
+                self._loop.call_soon(committed, False)
+            return
+        self._pending.append((frame(entry), committed))
         if not self._wake.is_set():
             self._wake.set()
 
     async def close(self) -> None:
-        """Commit what is pending and close."""
+        """Commit what is pending, and give the lock up: from here on the epoch is dead to readers."""
         self._closing = True
         self._wake.set()
         await asyncio.to_thread(self._thread.join)
-        os.close(self._file)
+        for file in {self._file, self._life} - {_CLOSED}:
+            os.close(file)
+        self._file = self._life = _CLOSED
 
-    def _open(self) -> int:
-        name = f"{self._epoch}.log" if not self._segment else f"{self._epoch}.{self._segment}.log"
-        # O_DSYNC: one system call writes and syncs, so the thread asks for the interpreter once a group.
-        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_DSYNC
-        file = os.open(self._folder / name, flags, 0o600)
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._good = os.fstat(file).st_size
-        return file
+    # --- in the helper thread -----------------------------------------------------------------------------------
 
     def _write_groups(self) -> None:
         while True:
             self._wake.wait()
-            self._wake.clear()
-            with self._lock:
-                frames, self._frames = self._frames, []
-                waiting, self._waiting = self._waiting, []
-            if frames:
-                self._tell(waiting, self._commit(b"".join(frames)))
-            elif self._closing:
+            self._wake.clear()  # before taking: what is appended from here on wakes the next round
+            closing = self._closing
+            group = [self._pending.popleft() for _ in range(len(self._pending))]
+            if group:
+                done = self._commit(b"".join([data for data, _ in group]))
+                self._tell([committed for _, committed in group if committed is not None], done)
+            if closing and not self._pending:
                 return
-            if self._closing:
+            if closing:
                 self._wake.set()
 
     def _commit(self, data: bytes) -> bool:
         try:
+            if self._file == _CLOSED:
+                self._segment += 1
+                self._file = self._open()
+                self._good = 0
             view = memoryview(data)
             while view:
                 view = view[os.write(self._file, view) :]
@@ -91,29 +96,56 @@ class FileJournal:
             self._cut_back()
             return False
         self._good += len(data)
-        if self._good >= SEGMENT_BYTES_MAX:
-            self._roll()
+        if self._good >= self._segment_bytes_max:
+            self._leave()
         return True
 
     def _cut_back(self) -> None:
+        """Undo a group that failed. A reader may have seen bytes of it, so nothing is ever written in their place."""
+        if self._file == _CLOSED:
+            return
         try:
+            if os.fstat(self._file).st_size == self._good:
+                return
             os.ftruncate(self._file, self._good)
         except OSError:
-            # What was half written cannot be undone: leave this file, whose torn end the reader stops at.
-            self._roll()
+            pass  # the file ends in a torn frame, which readers stop at
+        if not self._good and self._file != self._life:
+            (self._folder / self._name()).unlink(missing_ok=True)  # a full disk must not fill with empty files
+        self._leave()
 
-    def _roll(self) -> None:
-        old = self._file
-        self._segment += 1
+    def _leave(self) -> None:
+        """No more is written to this segment; the next group begins another."""
+        if self._file != self._life:
+            os.close(self._file)
+        self._file = _CLOSED
+
+    def _name(self) -> str:
+        return f"{self._epoch}.{self._segment}.log" if self._segment else f"{self._epoch}.log"
+
+    def _open(self) -> int:
+        """A new segment, durable in its folder; the first one is locked before it can be seen."""
+        path = self._folder / self._name()
+        unseen = path.with_suffix(".new")
+        # O_DSYNC: one system call writes and syncs, so the thread asks for the interpreter once a group.
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_DSYNC
+        file = os.open(unseen, flags, 0o600)
         try:
-            self._file = self._open()
+            if not self._segment:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            unseen.rename(path)
+            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
         except OSError:
-            self._segment -= 1
-            return
-        # The old segment stays locked by nobody: its entries are complete, and its open requests end in later ones.
-        os.close(old)
+            os.close(file)
+            unseen.unlink(missing_ok=True)
+            raise
+        return file
 
-    def _tell(self, waiting: list[Committed], done: bool) -> None:
+    def _tell(self, waiting: Sequence[Committed], done: bool) -> None:
         if not waiting:
             return
 

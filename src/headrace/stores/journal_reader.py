@@ -1,6 +1,6 @@
 """Reads the gateways' journals for the bookkeeper: entries from a position, and the end of what a dead gateway owed.
 
-Never writes a journal; deletes one only when told. A damaged frame stops the reading of that file and is reported.
+Never writes a journal and never deletes one. A damaged frame stops the reading of that file and is reported.
 """
 
 import fcntl
@@ -24,8 +24,8 @@ class Piece(NamedTuple):
 
 
 def files(folder: Path) -> list[Path]:
-    """All journal files, oldest first."""
-    return sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime_ns) if folder.is_dir() else []
+    """All journal files: epochs oldest first, the segments of each in the order they were written."""
+    return sorted(folder.glob("*.log"), key=lambda path: (epoch_of(path), segment_of(path)))
 
 
 def epoch_of(path: Path) -> str:
@@ -33,18 +33,39 @@ def epoch_of(path: Path) -> str:
     return path.name.split(".")[0]
 
 
+def segment_of(path: Path) -> int:
+    """Which of its epoch's files this is, from 0.
+
+    >>> segment_of(Path("5f-0-77.log")), segment_of(Path("5f-0-77.12.log"))
+    (0, 12)
+    """
+    words = path.name.split(".")
+    return int(words[1]) if len(words) == 3 and words[1].isdigit() else 0
+
+
 def read(path: Path, position: int, until: int | None = None) -> Piece:
-    """Entries from `position` on, not beyond `until`; at most a few MiB at once, so call again while it yields."""
-    size = READ_BYTES_MAX if until is None else min(READ_BYTES_MAX, until - position)
-    with path.open("rb") as file:
-        file.seek(position)
-        entries, taken, damaged = unframe(file.read(size))
+    """Entries from `position` on, not beyond `until`; at most a few MiB at once, so call again while it yields.
+
+    A file that is gone has no entries: a gateway takes away a segment in which nothing was ever committed.
+    """
+    size = READ_BYTES_MAX if until is None else max(0, min(READ_BYTES_MAX, until - position))
+    try:
+        with path.open("rb") as file:
+            file.seek(position)
+            data = file.read(size)
+    except FileNotFoundError:
+        return Piece([], position, False)
+    entries, taken, damaged = unframe(data)
     return Piece(entries, position + taken, damaged)
 
 
 def owner_alive(path: Path) -> bool:
-    """Whether the process that writes this file still lives: it holds the file's lock as long as it does."""
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """Whether the process that writes this epoch still lives: it holds its first file's lock as long as it does."""
+    first = path.with_name(f"{epoch_of(path)}.log")
+    try:
+        file = os.open(first, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -54,8 +75,21 @@ def owner_alive(path: Path) -> bool:
     return False
 
 
+def complete(path: Path) -> bool:
+    """Whether nothing more will be written to this file, and no one needs it once it is read.
+
+    So it is when a later segment has begun. The first segment is also its epoch's lock, so it is kept until the owner
+    is dead; whoever deletes others must first know the end of every request that began in them.
+    """
+    mine, epoch = segment_of(path), epoch_of(path)
+    return mine > 0 and any(segment_of(other) > mine for other in path.parent.glob(f"{epoch}.*.log"))
+
+
 def settle_dead(entries: Iterable[Entry], ended_us: int) -> Iterator[Usage]:
-    """What a dead gateway owed: a record for each request that began and did not end, at its last mark."""
+    """What a dead gateway owed: a record for each request that began and did not end, at its last mark.
+
+    `entries` are of one epoch, or what is left of them; `ended_us` is the moment the death was noticed.
+    """
     begun: dict[str, Begun] = {}
     marks: dict[str, Progress] = {}
     for entry in entries:

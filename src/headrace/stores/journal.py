@@ -16,6 +16,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -108,16 +109,17 @@ class FileJournal:
             if os.fstat(self._file).st_size == self._good:
                 return
             os.ftruncate(self._file, self._good)
+            if not self._good and self._file != self._life:
+                (self._folder / self._name()).unlink()  # a full disk must not fill with empty files
         except OSError:
-            pass  # the file ends in a torn frame, which readers stop at
-        if not self._good and self._file != self._life:
-            (self._folder / self._name()).unlink(missing_ok=True)  # a full disk must not fill with empty files
+            pass  # at worst the file ends in a torn frame, which readers stop at
         self._leave()
 
     def _leave(self) -> None:
         """No more is written to this segment; the next group begins another."""
         if self._file != self._life:
-            os.close(self._file)
+            with suppress(OSError):  # everything committed was synced before
+                os.close(self._file)
         self._file = _CLOSED
 
     def _name(self) -> str:

@@ -1,4 +1,7 @@
-"""The database's tables, as steps: step N brings a database of `user_version` N to N + 1. Steps are never edited."""
+"""The database's tables, as steps: step N brings a database of `user_version` N to N + 1.
+
+A step that was released is never edited; a change is a further step. Run by `sqlite.SqliteStore` when it opens a file.
+"""
 
 from typing import Final
 
@@ -17,6 +20,7 @@ STEPS: Final = (
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX usage_by_end ON usage (ended_us);
     CREATE INDEX usage_by_tenant ON usage (tenant, ended_us);
+    CREATE INDEX usage_by_model ON usage (model, ended_us);
     CREATE TABLE usage_total (
         tenant TEXT NOT NULL,
         model TEXT NOT NULL,
@@ -37,6 +41,7 @@ STEPS: Final = (
         PRIMARY KEY (replica, incarnation)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX lease_by_start ON lease (started_us);
+    CREATE INDEX lease_open ON lease (started_us) WHERE ended_us = 0;
     CREATE TABLE decision (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         subject TEXT NOT NULL,

@@ -1,7 +1,8 @@
 """The store on one machine: SQLite in write-ahead mode with full sync, one connection, one writer.
 
-Held by the controller alone. Records are msgpack beside the columns that are searched by, so that a field can be
-added to a record without a step of the schema. Nothing here decides anything.
+Held by the controller alone; `headrace up` opens it for a moment before the controller lives. Records are msgpack
+beside the columns that are searched by, so that a field can be added to a record without a step of the schema.
+Nothing here decides anything, and no SQL is built from what a caller gives.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,11 +29,36 @@ _lease: Callable[[bytes], Lease] = msgspec.msgpack.Decoder(Lease).decode
 _decision: Callable[[bytes], Decision] = msgspec.msgpack.Decoder(Decision).decode
 _key: Callable[[bytes], KeyRecord] = msgspec.msgpack.Decoder(KeyRecord).decode
 
-_ADD_USAGE: Final = "INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (request) DO NOTHING RETURNING 1"
+_PASSING: Final = (
+    apsw.FullError,
+    apsw.IOError,
+    apsw.CantOpenError,
+    apsw.BusyError,
+    apsw.ReadOnlyError,
+    apsw.NoMemError,
+)
+_BROKEN: Final = (apsw.CorruptError, apsw.NotADBError)
+_SETTINGS: Final = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "cache_size = -2000")
+_ADD_USAGE: Final = "INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (request) DO NOTHING"
 _ADD_TOTAL: Final = """
     INSERT INTO usage_total VALUES (?, ?, ?, 1, ?, ?, ?) ON CONFLICT (tenant, model, outcome) DO UPDATE SET
     requests = requests + 1, input_tokens = input_tokens + excluded.input_tokens,
     cached_tokens = cached_tokens + excluded.cached_tokens, output_tokens = output_tokens + excluded.output_tokens
+"""
+# Which column narrows a listing decides the index; `?1 IS NULL OR ...` in one query would scan.
+_LIST_USAGE: Final = {
+    (False, False): "SELECT record FROM usage WHERE ended_us < ?3 ORDER BY ended_us DESC LIMIT ?4",
+    (True, False): "SELECT record FROM usage WHERE tenant = ?1 AND ended_us < ?3 ORDER BY ended_us DESC LIMIT ?4",
+    (False, True): "SELECT record FROM usage WHERE model = ?2 AND ended_us < ?3 ORDER BY ended_us DESC LIMIT ?4",
+    (True, True): (
+        "SELECT record FROM usage WHERE tenant = ?1 AND model = ?2 AND ended_us < ?3 ORDER BY ended_us DESC LIMIT ?4"
+    ),
+}
+_ALWAYS_US: Final = (1 << 63) - 1
+_TOTALS: Final = "SELECT tenant, model, outcome, requests, input_tokens, cached_tokens, output_tokens FROM usage_total"
+_SUMS: Final = """
+    SELECT tenant, model, outcome, count(*), sum(input_tokens), sum(cached_tokens), sum(output_tokens)
+    FROM usage GROUP BY tenant, model, outcome
 """
 
 
@@ -40,12 +66,21 @@ class SqliteStore:
     """`ports.Store` on one SQLite file, which is made when it is missing."""
 
     def __init__(self, path: Path) -> None:
-        self._db = apsw.Connection(str(path))
-        self._db.set_busy_timeout(BUSY_TIMEOUT_MS)
-        for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "cache_size = -2000"):
-            self._db.execute(f"PRAGMA {setting}")
-        path.chmod(0o600)
-        self._migrate()
+        """Raises Transient when the disk is full or busy, Permanent when the file is damaged or of a later schema."""
+        with self._told(f"the database {path}"):
+            self._db = apsw.Connection(str(path))
+        try:
+            with self._told(f"the database {path}"):
+                self._db.set_busy_timeout(BUSY_TIMEOUT_MS)
+                path.chmod(0o600)
+                for setting in _SETTINGS:
+                    self._db.execute(f"PRAGMA {setting}")
+                self._migrate()
+        except (Transient, Permanent):
+            self._db.close()
+            raise
+
+    # --- usage --------------------------------------------------------------------------------------------------
 
     def usage_add(self, rows: Sequence[Usage], marks: Mapping[str, int]) -> int:
         """Insert rows that are not there yet, roll them up, and keep the journals' read positions; all or nothing."""
@@ -54,7 +89,8 @@ class SqliteStore:
             for row in rows:
                 counted = (row.input_tokens, row.cached_tokens, row.output_tokens)
                 place = (row.tenant, row.model, row.outcome)
-                if list(self._db.execute(_ADD_USAGE, (row.request, *place, row.ended_us, *counted, _encode(row)))):
+                self._db.execute(_ADD_USAGE, (row.request, *place, row.ended_us, *counted, _encode(row)))
+                if self._db.changes():
                     self._db.execute(_ADD_TOTAL, (*place, *counted))
                     new += 1
             self._db.executemany("INSERT OR REPLACE INTO mark VALUES (?, ?)", list(marks.items()))
@@ -70,52 +106,52 @@ class SqliteStore:
         self, *, limit: int, tenant: str | None = None, model: str | None = None, before_us: int = 0
     ) -> list[Usage]:
         """Newest first."""
-        query = "SELECT record FROM usage WHERE (?1 IS NULL OR tenant = ?1) AND (?2 IS NULL OR model = ?2)"
-        query += " AND (?3 = 0 OR ended_us < ?3) ORDER BY ended_us DESC LIMIT ?4"
-        return self._many(query, (tenant, model, before_us, limit), _usage)
+        query = _LIST_USAGE[tenant is not None, model is not None]
+        return self._many(query, (tenant, model, before_us or _ALWAYS_US, limit), _usage)
 
     def usage_totals(self) -> list[dict[str, Any]]:
         """Per tenant, model and outcome, since the beginning."""
         names = ("tenant", "model", "outcome", "requests", "input_tokens", "cached_tokens", "output_tokens")
-        return [dict(zip(names, row, strict=True)) for row in self._db.execute("SELECT * FROM usage_total")]
+        return [dict(zip(names, row, strict=True)) for row in self._rows(_TOTALS, ())]
 
     def marks(self) -> dict[str, int]:
         """Bytes read of each journal."""
-        return dict(self._db.execute("SELECT file, position FROM mark"))
+        return dict(self._rows("SELECT file, position FROM mark", ()))
 
     def mark_drop(self, file: str) -> None:
         """Forget the position of a journal that was deleted."""
-        self._db.execute("DELETE FROM mark WHERE file = ?", (file,))
+        self._write("DELETE FROM mark WHERE file = ?", (file,))
+
+    # --- leases, decisions, keys, values ------------------------------------------------------------------------
 
     def lease_put(self, lease: Lease) -> None:
         """Insert or replace one lease."""
         row = (lease.replica, lease.incarnation, lease.started_us, lease.ended_us, _encode(lease))
-        with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?, ?)", row)
+        self._write("INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?, ?)", row)
 
     def lease_list(self, *, open_only: bool = False, limit: int = 1000) -> list[Lease]:
         """Newest first."""
-        query = "SELECT record FROM lease WHERE NOT ?1 OR ended_us = 0 ORDER BY started_us DESC LIMIT ?2"
-        return self._many(query, (open_only, limit), _lease)
+        which = "WHERE ended_us = 0 " if open_only else ""
+        return self._many(f"SELECT record FROM lease {which}ORDER BY started_us DESC LIMIT ?", (limit,), _lease)  # noqa: S608 - one of two literals
 
     def decide(self, decision: Decision) -> int:
-        """Append to the journal of reasons."""
+        """Append to the journal of reasons; the entry's sequence number."""
+        row = (decision.subject, _encode(decision))
         with self._transaction():
-            self._db.execute(
-                "INSERT INTO decision (subject, record) VALUES (?, ?)", (decision.subject, _encode(decision))
-            )
+            self._db.execute("INSERT INTO decision (subject, record) VALUES (?, ?)", row)
             return self._db.last_insert_rowid()
 
     def decisions(self, *, limit: int, subject: str | None = None, after: int = 0) -> list[Decision]:
         """Newest first when `after` is 0, else those that follow, in order."""
-        query = "SELECT seq, record FROM decision WHERE (?1 IS NULL OR subject = ?1) AND seq > ?2 ORDER BY seq "
-        rows = self._db.execute(query + ("LIMIT ?3" if after else "DESC LIMIT ?3"), (subject, after, limit))
+        which = "" if subject is None else "subject = ?1 AND "
+        order = "" if after else "DESC "
+        query = f"SELECT seq, record FROM decision WHERE {which}seq > ?2 ORDER BY seq {order}LIMIT ?3"  # noqa: S608 - literals
+        rows = self._rows(query, (subject, after, limit))
         return [msgspec.structs.replace(_decision(record), seq=seq) for seq, record in rows]
 
     def key_put(self, key: KeyRecord) -> None:
         """Insert or replace by id."""
-        with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO key VALUES (?, ?)", (key.id, _encode(key)))
+        self._write("INSERT OR REPLACE INTO key VALUES (?, ?)", (key.id, _encode(key)))
 
     def keys(self) -> list[KeyRecord]:
         """All keys, oldest first."""
@@ -123,17 +159,21 @@ class SqliteStore:
 
     def put(self, name: str, value: bytes) -> None:
         """Keep one named value."""
-        with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO value VALUES (?, ?)", (name, value))
+        self._write("INSERT OR REPLACE INTO value VALUES (?, ?)", (name, value))
 
     def get(self, name: str) -> bytes | None:
         """The named value."""
         return self._one("SELECT value FROM value WHERE name = ?", (name,), bytes)
 
+    # --- the file -----------------------------------------------------------------------------------------------
+
     def problems(self) -> list[str]:
-        """What SQLite's own check finds; empty when the file is whole."""
-        found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check")]
-        return [] if found == ["ok"] else found
+        """What is wrong with the file: SQLite's own check, and totals that are not the sum of their rows."""
+        found = [str(row[0]) for row in self._rows("PRAGMA integrity_check", ())]
+        if found != ["ok"]:
+            return found
+        totals, sums = set(self._rows(_TOTALS, ())), set(self._rows(_SUMS, ()))
+        return [f"the total {total} is not the sum of its rows" for total in sorted(totals ^ sums)]
 
     def close(self) -> None:
         """Let go of the file."""
@@ -147,21 +187,34 @@ class SqliteStore:
             )
         for number in range(version, len(STEPS)):
             with self._transaction():
-                for statement in STEPS[number].split(";"):
-                    if statement.strip():
-                        self._db.execute(statement)
+                self._db.execute(STEPS[number])
                 self._db.execute(f"PRAGMA user_version = {number + 1}")
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        with self._transaction():
+            self._db.execute(statement, values)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        with self._told("the database"), self._db:
+            yield
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """SQLite's errors in the words of `errors`."""
         try:
-            with self._db:
-                yield
-        except (apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.BusyError) as error:
-            raise Transient(f"the database cannot be written: {error}", delay_us=RETRY_DELAY_US) from error
+            yield
+        except _PASSING as error:
+            raise Transient(f"{what} cannot be used now: {error}", delay_us=RETRY_DELAY_US) from error
+        except _BROKEN as error:
+            raise Permanent(f"{what} is damaged: {error}; restore it from a backup, or move it away") from error
+
+    def _rows(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        with self._told("the database"):
+            return list(self._db.execute(query, values))
 
     def _many(self, query: str, values: tuple[Any, ...], made: Callable[[bytes], T]) -> list[T]:
-        return [made(row[0]) for row in self._db.execute(query, values)]
+        return [made(row[0]) for row in self._rows(query, values)]
 
     def _one(self, query: str, values: tuple[Any, ...], made: Callable[[bytes], T]) -> T | None:
         return next(iter(self._many(query, values, made)), None)

@@ -60,7 +60,8 @@ def test_a_replica_killed_mid_stream_ends_the_stream_with_an_error_event(cloud):
     request_id = stream.headers["x-request-id"]
     os.kill(engine_of(cloud, "smollm2")["pid"], signal.SIGKILL)
     start = time.monotonic()
-    rest = stream.read().decode()
+    with stream:
+        rest = stream.read().decode()
     assert time.monotonic() - start < 1.5
     assert '"error"' in rest
     assert "[DONE]" not in rest
@@ -123,7 +124,7 @@ def test_a_killed_gateway_comes_back_and_its_open_requests_are_settled(cloud):
     request_id = stream.headers["x-request-id"]
     for pid in cloud.pids("gateway"):
         os.kill(pid, signal.SIGKILL)
-    with pytest.raises(Exception, match=r"(?i)incomplete|reset|closed"):
+    with stream, pytest.raises(Exception, match=r"(?i)incomplete|reset|closed"):
         stream.read()
         raise ConnectionError("closed without an end")  # a clean EOF of the socket is an end without [DONE] too
     cloud.until(lambda: cloud.chat()["choices"], what="the gateway to be back")

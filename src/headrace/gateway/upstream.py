@@ -17,10 +17,7 @@ HEAD_BYTES_MAX: Final = 16 << 10
 CONNECT_S: Final = 2.0
 IDLE_CONNECTIONS_MAX: Final = 256
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?")
-_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,12})[ \t]*\r\n", re.IGNORECASE)
-_CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
-_CLOSE: Final = re.compile(rb"\r\nconnection:[ \t]*close[ \t]*\r\n", re.IGNORECASE)
-_EVENTS: Final = re.compile(rb"\r\ncontent-type:[ \t]*text/event-stream", re.IGNORECASE)
+_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,12})[ \t]*\r\n")
 
 
 class User(Protocol):
@@ -142,15 +139,16 @@ class Upstream(asyncio.Protocol):
         status = int(match[1])
         if status < 200:
             return self._head(user, rest) if rest else b""
-        self.reusable = _CLOSE.search(head) is None
-        length = _LENGTH.search(head)
-        if _CHUNKED.search(head):
+        lower = head.lower()
+        self.reusable = b"\r\nconnection: close" not in lower
+        length = _LENGTH.search(lower)
+        if b"\r\ntransfer-encoding: chunked\r\n" in lower:
             self._state, self._left = 2, 0
         elif length:
             self._state, self._left = 1, int(length[1])
         else:
             self._state, self.reusable = 3, False
-        user.upstream_head(status, _EVENTS.search(head) is not None)
+        user.upstream_head(status, b"\r\ncontent-type: text/event-stream" in lower)
         if self._state == 1 and not self._left and self.user is user:
             self._finish(user)
             return b""

@@ -15,6 +15,7 @@ import os
 import sys
 import threading
 from collections import deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +25,7 @@ from headrace.state.usage import Entry
 from headrace.stores.framing import frame
 
 SEGMENT_BYTES_MAX: Final = 64 << 20
-SWITCH_S: Final = 0.0002  # the interpreter's default of 5 ms would hold every answer that long under load
+SWITCH_S: Final = 0.0005  # the interpreter's default of 5 ms would hold every answer that long under load
 _CLOSED: Final = -1
 Committed = Callable[[bool], None]
 

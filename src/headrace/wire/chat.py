@@ -92,8 +92,10 @@ _KNOWN: Final = ChatRequest.__struct_fields__
 _DECODER: Final = msgspec.json.Decoder(ChatRequest)
 _ENCODER: Final = msgspec.json.Encoder()
 _DECLARED: Final = ("reasoning_effort", "verbosity")
-_NEVER: Final = ("audio", "prediction", "web_search_options", "moderation", "prompt_cache_retention")
 _OLD: Final = {"functions": "use 'tools'", "function_call": "use 'tool_choice'"}
+_REFUSED: Final = (
+    "audio", "prediction", "web_search_options", "moderation", "prompt_cache_retention", "prompt_cache_options", *_OLD
+)  # fmt: skip
 
 
 class ChatCall(Call, kw_only=True):
@@ -230,14 +232,8 @@ def _check(request: ChatRequest) -> None:
         raise errors.Invalid("'top_logprobs' needs 'logprobs' to be true.", param="top_logprobs")
     if request.store:
         raise unsupported("store", "as true is not supported: answers are not kept")
-    for name in _NEVER:
-        if getattr(request, name) is not None:
-            raise unsupported(name)
-    if request.prompt_cache_options is not None:
-        raise unsupported("prompt_cache_options")
-    for name, instead in _OLD.items():
-        if getattr(request, name) is not None:
-            raise unsupported(name, f"is not supported; {instead}")
+    for name in sampling.given(request, _REFUSED):
+        raise unsupported(name, f"is not supported; {_OLD[name]}") if name in _OLD else unsupported(name)
     if request.modalities not in (None, ["text"]):
         raise unsupported("modalities", "other than ['text'] is not supported by this model")
     if not request.tools and request.tool_choice not in (None, "none", "auto"):

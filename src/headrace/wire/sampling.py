@@ -1,5 +1,7 @@
 """Parameters that chat and completions share: their bounds, and which an engine must declare before they are sent."""
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -132,8 +134,15 @@ def rare_out(request: Sampling, ability: Ability) -> dict[str, Any]:
 
 
 def given(request: msgspec.Struct, names: tuple[str, ...]) -> list[str]:
-    """Those of `names` that the request has a value for."""
-    return [name for name in names if getattr(request, name) is not None]
+    """Those of `names` that the request has a value for; asked often, and nearly always none."""
+    getter, nothing = _getters.get(names) or _getters.setdefault(names, (attrgetter(*names), (None,) * len(names)))
+    values = getter(request)
+    if values == nothing:
+        return []
+    return [name for name, value in zip(names, values, strict=True) if value is not None]
+
+
+_getters: dict[tuple[str, ...], tuple[Callable[[msgspec.Struct], tuple[Any, ...]], tuple[None, ...]]] = {}
 
 
 _RARE: Final = ("presence_penalty", "frequency_penalty", "logit_bias", "seed", "stop", "top_p", *EXTRAS)

@@ -36,11 +36,16 @@ def test_another_question_is_another_proof(tmp_path: Path) -> None:
     assert made == artifact.load(other, tmp_path)
 
 
-def test_work_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    """No half-made folder is seen or stays."""
-    with pytest.raises(OSError, match="disk"), artifact.building(MODEL, tmp_path) as work:
+def failing(folder: Path) -> None:
+    with artifact.building(MODEL, folder) as work:
         (work / "model.gguf").write_bytes(b"half")
         raise OSError("disk")
+
+
+def test_work_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    """No half-made folder is seen or stays."""
+    with pytest.raises(OSError, match="disk"):
+        failing(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -18,7 +18,8 @@ _HUB: Final = "hf://"
 _PACKAGE: Final = "package://"
 _FILE: Final = "file://"
 _ALLOWED: Final = ("*.safetensors", "*.onnx", "*.gguf", "*.json", "*.txt")
-_SUFFIXES: Final = frozenset({".safetensors", ".onnx", ".gguf", ".json", ".txt"})
+_WEIGHTS: Final = frozenset({".safetensors", ".onnx", ".gguf"})
+_SUFFIXES: Final = _WEIGHTS | {".json", ".txt"}
 _PICKLE_OPENING: Final = b"\x80"  # protocol 2 and later; torch's zip files are told by what is in them
 
 
@@ -38,8 +39,8 @@ def fetch(source: str) -> Path:
     if reason:
         raise Permanent(reason)
     path = _download(source) if source.startswith(_HUB) else _local(source)
-    for file in [path] if path.is_file() else [entry for entry in path.iterdir() if entry.is_file()]:
-        if path.is_file() or file.suffix in _SUFFIXES:
+    for file in [path] if path.is_file() else path.rglob("*"):
+        if file == path or file.suffix in _WEIGHTS:
             refuse_code(file)
     return path
 

@@ -5,7 +5,7 @@ Used by the openvino runner. A token is a piece of bytes; a character may be spr
 
 import codecs
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 _SAMPLE: Final = 'Grüße 東京! {"a": 1}\n\tIt\'s 3.14'
@@ -15,7 +15,7 @@ _BYTE: Final = re.compile(rb"<0x([0-9A-F]{2})>")
 class Vocabulary:
     """The bytes of every token; special tokens have none."""
 
-    def __init__(self, tokens: Mapping[bytes, int], encode: Callable[[str], Sequence[int]], special: set[int]) -> None:
+    def __init__(self, tokens: Mapping[bytes, int], encode: Callable[[str], Iterable[int]], special: set[int]) -> None:
         """`tokens` as the tokenizer names them: plain bytes, or SentencePiece's way with ▁ for a space.
 
         Raises ValueError when neither reading gives a sample text back.

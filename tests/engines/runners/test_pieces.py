@@ -51,7 +51,9 @@ def test_a_vocabulary_is_read_either_way() -> None:
     plain = {sample.encode(): 0, b"<s>": 1}
     assert Vocabulary(plain, lambda _: [0], {1}).piece(1) == b""
     names = [{" ": "▁", "\n": "<0x0A>"}.get(letter, letter) for letter in sample]
-    spaced = Vocabulary({name.encode(): n for n, name in enumerate(names)}, lambda _: map(names.index, names), set())
-    assert [spaced.piece(names.index(name)) for name in ("▁", "<0x0A>", "東")] == [b" ", b"\n", "東".encode()]
+    tokens = {name.encode(): number for number, name in enumerate(names)}
+    spaced = Vocabulary(tokens, lambda _: [tokens[name.encode()] for name in names], set())
+    shown = [spaced.piece(tokens[name.encode()]) for name in ("▁", "<0x0A>", "東")]
+    assert [b" ", b"\n", "東".encode()] == shown
     with pytest.raises(ValueError, match="use engine llama_cpp"):
         Vocabulary({b"a": 0}, lambda _: [0], set())

@@ -239,7 +239,7 @@ def main() -> int:
 
 def _announce(banner_fd: int | None) -> None:
     if banner_fd is not None:
-        with open(banner_fd, encoding="utf8") as banner:
+        with os.fdopen(banner_fd, encoding="utf8") as banner:
             print(banner.read(), end="", flush=True)
 
 

@@ -1,5 +1,6 @@
 """Bad input, as raw bytes on the public port: the right 4xx, OpenAI's error object, no engine touched, no growth."""
 
+import contextlib
 import json
 import socket
 from pathlib import Path
@@ -17,10 +18,8 @@ GOOD = {"model": "smollm2", "messages": [{"role": "user", "content": "Hi"}], "ma
 def exchange(cloud: Cloud, raw: bytes, wait_s: float = 20) -> tuple[int, dict]:
     """Send bytes, read one answer: status and body."""
     with socket.create_connection(("127.0.0.1", cloud.port), timeout=wait_s) as line:
-        try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused early: the answer is what counts
             line.sendall(raw)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # refused before all was sent: the answer is what counts
         answer = b""
         while b"\r\n\r\n" not in answer:
             got = line.recv(65536)

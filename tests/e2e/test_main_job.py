@@ -165,7 +165,7 @@ def test_cohere_reranks(cloud):
     client = cohere.ClientV2(api_key=cloud.key, base_url=cloud.url)
     documents = ["Bananas are rich in potassium.", "Paris is the capital of France.", "Berlin is in Germany."]
     answer = client.rerank(model="minilm-rerank", query="What is the capital of France?", documents=documents, top_n=2)
-    assert [result.index for result in answer.results][0] == 1
+    assert answer.results[0].index == 1
     assert len(answer.results) == 2
 
 

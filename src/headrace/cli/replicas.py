@@ -1,5 +1,7 @@
 """`headrace replicas`: every replica."""
 
+from typing import Any
+
 import click
 
 from headrace.cli.shown import client, dot, json_option, show, table
@@ -11,11 +13,13 @@ from headrace.units import format_bytes
 def command(as_json: bool) -> None:
     """Every replica: its model, state, where it lives and how often it was restarted."""
     found = client().get("/headrace/v1/replicas")
-    rows = [
-        [r["id"], f"{r['model']}@{r['version']}", dot(r["phase"]),
-         f"{r['node']}/{r['device']}" if r["device"] else r["node"], r["pid"] or "-", r["slots"], format_bytes(r["memory_bytes"]), r["restarts"], r["reason"]]
-        for r in found["replicas"]
-    ]  # fmt: skip
     heads = ["REPLICA", "MODEL", "STATE", "PLACE", "PID", "SLOTS", "MEMORY", "RESTARTS", "REASON"]
+    rows = [_row(replica) for replica in found["replicas"]]
     text = table(heads, rows) if rows else "no replicas: every model is asleep until it is asked"
     show(found, text, as_json=as_json)
+
+
+def _row(r: dict[str, Any]) -> list[object]:
+    place = f"{r['node']}/{r['device']}" if r["device"] else r["node"]
+    model, memory = f"{r['model']}@{r['version']}", format_bytes(r["memory_bytes"])
+    return [r["id"], model, dot(r["phase"]), place, r["pid"] or "-", r["slots"], memory, r["restarts"], r["reason"]]

@@ -11,7 +11,9 @@ from headrace.sdk.client import Client
 def ask(client: Client, model: str, messages: list[dict[str, Any]], *, quiet: bool, **more: Any) -> dict[str, Any]:
     """Stream an answer to standard output; what it took, with the whole text."""
     body = {"model": model, "messages": messages, "stream": True, "stream_options": {"include_usage": True}, **more}
-    start, first, parts, usage, reason = time.monotonic(), 0.0, [], {}, ""
+    start, first, reason = time.monotonic(), 0.0, ""
+    parts: list[str] = []
+    usage: dict[str, Any] = {}
     stream = client.stream("/v1/chat/completions", body)
     for chunk in stream:
         usage = chunk.get("usage") or usage

@@ -1,4 +1,4 @@
-"""Making, proving and revoking API keys. The secret is shown once by whoever calls `create`; only its digest is kept."""
+"""Making, proving and revoking API keys. Whoever calls `create` shows the secret once; only its digest is kept."""
 
 import os
 import secrets
@@ -41,7 +41,7 @@ def create(store: Store, pepper: bytes, wanted: KeyRecord) -> tuple[KeyRecord, s
 
 def revoke(store: Store, name: str, now_us: int) -> KeyRecord:
     """Refuse a key from now on. Raises Invalid (404)."""
-    record = next((key for key in store.keys() if key.id == name), None)
+    record = _found(store, name)
     if record is None:
         raise Invalid(f"there is no key {name[:40]!r}; see: headrace key list", code="not_found", status=404)
     if not record.revoked_us:
@@ -57,10 +57,15 @@ def proven(store: Store, pepper: bytes, text: str) -> KeyRecord | None:
         return None
     name, secret = parts
     digest = keys.digest(pepper, secret)
-    for record in store.keys():
-        if record.id == name:
-            return record if not record.revoked_us and keys.same(record.digest, digest) else None
-    return None
+    record = _found(store, name)
+    if record is None or record.revoked_us or not keys.same(record.digest, digest):
+        return None
+    return record
+
+
+def _found(store: Store, name: str) -> KeyRecord | None:
+    every = store.keys()
+    return next((record for record in every if record.id == name), None)
 
 
 def _private(path: "os.PathLike[str]", text: str) -> None:

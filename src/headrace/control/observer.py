@@ -17,23 +17,23 @@ def pooled(catalog: Catalog, seen: Iterable[Device]) -> list[Device]:
 
     A pool never has more memory than its device, nor more devices than there are.
     """
-    found = []
+    found: list[Device] = []
     devices = list(seen)
     for pool in catalog.pools:
         wanted = pool.accelerator.lower()
         matching = [
             device for device in devices if device.pool == wanted or (wanted != "cpu" and wanted in device.pool)
         ]
-        for device in matching[: pool.count]:
-            found.append(
-                Device(
-                    node=device.node,
-                    device=device.device,
-                    pool=pool.name,
-                    memory_bytes=min(pool.memory_bytes, device.memory_bytes),
-                    cpus=min(pool.cpus, device.cpus) if device.cpus else pool.cpus,
-                )
+        found += [
+            Device(
+                node=device.node,
+                device=device.device,
+                pool=pool.name,
+                memory_bytes=min(pool.memory_bytes, device.memory_bytes),
+                cpus=min(pool.cpus, device.cpus) if device.cpus else pool.cpus,
             )
+            for device in matching[: pool.count]
+        ]
     return found
 
 

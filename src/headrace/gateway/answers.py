@@ -1,4 +1,4 @@
-"""Response bytes: heads, whole answers, errors and chunks. Pure formatting; framing is ours alone, never an engine's."""
+"""Response bytes: heads, whole answers, errors, chunks. Pure formatting; framing is ours alone, never an engine's."""
 
 from typing import Final
 

@@ -104,7 +104,7 @@ class Client(asyncio.Protocol):
         except BadHttp as bad:
             self.refuse(bad.code, bad.message)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
         """The client has gone."""
         self._worker.connections.discard(self)
         self.closing = True

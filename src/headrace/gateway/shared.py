@@ -74,14 +74,14 @@ class Counters:
         flying, requests, tokens, resets_us = 0, 0, 0, 0
         tag = _tag(name)
         for worker in range(self._workers):
-            at = self._find(worker * _REGION, tag)
-            if at is None:
+            place = self._find(worker * _REGION, tag)
+            if place is None:
                 continue
-            flying += self._cells[at + 1]
-            start = self._cells[at + 2]
+            flying += self._cells[place + 1]
+            start = self._cells[place + 2]
             if now_us - start < WINDOW_US:
-                requests += self._cells[at + 3]
-                tokens += self._cells[at + 4]
+                requests += self._cells[place + 3]
+                tokens += self._cells[place + 4]
                 resets_us = min(resets_us or start + WINDOW_US, start + WINDOW_US)
         return Spent(flying, requests, tokens, resets_us)
 

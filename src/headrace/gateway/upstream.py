@@ -257,7 +257,7 @@ class Pool:
             else:
                 secure = ssl.create_default_context() if self._url.scheme == "https" else None
                 port = self._url.port or (443 if secure else 80)
-                made = await loop.create_connection(lambda: Upstream(self), self._url.hostname, port, ssl=secure)
+                made = await loop.create_connection(lambda: Upstream(self), self._url.hostname or "", port, ssl=secure)
         self._all.add(made[1])
         return made[1]
 

@@ -224,7 +224,7 @@ class Worker:
             if not client.busy:
                 client.transport.close()
         end_s = time.monotonic() + DRAIN_S
-        while self.exchanges and time.monotonic() < end_s:
+        while self.exchanges and time.monotonic() < end_s:  # noqa: ASYNC110 - bounded, and at the very end
             await asyncio.sleep(TICK_S)
 
 

@@ -73,7 +73,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Any part of the file: keys that are not known are refused."""
 
 
-class Pool(Section):
+class Pool(Section, frozen=True):
     """Devices of one kind, with one price."""
 
     accelerator: Annotated[Name, Meta(description="cpu, or what the GPU is called, like nvidia-l4")]
@@ -90,7 +90,7 @@ class Pool(Section):
     ] = None
 
 
-class Engine(Section):
+class Engine(Section, frozen=True):
     """How a model is run. In a version, the fields given replace the model's, unless `kind` differs: then all do."""
 
     kind: Annotated[
@@ -124,14 +124,14 @@ class Engine(Section):
     ] = None
 
 
-class Objective(Section):
+class Objective(Section, frozen=True):
     """What users of the model are promised."""
 
     ttft: Annotated[Duration, Meta(description="time to first token")] = "2s"
     tpot: Annotated[Duration, Meta(description="time per output token after the first")] = "200ms"
 
 
-class Scaling(Section):
+class Scaling(Section, frozen=True):
     """How many replicas there are, and when an idle one is stopped."""
 
     min: Annotated[int, Meta(ge=0, le=10_000, description="replicas that always run; 0 lets the model sleep")] = 0
@@ -146,7 +146,7 @@ class Scaling(Section):
     drain: Annotated[Duration, Meta(description="how long a stopping replica may finish its work")] = "2m"
 
 
-class Golden(Section):
+class Golden(Section, frozen=True):
     """One question whose answer proves that prepared weights still think."""
 
     prompt: _Prompt
@@ -161,7 +161,7 @@ class Golden(Section):
     ] = ""
 
 
-class Version(Section):
+class Version(Section, frozen=True):
     """One version of a model: what it says replaces what the model says."""
 
     weight: Annotated[int, Meta(ge=1, le=1_000_000, description="share of the traffic, relative to the others")] = 100
@@ -174,7 +174,7 @@ class Version(Section):
     description: Annotated[Annotated[str, Meta(max_length=1024)] | None, Meta(description="for people")] = None
 
 
-class Model(Section):
+class Model(Section, frozen=True):
     """One name that clients ask for."""
 
     task: Annotated[Task, Meta(description="what the model does")]
@@ -202,7 +202,7 @@ class Model(Section):
     description: Annotated[str, Meta(max_length=1024, description="for people")] = ""
 
 
-class Limits(Section):
+class Limits(Section, frozen=True):
     """What one key may do; left out means no limit."""
 
     requests_per_minute: Annotated[_PerMinute | None, Meta(description="requests in any minute")] = None
@@ -212,7 +212,7 @@ class Limits(Section):
     ] = None
 
 
-class Tenant(Section):
+class Tenant(Section, frozen=True):
     """Who may use what."""
 
     models: Annotated[
@@ -225,7 +225,7 @@ class Tenant(Section):
     ] = None
 
 
-class Document(Section):
+class Document(Section, frozen=True):
     """A whole cloud."""
 
     version: Annotated[Literal[1], Meta(description="of this format")]

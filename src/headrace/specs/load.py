@@ -4,7 +4,7 @@ Pure: reads no file and no environment; references to secrets stay references, a
 argument. All faults that can be told from the text are told at once, each with file:line:col.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from headrace import units
 from headrace.specs import document as doc
@@ -263,5 +263,5 @@ class _Resolver:
         self.problems.append(Problem(where=where, path=spelled(path), message=message))
 
 
-def _fields(struct: doc.Section | EngineSpec) -> dict[str, object]:
+def _fields(struct: doc.Section | EngineSpec) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}

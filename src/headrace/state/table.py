@@ -91,7 +91,8 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, tag="table"):
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
     """What a gateway worker has seen since its last report, and holds now. Sent every 250 ms, at once on a wake.
 
-    `epoch` names the gateway process, `in_flight` its requests at work by replica. `faults` are `replica/incarnation` it could not get an answer from.
+    `epoch` names the gateway process, `in_flight` its requests at work by replica. `faults` are `replica/incarnation`
+    it could not get an answer from.
     """
 
     worker: int

@@ -15,7 +15,6 @@ import os
 import sys
 import threading
 from collections import deque
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path

@@ -35,12 +35,12 @@ class Accounts:
 
     def routes(self) -> list[AdminRoute]:
         """What is served."""
-        at = "/headrace/v1"
+        at, rows = "/headrace/v1", dict[str, list[Usage]]
         return [
             AdminRoute("POST", f"{at}/keys", "admin", "Make a key; it is shown once.", self.create, takes=NewKey),
             AdminRoute("GET", f"{at}/keys", "admin", "Every key, without its secret.", self.list_keys),
             AdminRoute("DELETE", f"{at}/keys/{{id}}", "admin", "Revoke a key at once.", self.revoke),
-            AdminRoute("GET", f"{at}/usage", "user", "Usage records, newest first.", self.usage, gives=dict[str, list[Usage]]),
+            AdminRoute("GET", f"{at}/usage", "user", "Usage records, newest first.", self.usage, gives=rows),
         ]  # fmt: skip
 
     async def create(self, request: Request) -> Response:
@@ -76,9 +76,10 @@ class Accounts:
             if value is not None and not 1 <= value <= LIMIT_MAX:
                 raise errors.Invalid(f"{name} is {value}; give a whole number from 1 to {LIMIT_MAX}", param=name)
 
-    async def list_keys(self, request: Request) -> Response:
+    async def list_keys(self, _request: Request) -> Response:
         """Every key, without its secret."""
-        return json({"keys": [_shown(record) for record in self._controller.store.keys()]})
+        every = self._controller.store.keys()
+        return json({"keys": [_shown(record) for record in every]})
 
     async def revoke(self, request: Request) -> Response:
         """Revoke a key at once."""

@@ -28,7 +28,7 @@ def build(controller: Controller) -> Starlette:
     cloud, accounts, explain = Cloud(controller), Accounts(controller), Explain(controller)
     routes: list[AdminRoute] = [*cloud.routes(), *accounts.routes(), *explain.routes()]
 
-    async def description(request: Request) -> Response:
+    async def description(_request: Request) -> Response:
         return json(openapi.describe(routes))
 
     routes.append(AdminRoute("GET", "/openapi.json", "user", "This description.", description))
@@ -92,7 +92,7 @@ def _answer(status: int, message: str, kind: str, code: str, param: str | None =
     return json(errors.openai_error(message, kind=kind, param=param, code=code), status)
 
 
-async def _ours(request: Request, error: Exception) -> Response:
+async def _ours(_request: Request, error: Exception) -> Response:
     match error:
         case errors.Invalid():
             return _answer(error.status, str(error), "invalid_request_error", error.code, error.param)

@@ -26,22 +26,22 @@ class Cloud:
     def routes(self) -> list[AdminRoute]:
         """What is served."""
         at = "/headrace/v1"
-        replicas = dict[str, list[Replica]]
+        replicas, leases, events = dict[str, list[Replica]], dict[str, list[Lease]], dict[str, list[Decision]]
         return [
             AdminRoute("GET", f"{at}/status", "user", "The cloud at a glance.", self.status),
             AdminRoute("GET", f"{at}/models", "user", "Every model version and its state.", self.models),
             AdminRoute("GET", f"{at}/replicas", "admin", "Every replica.", self.replicas, gives=replicas),
             AdminRoute("GET", f"{at}/replicas/{{id}}/logs", "admin", "The last lines it printed.", self.logs),
             AdminRoute("POST", f"{at}/replicas/{{id}}/stop", "admin", "Drain and stop one replica.", self.stop),
-            AdminRoute("GET", f"{at}/leases", "admin", "Leases, newest first.", self.leases, gives=dict[str, list[Lease]]),
-            AdminRoute("GET", f"{at}/events", "admin", "What was done and why.", self.events, gives=dict[str, list[Decision]]),
+            AdminRoute("GET", f"{at}/leases", "admin", "Leases, newest first.", self.leases, gives=leases),
+            AdminRoute("GET", f"{at}/events", "admin", "What was done and why.", self.events, gives=events),
             AdminRoute("GET", f"{at}/catalog", "admin", "What is wanted.", self.catalog, gives=Catalog),
             AdminRoute("POST", f"{at}/check", "admin", "Check a cloud file.", self.check, takes=str),
-            AdminRoute("POST", f"{at}/apply", "admin", "Apply a cloud file; ?dry_run=true shows the difference.", self.apply, takes=str),
+            AdminRoute("POST", f"{at}/apply", "admin", "Apply a cloud file, or show what changes.", self.apply, takes=str),
             AdminRoute("GET", "/metrics", "admin", "Prometheus metrics.", self.metrics, gives=str),
         ]  # fmt: skip
 
-    async def status(self, request: Request) -> Response:
+    async def status(self, _request: Request) -> Response:
         """The cloud at a glance."""
         control = self._controller
         reports, demand = control.publisher.reports(), control.publisher.demand()
@@ -62,7 +62,7 @@ class Cloud:
             }
         )
 
-    async def models(self, request: Request) -> Response:
+    async def models(self, _request: Request) -> Response:
         """Every model version and its state."""
         return json({"models": self._models()})
 
@@ -94,7 +94,7 @@ class Cloud:
             )
         return found
 
-    async def replicas(self, request: Request) -> Response:
+    async def replicas(self, _request: Request) -> Response:
         """Every replica."""
         return json({"replicas": self._controller.fleet.replicas})
 
@@ -133,7 +133,7 @@ class Cloud:
         )
         return json({"events": found})
 
-    async def catalog(self, request: Request) -> Response:
+    async def catalog(self, _request: Request) -> Response:
         """What is wanted."""
         return json(self._controller.catalog)
 
@@ -179,7 +179,7 @@ class Cloud:
             raise errors.Invalid("; ".join(problems), code="does_not_fit", status=422)
         return catalog
 
-    async def metrics(self, request: Request) -> Response:
+    async def metrics(self, _request: Request) -> Response:
         """Prometheus metrics."""
         control = self._controller
         control.bookkeeper.try_to_catch_up()

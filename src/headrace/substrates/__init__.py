@@ -1,0 +1,1 @@
+"""Adapters of the Substrate port: where processes live. Only assembly imports from here."""

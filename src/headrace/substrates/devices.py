@@ -1,6 +1,12 @@
-"""What this machine has: its CPUs and memory as one device, and each NVIDIA GPU that the driver tells of."""
+"""What this machine has: its CPUs and memory as one device, and each NVIDIA GPU that the driver tells of.
 
+Asked once by the local substrate, and by `check` before anything runs. What a container or a control group takes away
+is not counted.
+"""
+
+import math
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,46 +16,94 @@ from headrace.state.fleet import Device
 from headrace.units import MIB
 
 NODE: Final = "local"
-_ASK_TIMEOUT_S: Final = 5
+_ASK_TIMEOUT_S: Final = 10
+_UUID: Final = re.compile(r"GPU-[0-9a-fA-F-]{36}")
+_ROOT: Final = Path("/sys/fs/cgroup")
 
 
 def devices() -> list[Device]:
     """The CPU device first, then GPUs in the driver's order. Memory in bytes."""
-    cpu = Device(node=NODE, device="cpu", pool="cpu", memory_bytes=_memory_bytes(), cpus=len(os.sched_getaffinity(0)))
-    return [cpu, *_gpus()]
+    try:
+        groups = Path("/proc/self/cgroup").read_text()
+    except OSError:
+        groups = ""
+    memory_bytes = min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), memory_limit_bytes(groups, _ROOT))
+    cpus = max(1, min(len(os.sched_getaffinity(0)), cpu_limit(groups, _ROOT)))
+    return [Device(node=NODE, device="cpu", pool="cpu", memory_bytes=memory_bytes, cpus=cpus), *_gpus()]
 
 
-def _memory_bytes() -> int:
-    """Memory of the machine, or of the control group when that is less."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(file).read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            total = min(total, int(text))
-    return total
+def memory_limit_bytes(groups: str, root: Path) -> int:
+    """The least memory that a control group of this process allows. `groups` is the text of /proc/self/cgroup."""
+    found = [1 << 62]
+    for folder in _folders(groups, root, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            text = _text(folder / name)
+            if text.isdigit():
+                found.append(int(text))
+    return min(found)
+
+
+def cpu_limit(groups: str, root: Path) -> int:
+    """How many CPUs' time the control groups of this process allow, rounded up."""
+    found = [1 << 16]
+    for folder in _folders(groups, root, "cpu"):
+        words = _text(folder / "cpu.max").split() or [
+            _text(folder / "cpu.cfs_quota_us"),
+            _text(folder / "cpu.cfs_period_us"),
+        ]
+        if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]):
+            found.append(math.ceil(int(words[0]) / int(words[1])))
+    return min(found)
+
+
+def parse_gpus(answer: str) -> list[Device]:
+    """The GPUs of `nvidia-smi --query-gpu=uuid,name,memory.total --format=csv,noheader,nounits`.
+
+    A line that is not exactly that is passed over: the driver also prints warnings and `[N/A]`.
+    """
+    found = []
+    for line in answer.splitlines():
+        fields = [field.strip() for field in line.split(",")]
+        if (
+            len(fields) == 3
+            and _UUID.fullmatch(fields[0])
+            and fields[1]
+            and fields[2].isascii()
+            and fields[2].isdigit()
+        ):
+            uuid, name, mib = fields
+            found.append(Device(node=NODE, device=uuid, pool=name.lower(), memory_bytes=int(mib) * MIB, cpus=0))
+    return found
 
 
 def _gpus() -> list[Device]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
+    query = [program, "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits"]
     try:
-        answer = subprocess.run(
-            [program, "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=_ASK_TIMEOUT_S,
-            check=True,
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
+        done = subprocess.run(query, capture_output=True, text=True, timeout=_ASK_TIMEOUT_S, check=True)
+    except (OSError, ValueError, subprocess.SubprocessError):
         return []
-    found = []
-    for line in answer.splitlines():
-        fields = [field.strip() for field in line.split(",")]
-        if len(fields) == 3 and fields[2].isdigit():
-            uuid, name, mib = fields
-            found.append(Device(node=NODE, device=uuid, pool=name.lower(), memory_bytes=int(mib) * MIB, cpus=0))
+    return parse_gpus(done.stdout)
+
+
+def _folders(groups: str, root: Path, controller: str) -> list[Path]:
+    """The folders of this process's group and of all above it; of version 2, and of version 1's `controller`."""
+    found: list[Path] = []
+    for line in groups.splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and controller not in controllers.split(","):
+            continue
+        top = root / controller if controllers else root
+        place = top / path.lstrip("/")
+        found += [folder for folder in (place, *place.parents) if folder == top or top in folder.parents]
     return found
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""

@@ -1,12 +1,14 @@
 """The local substrate: processes of this machine, kept by the host; this is the controller's half, over a socket.
 
-`close` lets go of the workers and they run on; a new controller finds them by `workers`. When the host cannot be
-reached the call raises Unreachable: the host is this process's parent, so both are about to end.
+`close` lets go of the workers and they run on; a new controller finds them by `workers`. A connection that ends is
+made again and what was asked is asked again, since every operation is idempotent. The host is this process's parent,
+so when it stays away both are about to end: then the call raises Unreachable.
 """
 
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +19,10 @@ from headrace.settings import Settings
 from headrace.state.fleet import Device
 from headrace.substrates import devices
 
-_MESSAGE_BYTES_MAX: Final = 1 << 22
+ANSWER_S: Final = 10.0
+BACKOFF_FIRST_S: Final = 0.05
+BACKOFF_LAST_S: Final = 2.0
+_MESSAGE_BYTES_MAX: Final = 16 << 20
 
 
 class LocalSubstrate:
@@ -27,21 +32,28 @@ class LocalSubstrate:
         self._path = settings.host_socket
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
-        self._watches: list[asyncio.Queue[WorkerStatus]] = []
+        self._watches: set[asyncio.Queue[WorkerStatus]] = set()
         self._devices: list[Device] | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Connect to the host."""
+        """Connect to the host. Raises Unreachable."""
         try:
-            self._reader, self._writer = await asyncio.open_unix_connection(self._path, limit=_MESSAGE_BYTES_MAX)
+            reader, self._writer = await asyncio.open_unix_connection(self._path, limit=_MESSAGE_BYTES_MAX)
         except OSError as error:
             raise Unreachable(f"the host process cannot be reached at {self._path}: {error.strerror}") from None
-        self._task = asyncio.get_running_loop().create_task(self._listen())
+        self._task = asyncio.get_running_loop().create_task(self._stay_connected(reader))
 
     async def close(self) -> None:
         """Let go; workers run on."""
-        self._task.cancel()
-        self._writer.close()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._writer is not None:
+            self._writer.close()
+            with suppress(OSError):
+                await self._writer.wait_closed()
 
     async def devices(self) -> list[Device]:
         """Asked of the machine once: devices do not come and go."""
@@ -66,34 +78,65 @@ class LocalSubstrate:
         return msgspec.convert(await self._ask("workers"), list[WorkerStatus])
 
     async def watch(self) -> AsyncIterator[WorkerStatus]:
-        """All workers, then every change."""
+        """All workers, then every change; all again after a connection was lost."""
         queue: asyncio.Queue[WorkerStatus] = asyncio.Queue()
-        self._watches.append(queue)
-        await self._ask("watch")
-        while True:
-            yield await queue.get()
+        self._watches.add(queue)
+        try:
+            await self._ask("watch")
+            while True:
+                yield await queue.get()
+        finally:
+            self._watches.discard(queue)
 
     async def logs(self, worker: str, tail: int = 200) -> list[str]:
-        """The last lines of a worker."""
+        """The last lines of a worker. Raises Permanent when none of that name ever ran."""
         return msgspec.convert(await self._ask("logs", worker=worker, tail=tail), list[str])
+
+    # --- the connection -----------------------------------------------------------------------------------------
 
     async def _ask(self, op: str, **more: Any) -> Any:
         number = next(self._numbers)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
-        self._writer.write(msgspec.json.encode({"id": number, "op": op, **more}) + b"\n")
-        return await answer
+        line = msgspec.json.encode({"id": number, "op": op, **more}) + b"\n"
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                while True:
+                    if self._writer is not None:
+                        self._writer.write(line)
+                    if (said := await answer) is not None:
+                        break
+                    answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        except TimeoutError:
+            raise Unreachable(f"the host process did not answer {op} within {ANSWER_S:.0f} s") from None
+        finally:
+            self._waiting.pop(number, None)
+        if "error" in said:
+            raise Permanent(said["error"])
+        return said["ok"]
 
-    async def _listen(self) -> None:
-        while line := await self._reader.readline():
-            said = msgspec.json.decode(line)
-            if "watch" in said:
-                status = msgspec.convert(said["watch"], WorkerStatus)
-                for queue in self._watches:
-                    queue.put_nowait(status)
-            elif answer := self._waiting.pop(said["id"], None):
-                if "error" in said:
-                    answer.set_exception(Permanent(said["error"]))
-                else:
-                    answer.set_result(said["ok"])
-        for answer in self._waiting.values():
-            answer.set_exception(Unreachable("the host process is gone"))
+    async def _stay_connected(self, reader: asyncio.StreamReader) -> None:
+        pause_s = BACKOFF_FIRST_S
+        while True:
+            with suppress(OSError, ValueError):
+                while line := await reader.readline():
+                    self._hear(msgspec.json.decode(line))
+                    pause_s = BACKOFF_FIRST_S
+            self._writer = None
+            while self._writer is None:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, BACKOFF_LAST_S)
+                with suppress(OSError):
+                    reader, self._writer = await asyncio.open_unix_connection(self._path, limit=_MESSAGE_BYTES_MAX)
+            if self._watches:
+                self._writer.write(b'{"id":0,"op":"watch"}\n')
+            for answer in self._waiting.values():
+                if not answer.done():
+                    answer.set_result(None)  # ask again
+
+    def _hear(self, said: dict[str, Any]) -> None:
+        if "watch" in said:
+            status = msgspec.convert(said["watch"], WorkerStatus)
+            for queue in self._watches:
+                queue.put_nowait(status)
+        elif (answer := self._waiting.get(said["id"])) is not None and not answer.done():
+            answer.set_result(said)

@@ -1,14 +1,13 @@
 """One worker kept running: start, wait until it is ready, notice its end at once, start again with back-off.
 
 Lives in the host process, shared by every substrate that runs processes. It decides nothing about how many workers
-there are; it keeps the promise of one.
+there are; it keeps the promise of one. What a worker prints is not trusted: it may say that it is ready, and not where.
 """
 
 import asyncio
 import json
 import os
-import secrets
-import signal
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,159 +17,201 @@ import msgspec
 
 from headrace.ports import WorkerSpec, WorkerStatus
 from headrace.substrates import sandbox
+from headrace.substrates.child import Child, ended_how
 from headrace.substrates.logfile import LogFile
+from headrace.substrates.strays import end_strays
 
 FAST_CRASH_S: Final = 10.0
 BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_LAST_S: Final = 30.0
 READY_PROBE_S: Final = 0.2
-_LINE_LIMIT: Final = 1 << 16
+PROBE_ANSWER_S: Final = 2.0
+_LOOPBACK: Final = ("http://127.0.0.1:", "http://[::1]:")
 
 
 class Supervisor:
-    """Keeps one worker running and tells every change of its status to `changed`."""
+    """Keeps one worker running and tells every change of its status to `changed`.
 
-    def __init__(self, spec: WorkerSpec, logs: Path, changed: Callable[[WorkerStatus], None]) -> None:
+    `logs` and `scratch` are the folders of all workers. The worker's own scratch folder is new at every start.
+    """
+
+    def __init__(self, spec: WorkerSpec, logs: Path, scratch: Path, changed: Callable[[WorkerStatus], None]) -> None:
         self.spec = spec
         self.status = WorkerStatus(id=spec.id, phase="pending", address=spec.address, labels=spec.labels)
         self.log = LogFile(logs / f"{spec.id}.log")
+        self._scratch = scratch / spec.id
+        self._socket = Path(spec.address.removeprefix("unix:")) if spec.address.startswith("unix:") else None
         self._changed = changed
-        self._process: asyncio.subprocess.Process | None = None
-        self._stopping = asyncio.Event()
+        self._child: Child | None = None
+        self._ready: asyncio.Future[str] | None = None
+        self._stop = asyncio.Event()
         self._death = ""
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
+    @property
+    def stopping(self) -> bool:
+        """Whether this worker was told to end."""
+        return self._stop.is_set()
+
     async def stop(self, grace_us: int) -> None:
         """SIGTERM, SIGKILL after the grace, and done when the process is gone."""
-        self._stopping.set()
-        self._signal(signal.SIGTERM)
+        self._stop.set()
+        if self._child is not None:
+            self._child.terminate()
         done, _ = await asyncio.wait([self._task], timeout=grace_us / 1e6)
         if not done:
-            self._signal(signal.SIGKILL)
-            await self._task
+            self.kill_now()
+            await asyncio.wait([self._task])
+        if self.status.phase != "stopped":
+            self._set(phase="stopped", pid=0)
+        self._clear()
 
     def kill(self, incarnation: str, reason: str) -> None:
         """SIGKILL this incarnation and no other; the next one is started as after a crash."""
-        if incarnation == self.status.incarnation:
+        if incarnation and incarnation == self.status.incarnation and self._child is not None:
             self._death = reason
-            self._signal(signal.SIGKILL)
+            self._child.kill()
+
+    def kill_now(self) -> None:
+        """SIGKILL, and no restart."""
+        self._stop.set()
+        if self._child is not None:
+            self._child.kill()
+
+    # --- its life -----------------------------------------------------------------------------------------------
 
     async def _keep(self) -> None:
         fast, restarts, why = 0, 0, ""
-        while not self._stopping.is_set():
+        while not self._stop.is_set():
             started = time.monotonic()
             why = await self._live_once(restarts)
-            if self._stopping.is_set():
+            if self._stop.is_set():
                 break
-            fast = fast + 1 if time.monotonic() - started < FAST_CRASH_S else 0
+            never_ready = not self.status.ready_us
+            fast = fast + 1 if never_ready or time.monotonic() - started < FAST_CRASH_S else 0
             if fast >= self.spec.fast_crashes_max:
-                self._set(phase="failed", pid=0, reason=f"{why}; {fast} times within {FAST_CRASH_S:.0f} s of its start")
+                times = "in a row, before it was ready or soon after its start"
+                self._set(phase="failed", pid=0, reason=f"{why}; {fast} times {times}")
+                self._clear()
                 return
             restarts += 1
-            self._set(phase="starting", pid=0, incarnation="", reason=why)
+            self._set(phase="starting", pid=0, incarnation="", ready_us=0, reason=why)
             await self._pause(min(BACKOFF_FIRST_S * 2 ** max(0, fast - 1), BACKOFF_LAST_S))
         self._set(phase="stopped", pid=0, reason=why or "stopped")
 
     async def _live_once(self, restarts: int) -> str:
         """One incarnation, from start to end; says how it ended."""
         self._death = ""
-        incarnation = secrets.token_hex(6)
-        if self.spec.address.startswith("unix:"):
-            Path(self.spec.address.removeprefix("unix:")).unlink(missing_ok=True)
+        incarnation = os.urandom(6).hex()
+        self._ready = asyncio.get_running_loop().create_future()
         try:
-            self._process = process = await asyncio.create_subprocess_exec(
-                *self.spec.argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env=sandbox.clean_environment({**self.spec.env, "HEADRACE_INCARNATION": incarnation}),
-                preexec_fn=sandbox.bound_worker(os.getpid()),
-                start_new_session=True,
-                limit=_LINE_LIMIT,
-            )
+            self._child = child = self._start(incarnation)
         except OSError as error:
-            return f"could not be started: {error}"
+            self._set(ready_us=0)
+            return f"could not be started: {error.strerror or error}"
         self._set(
             phase="starting",
             incarnation=incarnation,
-            pid=process.pid,
+            pid=child.pid,
             restarts=restarts,
             started_us=now_us(),
             ready_us=0,
         )
-        ready = asyncio.ensure_future(self._until_ready(process))
-        ended = asyncio.ensure_future(process.wait())
-        await asyncio.wait(
-            [ready, ended], timeout=self.spec.start_timeout_us / 1e6, return_when=asyncio.FIRST_COMPLETED
-        )
-        if ready.done() and not ready.cancelled() and ready.exception() is None and not ended.done():
-            self._set(phase="ready", address=ready.result() or self.spec.address, ready_us=now_us(), reason="")
-        elif not ended.done():
-            self._death = f"was not ready within {self.spec.start_timeout_us / 1e6:.0f} s"
-            self._signal(signal.SIGKILL)
-        reader = asyncio.ensure_future(self._read_on(process, ready))
-        code = await ended
-        ready.cancel()
-        await asyncio.wait([reader], timeout=1)
-        reader.cancel()
-        self._signal(signal.SIGKILL)  # whatever it left behind in its group
-        return self._death or ended_how(code)
+        probe = asyncio.ensure_future(self._until_answering()) if self.spec.ready_path else None
+        timeout_s = self.spec.start_timeout_us / 1e6
+        news: list[asyncio.Future[Any]] = [self._ready, child.ended]
+        await asyncio.wait(news, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if probe is not None:
+            probe.cancel()
+        if child.ended.done():
+            pass
+        elif not self._ready.done():
+            self._death = f"was not ready within {timeout_s:.0f} s"
+            child.kill()
+        elif self._own(self._ready.result()):
+            self._set(phase="ready", address=self._ready.result(), ready_us=now_us(), reason="")
+        else:
+            self._death = "said that it is ready at an address that is not its own"
+            child.kill()
+        code = await asyncio.shield(child.ended)
+        self._child = None
+        self.log.end()
+        end_strays("HEADRACE_INCARNATION", incarnation)
+        why = self._death or ended_how(code)
+        self.log.note(f"incarnation {incarnation}: {why}")
+        return why
 
-    async def _until_ready(self, process: asyncio.subprocess.Process) -> str:
-        if self.spec.ready_path:
-            return await self._until_answering()
-        assert process.stdout is not None
-        while line := await _line(process.stdout):
-            self.log.add(line)
-            if line.startswith(b"{") and (said := _json(line)).get("ready") is True:
-                return str(said.get("address", ""))
-        raise EOFError
+    def _start(self, incarnation: str) -> Child:
+        self._clear()
+        self._scratch.mkdir(mode=0o700, parents=True)
+        if self._socket is not None:
+            self._socket.parent.mkdir(mode=0o700, exist_ok=True)  # a folder of its own keeps it from others' sockets
+        env = sandbox.worker_environment(self._scratch, incarnation, self.spec.env)
+        rules = sandbox.worker_rules(self.spec.argv, env, self.spec.address, self._scratch)
+        try:
+            return Child(
+                self.spec.argv,
+                env=env,
+                before_exec=sandbox.bound_worker(os.getpid(), rules),
+                printed=self._printed,
+                folder=self._scratch,
+            )
+        finally:
+            if rules is not None:
+                os.close(rules)
 
-    async def _until_answering(self) -> str:
+    def _clear(self) -> None:
+        """Nothing of an earlier incarnation is left: neither its files nor the name of its socket."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        if self._socket is not None:
+            self._socket.unlink(missing_ok=True)
+
+    # --- is it ready? -------------------------------------------------------------------------------------------
+
+    def _printed(self, data: bytes) -> None:
+        for line in self.log.take(data):
+            if self.spec.ready_path or self._ready is None or self._ready.done() or not line.startswith(b"{"):
+                continue
+            said = _json(line)
+            if said.get("ready") is True:
+                self._ready.set_result(str(said.get("address") or self.spec.address))
+
+    def _own(self, address: str) -> bool:
+        """Whether a worker may say this: the address it was given, or, given none, a port of loopback."""
+        if self.spec.address and not self.spec.address.endswith(":0"):
+            return address == self.spec.address
+        return address.startswith(_LOOPBACK) and address.rpartition(":")[2].isdigit()
+
+    async def _until_answering(self) -> None:
         """For programs that print no ready line: their health path answers 200."""
         host, _, port = self.spec.address.removeprefix("http://").rpartition(":")
-        while True:
+        while self._ready is not None and not self._ready.done():
             await asyncio.sleep(READY_PROBE_S)
-            try:
-                reader, writer = await asyncio.open_connection(host, int(port))
-            except OSError:
-                continue
-            writer.write(f"GET {self.spec.ready_path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
-            status = await reader.readline()
-            writer.close()
-            if status.split()[1:2] == [b"200"]:
-                return self.spec.address
-
-    async def _read_on(self, process: asyncio.subprocess.Process, ready: "asyncio.Future[str]") -> None:
-        assert process.stdout is not None
-        if not self.spec.ready_path:
-            await asyncio.wait([ready])
-        while line := await _line(process.stdout):
-            self.log.add(line)
+            if await answers(host.strip("[]"), int(port), self.spec.ready_path) and not self._ready.done():
+                self._ready.set_result(self.spec.address)
 
     async def _pause(self, seconds: float) -> None:
-        stopping = asyncio.ensure_future(self._stopping.wait())
+        stopping = asyncio.ensure_future(self._stop.wait())
         await asyncio.wait([stopping], timeout=seconds)
         stopping.cancel()
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is None:
-            return
-        try:
-            os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            return
 
     def _set(self, **changes: Any) -> None:
         self.status = msgspec.structs.replace(self.status, **changes)
         self._changed(self.status)
 
 
-def ended_how(code: int) -> str:
-    """How a process ended, in words."""
-    if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
-    return f"exited with status {code}"
+async def answers(host: str, port: int, path: str) -> bool:
+    """Whether this HTTP path answers 200, in time."""
+    try:
+        async with asyncio.timeout(PROBE_ANSWER_S):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+                return (await reader.readline()).split()[1:2] == [b"200"]
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, ValueError):
+        return False
 
 
 def now_us() -> int:
@@ -178,19 +219,9 @@ def now_us() -> int:
     return time.time_ns() // 1_000
 
 
-async def _line(stream: asyncio.StreamReader) -> bytes:
-    """The next line; one that is too long is cut, not fatal."""
-    try:
-        return await stream.readuntil(b"\n")
-    except asyncio.IncompleteReadError as error:
-        return error.partial
-    except asyncio.LimitOverrunError as error:
-        return await stream.read(error.consumed or _LINE_LIMIT)
-
-
 def _json(line: bytes) -> dict[str, Any]:
     try:
         said = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}

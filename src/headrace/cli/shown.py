@@ -41,12 +41,12 @@ def show(value: Any, text: str, *, as_json: bool) -> None:
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Columns of text; numbers to the right."""
     cells = [[str(cell) for cell in row] for row in rows]
-    widths = [max(len(head), *(len(row[i]) for row in cells)) if cells else len(head) for i, head in enumerate(heads)]
+    widths = [max([len(head), *(len(click.unstyle(row[i])) for row in cells)]) for i, head in enumerate(heads)]
     right = [bool(rows) and all(isinstance(row[i], int | float) for row in rows) for i in range(len(heads))]
 
     def line(row: Sequence[str]) -> str:
-        placed = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
-        return "  ".join(placed).rstrip()
+        gaps = [" " * (width - len(click.unstyle(cell))) for cell, width in zip(row, widths, strict=True)]
+        return "  ".join(g + c if r else c + g for c, g, r in zip(row, gaps, right, strict=True)).rstrip()
 
     return "\n".join([click.style(line(heads), bold=True), *(line(row) for row in cells)])
 

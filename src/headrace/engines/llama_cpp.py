@@ -54,7 +54,7 @@ class LlamaCpp:
             found = self._build(model, artifacts, say)
         return golden.prove(self, model, found, artifacts, say)
 
-    def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002
+    def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket. The context given to llama.cpp is divided by its slots, hence the product."""
         engine = model.engine
         argv = (

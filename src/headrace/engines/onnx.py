@@ -63,7 +63,7 @@ class Onnx:
             found = self._build(model, artifacts, say)
         return golden.prove(self, model, found, artifacts, say)
 
-    def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002
+    def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket."""
         engine = model.engine
         folder = Path(artifact.path)

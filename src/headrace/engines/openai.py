@@ -50,11 +50,11 @@ class OpenAIServer:
         )
         return found
 
-    def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:  # noqa: ARG002
+    def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:  # noqa: ARG002 - the signature is the port's
         """Refuses: there are no weights here."""
         _foreign(model)
 
-    def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002
+    def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """Refuses: there is no process here."""
         _foreign(model)
 

@@ -7,10 +7,11 @@ error event. However it ends, `_settle` runs exactly once, and it is the only pl
 
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from headrace.errors import HeadraceError, Invalid, Transient
 from headrace.gateway.client import Client
+from headrace.gateway.desk import Desk
 from headrace.gateway.record import Record
 from headrace.gateway.reply import Reply
 from headrace.gateway.upstream import Pool, Upstream
@@ -19,10 +20,7 @@ from headrace.state.request import Request
 from headrace.state.usage import Outcome
 from headrace.wire import fault
 from headrace.wire.sse import EventScanner, StreamMeter
-from headrace.wire.usage import Counts, plausible
-
-if TYPE_CHECKING:
-    from headrace.gateway.worker import Worker
+from headrace.wire.usage import Counts
 
 ANSWER_BYTES_MAX: Final = 64 << 20
 ERROR_BYTES_MAX: Final = 64 << 10
@@ -44,7 +42,7 @@ class Exchange:
         "_record", "_rendered", "_reply", "_scanner", "_settled", "_status", "_upstream", "_worker",
     )  # fmt: skip
 
-    def __init__(self, worker: "Worker", client: Client, reply: Reply, record: Record) -> None:
+    def __init__(self, worker: Desk, client: Client, reply: Reply, record: Record) -> None:
         self._worker = worker
         self._client = client
         self._reply = reply
@@ -91,6 +89,10 @@ class Exchange:
     @property
     def _estimate(self) -> int:
         return self._record.call.input_tokens + self._bounds
+
+    @property
+    def _sent_bytes(self) -> int:
+        return len(self._rendered[2]) if self._rendered else 0
 
     def act(self, answer: Answer) -> None:
         """Carry out what the fast brain decided."""
@@ -234,13 +236,14 @@ class Exchange:
     def _finish_stream(self, meter: StreamMeter) -> None:
         self._release(ok=True)
         self._detach()
-        counts = self._believed(meter.counts, meter.pieces)
+        counts = self._record.believe(meter.counts, self._bounds, self._sent_bytes, pieces=meter.pieces)
         tail = meter.tail(counts)
         self._settle("finished", 200, counts, lambda: self._reply.end_events(tail, broken=False))
 
     def _finish_whole(self, body: bytes) -> None:
         call, record = self._record.call, self._record
-        counts = self._believed(call.counts(body, record.model.ability.dialect), 0, len(body))
+        counted = call.counts(body, record.model.ability.dialect)
+        counts = record.believe(counted, self._bounds, self._sent_bytes, output_bytes=len(body))
         try:
             if call.stream:
                 *events, last = call.finish_stream(body, record.request_id, record.wall_us // 1_000_000, counts)
@@ -257,7 +260,7 @@ class Exchange:
                 self._reply.events(b"".join(events))
             self._settle("finished", 200, counts, lambda: self._reply.end_events(last, broken=False))
         else:
-            headers = self._headers()
+            headers = record.headers(self._worker.clock.monotonic_us())
             self._settle("finished", 200, counts, lambda: self._reply.whole(last, headers))
 
     def _disbelieve(self, reason: str) -> None:
@@ -362,34 +365,6 @@ class Exchange:
         self._record.released(now_us)
         worker.counters.flying("replica:" + assigned.replica, -1)
         worker.act_all(worker.dispatch.ended(self._record.request_id, now_us, ok))
-
-    def _believed(self, counts: Counts | None, pieces: int, output_bytes: int = 0) -> Counts:
-        """The engine's counts where they can be believed, else the gateway's own."""
-        record, call = self._record, self._record.call
-        record.pieces = pieces
-        body_bytes = len(self._rendered[2]) if self._rendered else 0
-        if counts is not None and plausible(
-            counts, pieces=pieces, choices=call.n, input_bytes=body_bytes, output_max=self._bounds
-        ):
-            record.counted = True
-            return counts
-        return call.guess(pieces=pieces) if pieces else call.guess(output_bytes=output_bytes)
-
-    def _headers(self) -> bytes:
-        """What a whole answer tells of its way."""
-        record, served = self._record, self._record.served_by
-        total_us = self._worker.clock.monotonic_us() - record.arrived_us
-        return (
-            b"openai-processing-ms: %d\r\nx-headrace-replica: %b\r\nx-headrace-model-version: %b\r\n"
-            b"x-headrace-queue-ms: %d\r\nx-headrace-overhead-ms: %d\r\n"
-            % (
-                total_us // 1_000,
-                served.replica.encode() if served else b"",
-                served.version.encode() if served else b"",
-                record.queue_us // 1_000,
-                max(0, total_us - record.queue_us - record.busy_us) // 1_000,
-            )
-        )
 
     def _settle(
         self,

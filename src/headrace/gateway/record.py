@@ -4,7 +4,7 @@ from headrace.policy.actions import Assign
 from headrace.state.table import RouteKey, RouteModel
 from headrace.state.usage import Begun, Outcome, Progress, Usage
 from headrace.wire.call import Call
-from headrace.wire.usage import Counts
+from headrace.wire.usage import Counts, plausible
 
 
 class Record:
@@ -44,6 +44,33 @@ class Record:
     def released(self, now_us: int) -> None:
         """The replica has it no more."""
         self.busy_us += now_us - self.sent_us
+
+    def believe(
+        self, counts: Counts | None, output_max: int, sent_bytes: int, *, pieces: int = 0, output_bytes: int = 0
+    ) -> Counts:
+        """The engine's counts where they fit what was seen, else the gateway's own."""
+        self.pieces = pieces
+        if counts is not None and plausible(
+            counts, pieces=pieces, choices=self.call.n, input_bytes=sent_bytes, output_max=output_max
+        ):
+            self.counted = True
+            return counts
+        return self.call.guess(pieces=pieces) if pieces else self.call.guess(output_bytes=output_bytes)
+
+    def headers(self, now_us: int) -> bytes:
+        """What a whole answer tells of its way, as header lines."""
+        served, total_us = self.served_by, now_us - self.arrived_us
+        return (
+            b"openai-processing-ms: %d\r\nx-headrace-replica: %b\r\nx-headrace-model-version: %b\r\n"
+            b"x-headrace-queue-ms: %d\r\nx-headrace-overhead-ms: %d\r\n"
+            % (
+                total_us // 1_000,
+                served.replica.encode() if served else b"",
+                served.version.encode() if served else b"",
+                self.queue_us // 1_000,
+                max(0, total_us - self.queue_us - (self.busy_us or now_us - self.sent_us)) // 1_000,
+            )
+        )
 
     def begun(self) -> Begun:
         """The mark at admission."""

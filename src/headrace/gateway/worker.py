@@ -10,7 +10,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, MutableMapping
 from typing import Any, Final
 
 from headrace import telemetry
@@ -18,6 +18,7 @@ from headrace.errors import HeadraceError, Invalid, Refused
 from headrace.gateway import answers, relay
 from headrace.gateway.auth import Doorman
 from headrace.gateway.client import Client
+from headrace.gateway.desk import Acting
 from headrace.gateway.directory import Directory
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.http1 import Head
@@ -56,7 +57,7 @@ class Worker:
         self.directory = Directory()
         self.counters = Counters(settings.counters_file, settings.gateways, index)
         self.meter = Meter(self.counters)
-        self.exchanges: dict[str, Exchange] = {}
+        self.exchanges: MutableMapping[str, Acting] = {}
         self.connections: set[Client] = set()
         self.stopping = False
         self._storage_ok = True

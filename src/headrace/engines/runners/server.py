@@ -204,7 +204,7 @@ async def serve(server: Server, path: str, began: float) -> None:
     await stop.wait()
     server.draining = True
     with suppress(FileNotFoundError):
-        os.unlink(path)  # noqa: PTH108
+        os.unlink(path)  # noqa: PTH108 - pathlib costs start-up time here
     listener.close()
     running = [connection.task for connection in server.connections if connection.task is not None]
     if running:

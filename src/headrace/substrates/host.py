@@ -163,7 +163,7 @@ def _clear_up(settings: Settings) -> None:
     scratch = settings.home / "scratch"
     end_strays("HOME", f"{scratch}/")
     shutil.rmtree(scratch, ignore_errors=True)
-    for stale in (*settings.run.glob("*.sock"), *settings.run.glob("engine-*/sock")):
+    for stale in (*settings.run.glob("*.sock"), *settings.run.glob("engine-*/*.sock")):
         stale.unlink(missing_ok=True)
     settings.counters_file.unlink(missing_ok=True)
 

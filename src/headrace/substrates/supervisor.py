@@ -178,8 +178,10 @@ class Supervisor:
 
     def _own(self, address: str) -> bool:
         """Whether a worker may say this: the address it was given, or, given none, a port of loopback."""
+        if address == self.spec.address:
+            return True
         if self.spec.address and not self.spec.address.endswith(":0"):
-            return address == self.spec.address
+            return False
         return address.startswith(_LOOPBACK) and address.rpartition(":")[2].isdigit()
 
     async def _until_answering(self) -> None:

@@ -4,6 +4,7 @@ A record is kept under its request's id, so reading it twice keeps it once; a jo
 is committed. When the store cannot be written nothing is lost: the journals wait.
 """
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
@@ -15,6 +16,8 @@ from headrace.ports import Clock, Store
 from headrace.state.usage import Begun, Entry, Progress, Usage
 
 EVERY_S: Final = 0.1
+IDLE_S: Final = 1.0
+PIECE_BYTES: Final = 256 << 10  # some 10 ms of work, after which others have their turn
 
 
 class Piece(Protocol):
@@ -72,50 +75,70 @@ class Bookkeeper:
         self._marks = store.marks()
         self._positions: dict[str, int] = {}
         self._open: dict[str, dict[str, list[Entry]]] = {}
+        self._began_in: dict[str, str] = {}
+        self._turn = asyncio.Lock()
 
-    def catch_up(self) -> int:
+    async def catch_up(self) -> int:
         """Read what there is; how many records were new. Raises Transient when the store cannot be written."""
-        new = 0
-        files = self._reader.files(self._folder)
-        alive = {self._reader.epoch_of(path) for path in files if self._reader.owner_alive(path)}
-        for path in files:
-            new += self._read(path)
-        for epoch in {self._reader.epoch_of(path) for path in files} - alive:
-            mine = [path for path in files if self._reader.epoch_of(path) == epoch]
-            for path in mine:
-                new += self._read(path)  # what was written between the first reading and the death
-            new += self._settle(epoch, mine)
-        return new
+        async with self._turn:
+            new = 0
+            files = self._reader.files(self._folder)
+            alive = {self._reader.epoch_of(path) for path in files if self._reader.owner_alive(path)}
+            for path in files:
+                new += await self._read(path)
+            for epoch in {self._reader.epoch_of(path) for path in files}:
+                mine = [path for path in files if self._reader.epoch_of(path) == epoch]
+                if epoch in alive:
+                    self._drop_full(epoch, sorted(mine, key=lambda path: (len(path.name), path.name)))
+                    continue
+                for path in mine:
+                    new += await self._read(path)  # what was written between the first reading and the death
+                new += self._settle(epoch, mine)
+            return new
 
-    def try_to_catch_up(self) -> int:
+    async def try_to_catch_up(self) -> int:
         """The same, for the loop: a store that cannot be written is told of, and tried again later."""
         try:
-            return self.catch_up()
+            return await self.catch_up()
         except Transient as error:
             telemetry.logger().error("books.waiting", reason=error.message)
             return 0
 
-    def _read(self, path: Path) -> int:
+    def begun(self, request: str) -> Begun | None:
+        """A request that is at work: begun, and not ended as far as was read."""
+        for waiting in self._open.values():
+            if request in waiting:
+                first = waiting[request][0]
+                return first if isinstance(first, Begun) else None
+        return None
+
+    async def _read(self, path: Path) -> int:
         name, new = path.name, 0
         mark = self._marks.get(name, 0)
         while True:
             position = self._positions.get(name, 0)
             known = position < mark  # read by an earlier controller: only who is still open is of interest
-            piece = self._reader.read(path, position, mark if known else None)
+            end = position + PIECE_BYTES
+            if _size(path) <= position:
+                return new
+            piece = self._reader.read(path, position, min(end, mark) if known else end)
+            if piece.position == position and not piece.damaged:  # nothing, or one entry larger than a piece
+                piece = self._reader.read(path, position)
             if piece.position == position:
                 if piece.damaged:
                     telemetry.logger().error("journal.damaged", file=name, position=position)
-                    self._positions[name] = path.stat().st_size
+                    self._positions[name] = _size(path)
                 return new
-            rows = self._sort(self._reader.epoch_of(path), piece.entries)
+            rows = self._sort(self._reader.epoch_of(path), name, piece.entries)
             if not known:
                 new += self._store.usage_add(rows, {name: piece.position})
                 self._marks[name] = piece.position
                 for row in rows:
                     self._metrics.ended(row)
             self._positions[name] = piece.position
+            await asyncio.sleep(0)
 
-    def _sort(self, epoch: str, entries: list[Entry]) -> list[Usage]:
+    def _sort(self, epoch: str, name: str, entries: list[Entry]) -> list[Usage]:
         """The ended ones; those that have only begun are remembered."""
         waiting = self._open.setdefault(epoch, {})
         rows = []
@@ -123,11 +146,13 @@ class Bookkeeper:
             match entry:
                 case Begun():
                     waiting[entry.request] = [entry]
+                    self._began_in[entry.request] = name
                 case Progress():
                     if entry.request in waiting:
                         waiting[entry.request][1:] = [entry]
                 case Usage():
                     waiting.pop(entry.request, None)
+                    self._began_in.pop(entry.request, None)
                     rows.append(entry)
         return rows
 
@@ -139,9 +164,26 @@ class Bookkeeper:
         for row in rows:
             self._metrics.ended(row)
         for path in files:
-            path.unlink(missing_ok=True)
-            self._positions.pop(path.name, None)
-            self._marks.pop(path.name, None)
-            self._store.mark_drop(path.name)
-        self._open.pop(epoch, None)
+            self._delete(path)
+        for request in self._open.pop(epoch, {}):
+            self._began_in.pop(request, None)
         return new
+
+    def _drop_full(self, epoch: str, segments: list[Path]) -> None:
+        """Delete what a living gateway has finished with: all but its first file, which it holds locked as the sign
+        of its life, the one it writes, and those in which a request began that has not ended.
+        """
+        needed = {self._began_in[request] for request in self._open.get(epoch, {})}
+        for path in segments[1:-1]:
+            if path.name not in needed and self._positions.get(path.name, 0) >= _size(path):
+                self._delete(path)
+
+    def _delete(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        self._positions.pop(path.name, None)
+        self._marks.pop(path.name, None)
+        self._store.mark_drop(path.name)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size

@@ -1,33 +1,38 @@
-"""The controller: observe, plan, act, publish, and again on every change.
+"""The controller: everything wired, the loops run, and what administrators may do.
 
-Level-based: each round looks at the whole state and forgets the last one, so nothing depends on an event having been
-heard. It may be killed at any time; its successor finds the replicas running and adopts them.
+It may be killed at any time; its successor finds the replicas running and adopts them. Asked to end, it ends itself
+and nothing else: replicas and gateways go on.
 """
 
 import asyncio
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from headrace import settings as process_settings
 from headrace import telemetry
-from headrace.control import catalogs, observer, probes, tables
+from headrace.control import catalogs, keys
 from headrace.control.actuator import Actuator
-from headrace.control.bookkeeper import EVERY_S, Bookkeeper, Reader
+from headrace.control.bookkeeper import EVERY_S, IDLE_S, Bookkeeper, Reader
+from headrace.control.health import Health
+from headrace.control.keys import Keyring
+from headrace.control.leases import Leases
+from headrace.control.loop import Loop, Parts
 from headrace.control.metrics import Metrics
-from headrace.control.preparer import Preparer
+from headrace.control.prepare import Preparer
 from headrace.control.publisher import Publisher
-from headrace.errors import Invalid, Transient
-from headrace.policy.actions import Hold
-from headrace.policy.plan import plan
-from headrace.ports import Artifact, Clock, Engine, Store, Substrate, WorkerStatus
+from headrace.control.records import Records
+from headrace.control.upstream_keys import UpstreamKeys
+from headrace.errors import Unreachable
+from headrace.policy.actions import Stop
+from headrace.ports import Artifact, Clock, Engine, Store, Substrate
 from headrace.settings import Settings
 from headrace.specs.catalog import Catalog, ModelSpec
-from headrace.state.fleet import Device, Fleet, Replica
-from headrace.state.table import Report, RouteModel
+from headrace.state.table import Report
 
-ROUND_S: Final = 0.25
-IDLE_ROUND_S: Final = 1.0
+STOP_DRAIN_US: Final = 120_000_000
+STUMBLE_S: Final = 1.0
+_LEASES_LEARNED: Final = 200
 
 
 class Controller:
@@ -50,229 +55,137 @@ class Controller:
         self.settings = settings
         self.store = store
         self.substrate = substrate
-        self.engines = engines
+        self.engines = dict(engines)
         self.clock = clock
-        self.catalog: Catalog = catalog
         self.started_us = clock.now_us()
         self.metrics = Metrics()
+        self.records = Records(store, clock)
+        self.keyring = Keyring(store, keys.pepper(settings), process_settings.secret)
         self.bookkeeper = Bookkeeper(settings.journals, store, journal_reader, self.metrics, clock)
-        self.actuator = Actuator(settings, store, substrate, engines, clock)
-        self.preparer = Preparer(find_artifact, prepare_argv, self.wake)
         self.publisher = Publisher(settings.link_socket, settings.table_file, clock, self._heard)
-        self.fleet = Fleet(devices=(), replicas=(), at_us=0)
-        self.holds: tuple[Hold, ...] = ()
-        self._machine: list[Device] = []
-        self._workers: dict[str, WorkerStatus] = {}
-        self._foreign: dict[str, tuple[bool, int]] = {}
-        self._wake_us: dict[str, int] = {}
-        self._misses = probes.Misses()
-        self._changed = asyncio.Event()
+        self._actuator = Actuator(settings, substrate, self.engines, self.records, clock)
+        self._leases = Leases(store, self.records, clock)
+        self._upstream_keys = UpstreamKeys(process_settings.secret)
+        self.preparer = Preparer(find_artifact, prepare_argv, clock, self._wake)
+        self._health = Health(substrate, self.records, clock, self._wake)
+        parts = Parts(
+            substrate=substrate,
+            engines=self.engines,
+            clock=clock,
+            records=self.records,
+            leases=self._leases,
+            actuator=self._actuator,
+            publisher=self.publisher,
+            keyring=self.keyring,
+            upstream_keys=self._upstream_keys,
+            metrics=self.metrics,
+        )
+        self.loop = Loop(parts, catalog, self.preparer, self._health)
+        self._take(catalog)
 
-    # --- what comes in ------------------------------------------------------------------------------------------
+    @property
+    def catalog(self) -> Catalog:
+        """What is wanted."""
+        return self.loop.catalog
 
-    def wake(self) -> None:
-        """Something changed: look again now."""
-        self._changed.set()
+    def _wake(self) -> None:
+        self.loop.wake()
 
     def _heard(self, report: Report) -> None:
-        waiting = any(found.queued and not self._has(found.key) for found in report.demand)
-        if waiting or self.actuator.draining:
-            self.wake()
+        self.loop.heard(report)
 
-    def _has(self, key: str) -> bool:
-        return any(r.key == key and r.phase in ("pending", "starting", "ready") for r in self.fleet.replicas)
-
-    def _news(self, status: WorkerStatus) -> None:
-        """A worker changed."""
-        before = self._workers.get(status.id)
-        total = sum(
-            device.memory_bytes for device in self.fleet.devices if device.device == status.labels.get("device")
-        )
-        try:
-            self.actuator.leases.heard(status, total)
-        except Transient as error:
-            telemetry.logger().error("lease.not_kept", reason=error.message)
-        if status.phase == "stopped":
-            self._workers.pop(status.id, None)
-            self.actuator.gone(status.id)
-        else:
-            self._workers[status.id] = status
-        if before is None or before.phase != status.phase:
-            self._tell(status)
-        self.wake()
-
-    def _tell(self, status: WorkerStatus) -> None:
-        model = status.labels.get("model", "")
-        if status.phase == "ready":
-            took_us = status.ready_us - status.started_us
-            self._wake_us[f"{model}@{status.labels.get('version', '')}"] = took_us
-            self.metrics.started(model, took_us)
-            self.actuator.decide("replica.ready", status.id, f"ready after {took_us // 1000} ms", took_us=took_us)
-        elif status.phase == "failed" or (status.phase == "starting" and status.reason):
-            self.actuator.decide(
-                f"replica.{'failed' if status.phase == 'failed' else 'lost'}", status.id, status.reason
-            )
-        elif status.phase == "stopped":
-            self.actuator.decide("replica.stopped", status.id, status.reason or "stopped")
-
-    # --- the round ----------------------------------------------------------------------------------------------
-
-    async def round(self) -> None:
-        """Observe, plan, act, publish."""
-        self._observe()
-        demand = self.publisher.demand()
-        made = plan(self.catalog, self.fleet, demand, self.clock.monotonic_us())
-        self.holds = made.holds
-        for stop in made.stops:
-            self.actuator.stop(stop, self.publisher.revision)
-        unprepared = []
-        for start in made.starts:
-            model = self.catalog.model(f"{start.model}@{start.version}")
-            assert model is not None, "the plan is made from the catalog"
-            artifact = self.preparer.artifact(model)
-            if artifact is None:
-                unprepared.append(model)
-            elif start.replica not in self._workers:
-                self._workers[start.replica] = WorkerStatus(
-                    id=start.replica,
-                    phase="pending",
-                    labels=observer.labels(model, start.pool, start.node, start.device),
-                )
-                await self.actuator.start(start, model, artifact)
-        self.preparer.want([*unprepared, *(model for model in self.catalog.models if model.owned)])
-        self._observe()
-        self._publish()
-        await self.actuator.finish_drains(self.publisher)
-
-    def _observe(self) -> None:
-        foreign: list[Replica] = []
-        for model in self.catalog.models:
-            if not model.owned:
-                answering, since_us = self._foreign.get(model.key, (False, 0))
-                reason = "" if answering else f"{model.engine.url} does not answer"
-                foreign.append(observer.foreign_replica(model, answering=answering, reason=reason, since_us=since_us))
-        devices = observer.pooled(self.catalog, self._machine)
-        self.fleet = observer.fleet(devices, self._workers, self.actuator.going, foreign, self.clock)
-
-    def models(self) -> dict[str, RouteModel]:
-        """Every model version as gateways see it, by key."""
-        found = {}
-        for model in self.catalog.models:
-            fault = self.fault(model)
-            state = tables.state_of(
-                model,
-                self.fleet,
-                prepared=self.preparer.artifact(model) is not None,
-                preparing=self.preparer.busy_with == model.key,
-                fault=fault,
-            )
-            engine = self.engines[model.engine.kind]
-            wake_us = self._wake_us.get(model.key, 0)
-            found[model.key] = tables.route_model(model, engine, state, fault, wake_us, self.started_us // 1_000_000)
-        return found
-
-    def fault(self, model: ModelSpec) -> str:
-        """Why a model cannot be served at all, empty when it can."""
-        if not model.owned:
-            if self._foreign.get(model.key, (True, 0))[0]:
-                return ""
-            return f"its server at {model.engine.url} does not answer"
-        failed = next((r for r in self.fleet.replicas if r.key == model.key and r.phase == "failed"), None)
-        if failed is not None and not any(r.phase in ("ready", "starting") for r in self.fleet.of(model.key)):
-            return f"its replica failed: {failed.reason}; see: headrace logs {failed.id}"
-        return self.preparer.fault(model)
-
-    def _publish(self) -> None:
-        try:
-            replicas = tables.route_replicas(self.catalog, self.fleet, process_settings.secret)
-        except Invalid as error:
-            telemetry.logger().error("secret.missing", reason=error.message)
-            replicas = ()
-        keys = tables.route_keys(self.store.keys(), self.catalog)
-        self.publisher.publish(tables.table(self.models(), replicas, keys))
+    def _take(self, catalog: Catalog) -> None:
+        self.loop.catalog = catalog
+        self.keyring.refresh(catalog)
+        self._upstream_keys.refresh(catalog)
+        self.metrics.wanted(catalog)
 
     # --- what administrators do ---------------------------------------------------------------------------------
 
-    def apply(self, catalog: Catalog) -> None:
-        """From now on this is wanted."""
+    def apply(self, catalog: Catalog, changes: Sequence[str]) -> None:
+        """From now on this is wanted. Raises Transient when it cannot be kept."""
         catalogs.save(self.store, catalog)
-        self.actuator.decide(
-            "catalog.apply", catalog.revision, f"catalog {self.catalog.revision} -> {catalog.revision}"
-        )
-        self.catalog = catalog
-        self.wake()
+        reason = f"catalog {self.catalog.revision} -> {catalog.revision}: {'; '.join(changes)}"
+        self.records.decide("catalog.apply", catalog.revision, reason[:2000])
+        self._take(catalog)
+        self.loop.wake()
 
-    def stop_replica(self, replica: str) -> bool:
-        """Drain and stop one replica; False when there is none of that name."""
-        from headrace.policy.actions import Stop
+    def stop_replica(self, replica: str) -> None:
+        """Drain and stop one replica, if there is one of that name."""
+        if self.loop.knows(replica):
+            self._actuator.stop(Stop(replica, STOP_DRAIN_US, "an administrator asked for it"))
+            self.loop.wake()
 
-        if replica not in self._workers:
-            return False
-        self.actuator.stop(Stop(replica, 120_000_000, "an administrator asked for it"), self.publisher.revision)
-        self.wake()
-        return True
+    def missing_keys(self, catalog: Catalog) -> list[str]:
+        """What a catalog refers to and this process cannot read, before it is applied."""
+        upstream = UpstreamKeys(process_settings.secret)
+        upstream.refresh(catalog)
+        told = [f"{model.key}: {why}" for model in catalog.models if (why := upstream.problem(model))]
+        return [*told, *self.keyring.referenced(catalog)[1]]
 
     def keys_changed(self) -> None:
         """A key was made or revoked: gateways must know at once."""
-        self._publish()
+        self.keyring.refresh(self.catalog)
+        self.loop.publish()
 
     # --- the loops ----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Everything, until cancelled."""
+        """Everything, until cancelled. Adopt what runs and publish before looking at anything slow."""
+        loop = self.loop
         await self.substrate.start()
-        self._machine = await self.substrate.devices()
-        self._observe()
         running = await self.substrate.workers()
-        self.actuator.leases.adopt(running)
+        self._leases.adopt(running)
+        loop.learn(self.store.lease_list(limit=_LEASES_LEARNED))
         for status in running:
-            self._news(status)
-        self._publish()
+            loop.news(status)
+        loop.observe()
+        loop.publish()
         await self.publisher.start()
+        loop.machine = await self.substrate.devices()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch())
-            group.create_task(self._rounds())
-            group.create_task(self._probe())
+            group.create_task(_again("rounds", loop.round, loop.pause))
+            group.create_task(_again("health", self._look, self._health.pause))
             group.create_task(self._keep_books())
+
+    async def close(self) -> None:
+        """End what belongs to this process; replicas run on."""
+        await self.preparer.close()
+        await self.publisher.close()
+        await self.bookkeeper.try_to_catch_up()
+        self.records.flush()
+        await self.substrate.close()
 
     async def _watch(self) -> None:
         async for status in self.substrate.watch():
-            if self._workers.get(status.id) != status:
-                self._news(status)
-        raise RuntimeError("the substrate tells no more")
+            self.loop.news(status)
+        raise Unreachable("the substrate tells no more")
 
-    async def _rounds(self) -> None:
-        while True:
-            self._changed.clear()
-            await self.round()
-            busy = bool(self._workers) or bool(self.actuator.draining)
-            try:
-                await asyncio.wait_for(self._changed.wait(), ROUND_S if busy else IDLE_ROUND_S)
-            except TimeoutError:
-                continue
-
-    async def _probe(self) -> None:
-        while True:
-            ready = [r for r in self.fleet.replicas if r.phase == "ready" and r.node != observer.FOREIGN_NODE]
-            foreign = [model for model in self.catalog.models if not model.owned]
-            well = await asyncio.gather(
-                *(probes.answers(replica.address) for replica in ready),
-                *(probes.answers(model.engine.url.rstrip("/").removesuffix("/v1"), "/v1/models") for model in foreign),
-            )
-            for replica, answered in zip(ready, well, strict=False):
-                if self._misses.heard(replica.id, replica.incarnation, answered):
-                    reason = f"it did not answer {probes.MISSES_MAX} health checks in a row"
-                    await self.substrate.kill(replica.id, replica.incarnation, reason)
-            for model, answered in zip(foreign, well[len(ready) :], strict=True):
-                if self._foreign.get(model.key, (None, 0))[0] != answered:
-                    self._foreign[model.key] = (answered, self.clock.monotonic_us())
-                    self.wake()
-            await asyncio.sleep(probes.EVERY_S)
+    async def _look(self) -> None:
+        await self._health.look(self.loop.fleet, self.catalog)
 
     async def _keep_books(self) -> None:
-        while True:
-            self.bookkeeper.try_to_catch_up()
-            await asyncio.sleep(EVERY_S)
+        pause_s = IDLE_S
+
+        async def read() -> None:
+            nonlocal pause_s
+            pause_s = EVERY_S if await self.bookkeeper.try_to_catch_up() else min(pause_s * 2, IDLE_S)
+
+        await _again("books", read, lambda: asyncio.sleep(pause_s))
+
+
+async def _again(name: str, once: Callable[[], Awaitable[None]], pause: Callable[[], Awaitable[None]]) -> None:
+    """For ever. One bad round must not end the others' work: it is told, and the next one starts from the state."""
+    while True:
+        try:
+            await once()
+        except Unreachable:
+            raise  # the host is gone, and so is everything
+        except Exception as error:  # noqa: BLE001 - the outermost frame of a loop
+            telemetry.logger().error(f"{name}.stumbled", error=repr(error), exc_info=True)
+            await asyncio.sleep(STUMBLE_S)
+        await pause()
 
 
 async def run(settings: Settings, *, serve_admin: Callable[[Controller], Any], **parts: Any) -> None:
@@ -291,7 +204,5 @@ async def run(settings: Settings, *, serve_admin: Callable[[Controller], Any], *
             telemetry.logger().error("controller.failed", error=repr(task.exception()))
         task.cancel()
     await asyncio.wait([work, admin])
-    await controller.preparer.close()
-    await controller.publisher.close()
-    controller.bookkeeper.try_to_catch_up()
-    await controller.substrate.close()
+    stopped.cancel()
+    await controller.close()

@@ -1,63 +1,77 @@
-"""Leases: when each incarnation of a replica took and gave back its share of a device. The raw facts of cost."""
+"""Leases: when each incarnation of a replica took and gave back its share of a device. The raw facts of cost.
+
+Made from the substrate's news alone, so that a controller that was away continues them. What ended while nobody looked
+is closed at the last moment somebody did: a night with the machine off is not charged.
+"""
 
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
+from headrace.control.records import Records
 from headrace.ports import Clock, Store, WorkerStatus
 from headrace.state.fleet import Lease
 
-WHOLE_PPM = 1_000_000
+ALIVE_EVERY_US: Final = 10_000_000
+_ALIVE: Final = "alive_us"
 
 
 class Leases:
-    """Keeps the leases of what runs, from the substrate's news. Every incarnation has exactly one."""
+    """Keeps the leases of what runs. Every incarnation that was heard of has exactly one."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, records: Records, clock: Clock) -> None:
         self._store = store
+        self._records = records
         self._clock = clock
         self._open = {lease.replica: lease for lease in store.lease_list(open_only=True)}
-        self._causes: dict[str, str] = {}
-
-    def because(self, replica: str, cause: str) -> None:
-        """Why a replica is about to be started."""
-        self._causes[replica] = cause
+        self._looked_us = int(store.get(_ALIVE) or 0)
 
     def adopt(self, running: Iterable[WorkerStatus]) -> None:
         """A controller has started: what ended while none ran is closed now, and says so."""
         alive = {status.id: status.incarnation for status in running}
         for lease in list(self._open.values()):
             if alive.get(lease.replica) != lease.incarnation:
-                self._close(lease, self._clock.now_us(), "found gone when the controller started")
+                last_us = max(self._looked_us, lease.started_us, lease.ready_us)
+                self._close(lease, min(last_us, self._clock.now_us()), "found gone when the controller started")
 
-    def heard(self, status: WorkerStatus, memory_total: int) -> None:
+    def heard(self, status: WorkerStatus) -> None:
         """News of a worker: open, mark ready, or close its lease."""
+        now_us = self._clock.now_us()
         lease = self._open.get(status.id)
         if lease is not None and lease.incarnation != status.incarnation:
-            self._close(lease, self._clock.now_us(), status.reason or status.phase)
+            ended_us = min(now_us, status.started_us) if status.incarnation else now_us
+            self._close(lease, max(ended_us, lease.started_us), status.reason or status.phase)
             lease = None
         if status.phase in ("failed", "stopped"):
             if lease is not None:
-                self._close(lease, self._clock.now_us(), status.reason or status.phase)
+                self._close(lease, now_us, status.reason or status.phase)
             return
-        if lease is None and status.incarnation and "model" in status.labels:
-            lease = self._put(_lease(status, self._causes.pop(status.id, "restarted by its supervisor"), memory_total))
+        if lease is None and status.incarnation:
+            lease = self._put(_lease(status))
         if lease is not None and status.phase == "ready" and not lease.ready_us:
             self._put(msgspec.structs.replace(lease, ready_us=status.ready_us))
 
-    def _close(self, lease: Lease, now_us: int, why: str) -> None:
+    def alive(self) -> None:
+        """Now and then, while leases are open: somebody looks. Raises Transient when the disk is full."""
+        now_us = self._clock.now_us()
+        if self._open and now_us - self._looked_us >= ALIVE_EVERY_US:
+            self._looked_us = now_us
+            self._store.put(_ALIVE, str(now_us).encode())
+
+    def _close(self, lease: Lease, ended_us: int, why: str) -> None:
         self._open.pop(lease.replica, None)
-        self._store.lease_put(msgspec.structs.replace(lease, ended_us=now_us, ended_by=why))
+        self._records.lease(msgspec.structs.replace(lease, ended_us=ended_us, ended_by=why))
 
     def _put(self, lease: Lease) -> Lease:
         self._open[lease.replica] = lease
-        self._store.lease_put(lease)
+        self._records.lease(lease)
         return lease
 
 
-def _lease(status: WorkerStatus, cause: str, memory_total: int) -> Lease:
+def _lease(status: WorkerStatus) -> Lease:
     labels = status.labels
-    memory_bytes = int(labels["memory_bytes"])
+    again = f"started again, since its predecessor {status.reason}" if status.reason else "started again"
     return Lease(
         replica=status.id,
         incarnation=status.incarnation,
@@ -66,8 +80,8 @@ def _lease(status: WorkerStatus, cause: str, memory_total: int) -> Lease:
         pool=labels["pool"],
         node=labels["node"],
         device=labels["device"],
-        memory_bytes=memory_bytes,
-        share_ppm=min(WHOLE_PPM, WHOLE_PPM * memory_bytes // memory_total) if memory_total else WHOLE_PPM,
+        memory_bytes=int(labels["memory_bytes"]),
+        share_ppm=int(labels["share_ppm"]),
         started_us=status.started_us,
-        cause=cause,
+        cause=again if status.restarts else labels["cause"],
     )

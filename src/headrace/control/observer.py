@@ -4,36 +4,49 @@ Moments of the substrate (wall clock) become moments of the clock that never goe
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from headrace.ports import Clock, WorkerStatus
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.fleet import Device, Fleet, Phase, Replica
 
-FOREIGN_NODE = "elsewhere"
+FOREIGN_NODE: Final = "elsewhere"
+WHOLE_PPM: Final = 1_000_000
+_LABELS: Final = frozenset(
+    {"model", "version", "digest", "pool", "node", "device", "memory_bytes", "slots", "share_ppm", "cause"}
+)
 
 
 def pooled(catalog: Catalog, seen: Iterable[Device]) -> list[Device]:
-    """The machine's devices as the catalog's pools: pool `cpu` is the machine itself, others match by name.
+    """The machine's devices as the catalog's pools see them.
 
+    1. A pool of accelerator cpu is the machine itself; several such pools share its memory, first come.
+    2. Any other accelerator is looked for in the names of the devices; a device belongs to one pool.
     A pool never has more memory than its device, nor more devices than there are.
     """
-    found: list[Device] = []
     devices = list(seen)
+    left = {(device.node, device.device): device.memory_bytes for device in devices}
+    taken: set[tuple[str, str]] = set()
+    found = []
     for pool in catalog.pools:
-        wanted = pool.accelerator.lower()
-        matching = [
-            device for device in devices if device.pool == wanted or (wanted != "cpu" and wanted in device.pool)
-        ]
-        found += [
-            Device(
-                node=device.node,
-                device=device.device,
-                pool=pool.name,
-                memory_bytes=min(pool.memory_bytes, device.memory_bytes),
-                cpus=min(pool.cpus, device.cpus) if device.cpus else pool.cpus,
+        wanted, number = pool.accelerator.lower(), 0
+        for device in devices:
+            place = (device.node, device.device)
+            if wanted == "cpu" or device.pool == "cpu":
+                fits = wanted == device.pool
+            else:
+                fits = wanted in device.pool and place not in taken
+            if not fits or number >= pool.count:
+                continue
+            number += 1
+            if wanted != "cpu":
+                taken.add(place)
+            memory_bytes = min(pool.memory_bytes, left[place])
+            left[place] -= memory_bytes
+            cpus = min(pool.cpus, device.cpus) if device.cpus else pool.cpus
+            found.append(
+                Device(node=device.node, device=device.device, pool=pool.name, memory_bytes=memory_bytes, cpus=cpus)
             )
-            for device in matching[: pool.count]
-        ]
     return found
 
 
@@ -48,11 +61,7 @@ def fleet(
     now_us = clock.monotonic_us()
     offset_us = clock.now_us() - now_us
     going = set(draining)
-    replicas = [
-        replica(status, offset_us, draining=status.id in going)
-        for status in workers.values()
-        if "model" in status.labels
-    ]
+    replicas = [replica(status, offset_us, draining=status.id in going) for status in workers.values()]
     return Fleet(devices=tuple(devices), replicas=(*replicas, *foreign), at_us=now_us)
 
 
@@ -81,21 +90,30 @@ def replica(status: WorkerStatus, offset_us: int, *, draining: bool) -> Replica:
     )
 
 
-def labels(model: ModelSpec, pool: str, node: str, device: str) -> dict[str, str]:
-    """What a worker carries so that a later controller knows it again."""
+def ours(status: WorkerStatus) -> bool:
+    """Whether a worker is a replica of this cloud, and carries what is needed to know it again."""
+    return status.labels.keys() >= _LABELS
+
+
+def labels(model: ModelSpec, device: Device, cause: str) -> dict[str, str]:
+    """What a worker carries so that a later controller knows it again, and why it was started."""
+    whole = device.memory_bytes
+    share_ppm = min(WHOLE_PPM, WHOLE_PPM * model.memory_bytes // whole) if whole else WHOLE_PPM
     return {
         "model": model.name,
         "version": model.version,
         "digest": model.digest,
-        "pool": pool,
-        "node": node,
-        "device": device,
+        "pool": device.pool,
+        "node": device.node,
+        "device": device.device,
         "memory_bytes": str(model.memory_bytes),
         "slots": str(model.engine.slots),
+        "share_ppm": str(share_ppm),
+        "cause": cause,
     }
 
 
-def foreign_replica(model: ModelSpec, *, answering: bool, reason: str, since_us: int) -> Replica:
+def foreign_replica(model: ModelSpec, *, answering: bool, since_us: int) -> Replica:
     """A server that Headrace routes to and does not own."""
     return Replica(
         id=f"{model.name}-{model.version}-server",
@@ -109,7 +127,12 @@ def foreign_replica(model: ModelSpec, *, answering: bool, reason: str, since_us:
         slots=model.engine.slots,
         phase="ready" if answering else "lost",
         incarnation=model.digest,
-        address=model.engine.url.rstrip("/").removesuffix("/v1"),
+        address=foreign_address(model),
         ready_us=since_us if answering else 0,
-        reason=reason,
+        reason="" if answering else f"{model.engine.url} does not answer",
     )
+
+
+def foreign_address(model: ModelSpec) -> str:
+    """Where a foreign server is, without the /v1 that every OpenAI path begins with."""
+    return model.engine.url.rstrip("/").removesuffix("/v1")

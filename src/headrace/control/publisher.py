@@ -19,6 +19,7 @@ from headrace.state.table import Report, Table
 
 REPORT_STALE_US: Final = 2_000_000
 _MESSAGE_BYTES_MAX: Final = 4 << 20
+_UNSENT_BYTES_MAX: Final = 16 << 20  # a gateway that reads nothing is let go; it comes back for the whole table
 
 
 class Publisher:
@@ -32,6 +33,8 @@ class Publisher:
         self._writers: set[asyncio.StreamWriter] = set()
         self._reports: dict[str, tuple[Report, int]] = {}
         self._table = Table(revision=clock.now_us(), models=(), replicas=(), keys=())
+        self._server: asyncio.Server | None = None
+        self._began_us = clock.monotonic_us()
         self._line = b""
 
     @property
@@ -47,8 +50,9 @@ class Publisher:
 
     async def close(self) -> None:
         """Let the gateways go."""
-        self._server.close()
-        for writer in self._writers:
+        if self._server is not None:
+            self._server.close()
+        for writer in list(self._writers):
             writer.close()
 
     def publish(self, table: Table) -> None:
@@ -58,8 +62,11 @@ class Publisher:
             return
         self._table = msgspec.structs.replace(table, revision=max(self._table.revision + 1, self._clock.now_us()))
         self._line = msgspec.json.encode(self._table) + b"\n"
-        for writer in self._writers:
-            writer.write(self._line)
+        for writer in list(self._writers):
+            if writer.transport.get_write_buffer_size() > _UNSENT_BYTES_MAX:
+                writer.transport.abort()
+            else:
+                writer.write(self._line)
         self._keep()
 
     def reports(self) -> list[Report]:
@@ -77,7 +84,12 @@ class Publisher:
         return {key: total(found) for key, found in parts.items()}
 
     def at_work(self, replica: str, since_revision: int) -> bool:
-        """Whether a gateway has work on this replica, or may not know yet that it should send it none."""
+        """Whether a gateway has work on this replica, or may not know yet that it should send it none.
+
+        A controller that has just started supposes so, until every gateway has had the time to report.
+        """
+        if self._clock.monotonic_us() - self._began_us < REPORT_STALE_US:
+            return True
         return any(report.in_flight.get(replica) or report.revision < since_revision for report in self.reports())
 
     def _keep(self) -> None:
@@ -94,16 +106,13 @@ class Publisher:
         self._writers.add(writer)
         if self._line:
             writer.write(self._line)
-        epoch = ""
         try:
             while line := await reader.readline():
                 report = msgspec.json.decode(line, type=Report)
-                epoch = report.epoch
-                self._reports[epoch] = (report, self._clock.monotonic_us())
+                self._reports[report.epoch] = (report, self._clock.monotonic_us())
                 self._heard(report)
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             telemetry.logger().warning("link.broken", error=str(error))
         finally:
             self._writers.discard(writer)
-            self._reports.pop(epoch, None)
             writer.close()

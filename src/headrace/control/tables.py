@@ -42,14 +42,18 @@ def route_model(model: ModelSpec, engine: Engine, state: str, fault: str, wake_u
     )
 
 
-def route_replicas(catalog: Catalog, fleet: Fleet, secret: Callable[[str], str]) -> tuple[RouteReplica, ...]:
-    """The replicas work may be sent to, or may still be at."""
+def route_replicas(
+    catalog: Catalog, fleet: Fleet, secret: Callable[[ModelSpec], str | None]
+) -> tuple[RouteReplica, ...]:
+    """The replicas work may be sent to, or may still be at. A foreign server whose key is missing is not among them."""
     found = []
     for replica in fleet.replicas:
         model = catalog.model(replica.key)
         if replica.phase not in ("ready", "draining") or not replica.address or not replica.incarnation:
             continue
-        foreign = model is not None and not model.owned
+        api_key = secret(model) if model and not model.owned else ""
+        if api_key is None:
+            continue
         found.append(
             RouteReplica(
                 id=replica.id,
@@ -60,32 +64,35 @@ def route_replicas(catalog: Catalog, fleet: Fleet, secret: Callable[[str], str])
                 slots=replica.slots,
                 phase=replica.phase,
                 upstream_model=(model.engine.upstream_model if model else "") or replica.model,
-                api_key=secret(model.engine.api_key) if model and foreign and model.engine.api_key else "",
+                api_key=api_key,
             )
         )
     return tuple(found)
 
 
+def allowed(record: KeyRecord, catalog: Catalog) -> tuple[str, ...]:
+    """The models a key may use: its own that its tenant may use too; "*" for all."""
+    tenant = next((tenant for tenant in catalog.tenants if tenant.name == record.tenant), None)
+    given = tenant.models if tenant else ("*",)
+    if "*" in given:
+        return record.models
+    return tuple(model for model in given if "*" in record.models or model in record.models)
+
+
 def route_keys(records: Iterable[KeyRecord], catalog: Catalog) -> tuple[RouteKey, ...]:
-    """The keys that are valid, each with its own limits or its tenant's."""
+    """Valid keys as gateways see them, each with its own limits, never above its tenant's."""
     tenants = {tenant.name: tenant for tenant in catalog.tenants}
     found = []
     for record in records:
         tenant = tenants.get(record.tenant)
-        if record.revoked_us or (tenant is None and record.role != "admin"):
-            continue
         limits = tenant.limits if tenant else Limits()
-        allowed = tenant.models if tenant else ("*",)
-        models = (
-            record.models if "*" in allowed else tuple(m for m in allowed if "*" in record.models or m in record.models)
-        )
         found.append(
             RouteKey(
                 id=record.id,
                 digest=record.digest,
                 tenant=record.tenant,
                 role=record.role,
-                models=models,
+                models=allowed(record, catalog),
                 limits=Limits(
                     requests_per_minute=_least(record.requests_per_minute, limits.requests_per_minute),
                     tokens_per_minute=_least(record.tokens_per_minute, limits.tokens_per_minute),

@@ -1,20 +1,23 @@
-"""Routes about the cloud: status, models, replicas, the catalog and its changes, events, metrics."""
+"""Routes about the cloud as a whole: status, models, what was done and why, and Prometheus metrics."""
 
-import asyncio
-from typing import Any
+from typing import Final
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headrace import __version__, errors
-from headrace.control import observer
-from headrace.control.admin.routes import AdminRoute, json
+from headrace import __version__
+from headrace.control.admin import views
+from headrace.control.admin.routes import AdminRoute, Query, json, whole
 from headrace.control.controller import Controller
-from headrace.policy import fit
-from headrace.specs.catalog import Catalog
-from headrace.state.decision import Decision
-from headrace.state.fleet import Lease, Replica
+from headrace.control.tables import allowed
+from headrace.ports import KeyRecord
+
+_EVENTS: Final = (
+    Query("limit", "How many, at most 1000.", "integer"),
+    Query("after", "Only those with a larger sequence number, in order.", "integer"),
+    Query("subject", "Only those about this replica, key or revision."),
+)
+_NAMES: Final = Query("names", "headrace or vllm: only metrics of these names; both when not given.")
 
 
 class Cloud:
@@ -26,172 +29,93 @@ class Cloud:
     def routes(self) -> list[AdminRoute]:
         """What is served."""
         at = "/headrace/v1"
-        replicas, leases, events = dict[str, list[Replica]], dict[str, list[Lease]], dict[str, list[Decision]]
         return [
-            AdminRoute("GET", f"{at}/status", "user", "The cloud at a glance.", self.status),
-            AdminRoute("GET", f"{at}/models", "user", "Every model version and its state.", self.models),
-            AdminRoute("GET", f"{at}/replicas", "admin", "Every replica.", self.replicas, gives=replicas),
-            AdminRoute("GET", f"{at}/replicas/{{id}}/logs", "admin", "The last lines it printed.", self.logs),
-            AdminRoute("POST", f"{at}/replicas/{{id}}/stop", "admin", "Drain and stop one replica.", self.stop),
-            AdminRoute("GET", f"{at}/leases", "admin", "Leases, newest first.", self.leases, gives=leases),
-            AdminRoute("GET", f"{at}/events", "admin", "What was done and why.", self.events, gives=events),
-            AdminRoute("GET", f"{at}/catalog", "admin", "What is wanted.", self.catalog, gives=Catalog),
-            AdminRoute("POST", f"{at}/check", "admin", "Check a cloud file.", self.check, takes=str),
-            AdminRoute("POST", f"{at}/apply", "admin", "Apply a cloud file, or show what changes.", self.apply, takes=str),
-            AdminRoute("GET", "/metrics", "admin", "Prometheus metrics.", self.metrics, gives=str),
+            AdminRoute("GET", f"{at}/status", "user", "The cloud at a glance.", self.status, gives=views.Status),
+            AdminRoute("GET", f"{at}/models", "user", "Models and their state.", self.models, gives=views.Models),
+            AdminRoute(
+                "GET", f"{at}/events", "admin", "What was done and why.", self.events, gives=views.Events, query=_EVENTS
+            ),
+            AdminRoute("GET", "/metrics", "admin", "Prometheus metrics.", self.metrics, gives=str, query=(_NAMES,)),
         ]  # fmt: skip
 
-    async def status(self, _request: Request) -> Response:
+    async def status(self, request: Request) -> Response:
         """The cloud at a glance."""
-        control = self._controller
-        reports, demand = control.publisher.reports(), control.publisher.demand()
-        totals = control.store.usage_totals()
-        return json(
-            {
-                "version": __version__,
-                "listen": control.settings.listen,
-                "revision": control.catalog.revision,
-                "up_since_us": control.started_us,
-                "gateways": [{"worker": r.worker, "pid": r.pid, "connections": r.connections} for r in reports],
-                "in_flight": sum(found.in_flight for found in demand.values()),
-                "queued": sum(found.queued for found in demand.values()),
-                "models": self._models(),
-                "replicas": [replica for replica in control.fleet.replicas if replica.phase != "stopped"],
-                "requests": sum(row["requests"] for row in totals),
-                "holds": [{"model": hold.model, "reason": hold.reason} for hold in control.holds],
-            }
+        control, key = self._controller, request.state.key
+        mine, admin = self._models(key), key.role == "admin"
+        totals = [row for row in control.store.usage_totals() if admin or row["tenant"] == key.tenant]
+        seen = views.Status(
+            version=__version__,
+            listen=control.settings.listen,
+            revision=control.catalog.revision,
+            up_since_us=control.started_us,
+            models=mine,
+            in_flight=sum(model.in_flight for model in mine),
+            queued=sum(model.queued for model in mine),
+            requests=sum(row["requests"] for row in totals),
+            gateways=[
+                views.GatewayView(worker=report.worker, pid=report.pid, connections=report.connections)
+                for report in (control.publisher.reports() if admin else ())
+            ],
+            replicas=[replica for replica in control.loop.fleet.replicas if admin],
+            holds=[views.HoldView(model=hold.model, reason=hold.reason) for hold in control.loop.holds if admin],
+            problems=control.loop.problems() if admin else [],
         )
+        return json(seen)
 
-    async def models(self, _request: Request) -> Response:
-        """Every model version and its state."""
-        return json({"models": self._models()})
+    async def models(self, request: Request) -> Response:
+        """Every model version the key may use, and its state."""
+        return json(views.Models(models=self._models(request.state.key)))
 
-    def _models(self) -> list[dict[str, Any]]:
+    def _models(self, key: KeyRecord) -> list[views.ModelView]:
         control, demand = self._controller, self._controller.publisher.demand()
+        usable = allowed(key, control.catalog)
         found = []
-        for key, model in control.models().items():
-            spec = control.catalog.model(key)
+        for name, model in control.loop.models().items():
+            if key.role != "admin" and "*" not in usable and model.name not in usable:
+                continue
+            spec = control.catalog.model(name)
             assert spec is not None, "both are made from the catalog"
-            asked = demand.get(key)
+            asked = demand.get(name)
             found.append(
-                {
-                    "name": model.name,
-                    "version": model.version,
-                    "task": model.task,
-                    "engine": spec.engine.kind,
-                    "state": model.state,
-                    "fault": model.fault,
-                    "weight": model.weight,
-                    "wake_us": model.wake_us,
-                    "ready": sum(replica.phase == "ready" for replica in control.fleet.of(key)),
-                    "min": spec.scaling.min_replicas,
-                    "max": spec.scaling.max_replicas,
-                    "in_flight": asked.in_flight if asked else 0,
-                    "queued": asked.queued if asked else 0,
-                    "context_tokens": model.context_tokens,
-                    "memory_bytes": spec.memory_bytes,
-                }
+                views.ModelView(
+                    name=model.name,
+                    version=model.version,
+                    task=model.task,
+                    engine=spec.engine.kind,
+                    state=model.state,
+                    fault=model.fault,
+                    note=control.preparer.says if control.preparer.busy_with == name else "",
+                    weight=model.weight,
+                    wake_us=model.wake_us,
+                    ready=sum(replica.phase == "ready" for replica in control.loop.fleet.of(name)),
+                    min=spec.scaling.min_replicas,
+                    max=spec.scaling.max_replicas,
+                    in_flight=asked.in_flight if asked else 0,
+                    queued=asked.queued if asked else 0,
+                    context_tokens=model.context_tokens,
+                    memory_bytes=spec.memory_bytes,
+                )
             )
         return found
 
-    async def replicas(self, _request: Request) -> Response:
-        """Every replica."""
-        return json({"replicas": self._controller.fleet.replicas})
-
-    async def logs(self, request: Request) -> Response:
-        """The last lines a replica printed."""
-        name, tail = request.path_params["id"], whole(request, "tail", 200, 1000)
-        self._known(name)
-        return json({"id": name, "lines": await self._controller.substrate.logs(name, tail)})
-
-    async def stop(self, request: Request) -> Response:
-        """Drain and stop one replica."""
-        name = request.path_params["id"]
-        self._known(name)
-        self._controller.stop_replica(name)
-        return json({"id": name, "stopping": True})
-
-    def _known(self, name: str) -> None:
-        names = [replica.id for replica in self._controller.fleet.replicas]
-        if name not in names:
-            raise errors.Invalid(
-                f"there is no replica {name[:80]!r}; there are: {', '.join(names) or 'none'}",
-                code="not_found",
-                status=404,
-            )
-
-    async def leases(self, request: Request) -> Response:
-        """Leases, newest first."""
-        return json({"leases": self._controller.store.lease_list(limit=whole(request, "limit", 100, 1000))})
-
     async def events(self, request: Request) -> Response:
         """What was done and why."""
+        self._controller.records.flush()
         found = self._controller.store.decisions(
             limit=whole(request, "limit", 50, 1000),
             subject=request.query_params.get("subject"),
             after=whole(request, "after", 0, 1 << 60),
         )
-        return json({"events": found})
+        return json(views.Events(events=found))
 
-    async def catalog(self, _request: Request) -> Response:
-        """What is wanted."""
-        return json(self._controller.catalog)
-
-    async def check(self, request: Request) -> Response:
-        """Whether a cloud file is good and fits this machine."""
-        catalog = await self._parsed(request)
-        return json({"ok": True, "revision": catalog.revision, "models": [model.key for model in catalog.models]})
-
-    async def apply(self, request: Request) -> Response:
-        """The difference; and, unless it is a dry run, from now on this is wanted."""
-        from headrace.specs.diff import diff  # with its neighbour below: read only when somebody applies
-
-        control = self._controller
-        catalog = await self._parsed(request)
-        guard = request.headers.get("if-match", "").strip('"')
-        if guard and guard != control.catalog.revision:
-            raise errors.Invalid(
-                f"the catalog is at revision {control.catalog.revision}, not {guard}; look at the difference again",
-                code="conflict",
-                status=409,
-            )
-        changes = diff(control.catalog, catalog)
-        dry = request.query_params.get("dry_run", "false") == "true"
-        if not dry and changes:
-            control.apply(catalog)
-        shown = [msgspec.to_builtins(change) for change in changes]
-        return json(
-            {"revision": catalog.revision, "before": control.catalog.revision, "diff": shown, "applied": not dry}
-        )
-
-    async def _parsed(self, request: Request) -> Catalog:
-        from headrace.specs.load import load_text  # the YAML reader is 5 MB that an idle cloud need not hold
-
-        text = (await request.body()).decode(errors="strict")
-        seen = await self._controller.substrate.devices()
-        catalog = await asyncio.to_thread(
-            load_text, text, request.query_params.get("filename", "cloud.yaml"), (seen[0].memory_bytes, seen[0].cpus)
-        )
-        problems = fit.problems(catalog, observer.pooled(catalog, seen))
-        for model in catalog.models:
-            problems += [f"{model.key}: {p}" for p in self._controller.engines[model.engine.kind].problems(model)]
-        if problems:
-            raise errors.Invalid("; ".join(problems), code="does_not_fit", status=422)
-        return catalog
-
-    async def metrics(self, _request: Request) -> Response:
+    async def metrics(self, request: Request) -> Response:
         """Prometheus metrics."""
         control = self._controller
-        control.bookkeeper.try_to_catch_up()
-        text = control.metrics.render(control.catalog, control.fleet, control.publisher.demand())
+        await control.bookkeeper.try_to_catch_up()
+        text = control.metrics.render(
+            control.loop.fleet,
+            control.publisher.demand(),
+            len(control.publisher.reports()),
+            request.query_params.get("names", "all"),
+        )
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def whole(request: Request, name: str, default: int, most: int) -> int:
-    """A whole number of the query, within bounds. Raises Invalid."""
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not text.isdigit() or int(text) > most:
-        raise errors.Invalid(f"{name} is {text[:40]!r}; give a whole number from 0 to {most}", param=name)
-    return int(text)

@@ -3,16 +3,17 @@
 One JSON with the facts, and `text`, the same in lines a person reads; CLI and clients show the same words.
 """
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace import errors
+from headrace.control.admin import views
 from headrace.control.admin.routes import AdminRoute, json
 from headrace.control.controller import Controller
+from headrace.ports import Clock
 from headrace.state.decision import Decision
 from headrace.state.fleet import Lease
-from headrace.state.usage import Usage
+from headrace.state.usage import Begun, Usage
 from headrace.units import US_PER_S, format_us
 
 
@@ -25,46 +26,77 @@ class Explain:
     def routes(self) -> list[AdminRoute]:
         """What is served."""
         path = "/headrace/v1/explain/{id}"
-        return [AdminRoute("GET", path, "user", "Explain a request, `last`, or a replica.", self.explain)]
+        summary = "Explain a request, `last`, or a replica."
+        return [AdminRoute("GET", path, "user", summary, self.explain, gives=views.Explained)]
 
     async def explain(self, request: Request) -> Response:
         """A request of the caller's tenant (any, for admins), or, for admins, a replica."""
         control, key, name = self._controller, request.state.key, request.path_params["id"]
-        control.bookkeeper.catch_up()
+        await control.bookkeeper.catch_up()
+        control.records.flush()
         if name == "last":
             tenant = None if key.role == "admin" else key.tenant
             row = next(iter(control.store.usage_list(limit=1, tenant=tenant)), None)
         else:
             row = control.store.usage_get(name)
-        if row is not None and (key.role == "admin" or row.tenant == key.tenant):
-            return json(self._request(row))
+        begun = control.bookkeeper.begun(name) if row is None else None
+        for found in (row, begun):
+            if found is not None and (key.role == "admin" or found.tenant == key.tenant):
+                return json(self._request(found) if isinstance(found, Usage) else _at_work(found, control.clock))
         if key.role == "admin" and name != "last":
             events = control.store.decisions(limit=50, subject=name)
             if events:
-                return json(self._replica(name, events))
+                return json(self._subject(name, events))
         raise errors.Invalid(
             f"nothing is known of {name[:80]!r}; give a request id (x-request-id of its answer), `last`, or a replica",
             code="not_found",
             status=404,
         )
 
-    def _request(self, row: Usage) -> dict[str, object]:
+    def _request(self, row: Usage) -> views.Explained:
         lease = next((x for x in self._leases(row.replica) if x.incarnation == row.incarnation), None)
-        return {
-            "id": row.request,
-            "kind": "request",
-            "request": msgspec.structs.asdict(row),
-            "lease": lease,
-            "text": request_lines(row, lease),
-        }
+        return views.Explained(
+            id=row.request,
+            kind="request",
+            request=views.row(row),
+            lease=lease,
+            decision=self._decision(lease) if row.cold else None,
+            text=request_lines(row, lease),
+        )
 
-    def _replica(self, name: str, events: list[Decision]) -> dict[str, object]:
+    def _decision(self, lease: Lease | None) -> Decision | None:
+        """The decision that started the replica a request waited for."""
+        if lease is None:
+            return None
+        made = self._controller.store.decisions(limit=50, subject=lease.replica)
+        return next((d for d in made if d.kind == "replica.start" and d.reason == lease.cause), None)
+
+    def _subject(self, name: str, events: list[Decision]) -> views.Explained:
         leases = self._leases(name)
         lines = [f"{_clock(event.at_us)}  {event.kind:<16} {event.reason}" for event in reversed(events)]
-        return {"id": name, "kind": "replica", "events": events, "leases": leases, "text": lines}
+        lines += [lease_line(lease) for lease in reversed(leases)]
+        return views.Explained(
+            id=name, kind="replica" if leases else "subject", events=events, leases=leases, text=lines
+        )
 
     def _leases(self, replica: str) -> list[Lease]:
         return [lease for lease in self._controller.store.lease_list() if lease.replica == replica] if replica else []
+
+
+def _at_work(begun: Begun, clock: Clock) -> views.Explained:
+    stream = ", streamed" if begun.stream else ""
+    since = format_us(max(0, clock.now_us() - begun.arrived_us))
+    asked = f"asked     {begun.model} ({begun.task}{stream}) · tenant {begun.tenant} · key {begun.key}"
+    lines = [f"{asked} · {_clock(begun.arrived_us)}", f"now       at work since {since}; its record comes with its end"]
+    return views.Explained(id=begun.request, kind="request", request=views.row(begun), text=lines)
+
+
+def lease_line(lease: Lease) -> str:
+    """One lease in words."""
+    place = f"{lease.pool}/{lease.device}, {lease.share_ppm / 10_000:.1f} % of it"
+    ready = f", ready after {format_us(lease.ready_us - lease.started_us)}" if lease.ready_us else ""
+    end = f"; ended {_clock(lease.ended_us)}: {lease.ended_by}" if lease.ended_us else "; runs"
+    return f"{_clock(lease.started_us)}  lease            {lease.incarnation} on {place}{ready}{end}"
 
 
 def request_lines(row: Usage, lease: Lease | None) -> list[str]:

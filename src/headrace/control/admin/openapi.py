@@ -37,6 +37,10 @@ def _operation(route: AdminRoute, by_type: dict[str, Any]) -> dict[str, Any]:
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in re.findall(r"{(\w+)}", route.path)
+        ]
+        + [
+            {"name": one.name, "in": "query", "description": one.text, "schema": {"type": one.kind}}
+            for one in route.query
         ],
         "responses": {"200": {"description": "OK"}, "default": {"description": "OpenAI's error object"}},
     }

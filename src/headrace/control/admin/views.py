@@ -1,0 +1,183 @@
+"""What the admin API shows: the answers' forms. They make its OpenAPI description."""
+
+import msgspec
+
+from headrace.ports import KeyRecord
+from headrace.specs.catalog import Catalog
+from headrace.state.decision import Decision
+from headrace.state.fleet import Lease, Replica
+from headrace.state.usage import Begun, Usage
+
+
+class GatewayView(msgspec.Struct, frozen=True, kw_only=True):
+    """One gateway worker that reports."""
+
+    worker: int
+    pid: int
+    connections: int
+
+
+class HoldView(msgspec.Struct, frozen=True, kw_only=True):
+    """Something wanted and not possible now."""
+
+    model: str
+    reason: str
+
+
+class ModelView(msgspec.Struct, frozen=True, kw_only=True):
+    """One model version. `state`: asleep, unprepared, preparing, waking, ready, failed or unreachable."""
+
+    name: str
+    version: str
+    task: str
+    engine: str
+    state: str
+    fault: str
+    note: str
+    weight: int
+    wake_us: int
+    ready: int
+    min: int
+    max: int
+    in_flight: int
+    queued: int
+    context_tokens: int
+    memory_bytes: int
+
+
+class Models(msgspec.Struct, frozen=True, kw_only=True):
+    """Those the key may use."""
+
+    models: list[ModelView]
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The cloud at a glance. To a key of role user: its models, and nothing of others."""
+
+    version: str
+    listen: str
+    revision: str
+    up_since_us: int
+    models: list[ModelView]
+    in_flight: int
+    queued: int
+    requests: int
+    gateways: list[GatewayView] = []
+    replicas: list[Replica] = []
+    holds: list[HoldView] = []
+    problems: list[str] = []
+
+
+class Replicas(msgspec.Struct, frozen=True, kw_only=True):
+    """Every replica that is not gone."""
+
+    replicas: list[Replica]
+
+
+class Logs(msgspec.Struct, frozen=True, kw_only=True):
+    """The last lines a replica printed."""
+
+    id: str
+    lines: list[str]
+
+
+class Stopping(msgspec.Struct, frozen=True, kw_only=True):
+    """A replica drains and is then stopped."""
+
+    id: str
+    stopping: bool
+
+
+class Leases(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest first."""
+
+    leases: list[Lease]
+
+
+class Events(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest first, or in order after `after`."""
+
+    events: list[Decision]
+
+
+class Rows(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest first."""
+
+    usage: list[dict[str, str | int | bool]]
+
+
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """A cloud file that can be applied."""
+
+    ok: bool
+    revision: str
+    models: list[str]
+    catalog: Catalog
+
+
+class ChangeView(msgspec.Struct, frozen=True, kw_only=True):
+    """One difference; `text` is the line a person reads."""
+
+    change: str
+    what: str
+    text: str
+    field: str = ""
+    before: str = ""
+    after: str = ""
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """What changes, and whether it was done. `before` is the revision to give as If-Match."""
+
+    revision: str
+    before: str
+    diff: list[ChangeView]
+    applied: bool
+
+
+class KeyView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A key without its secret. `key` is the whole text, in the answer that makes it and never again."""
+
+    id: str
+    name: str
+    tenant: str
+    role: str
+    models: tuple[str, ...]
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    concurrency: int | None
+    created_us: int
+    revoked_us: int
+    revoked: bool
+    key: str = ""
+
+
+class Keys(msgspec.Struct, frozen=True, kw_only=True):
+    """Oldest first, revoked ones included."""
+
+    keys: list[KeyView]
+
+
+class Explained(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Facts, and in `text` the same in lines a person reads."""
+
+    id: str
+    kind: str
+    text: list[str]
+    request: dict[str, str | int | bool] | None = None
+    lease: Lease | None = None
+    decision: Decision | None = None
+    leases: list[Lease] = []
+    events: list[Decision] = []
+
+
+def key_view(record: KeyRecord, text: str = "") -> KeyView:
+    """A key as it is shown."""
+    fields = msgspec.structs.asdict(record)
+    del fields["digest"]
+    return KeyView(**fields, revoked=bool(record.revoked_us), key=text)
+
+
+def row(usage: Usage | Begun) -> dict[str, str | int | bool]:
+    """A record with all its fields, those that are empty too."""
+    return msgspec.structs.asdict(usage)

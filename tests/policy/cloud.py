@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from headrace.specs.catalog import Catalog, EngineSpec, ModelSpec, Scaling
+from headrace.state.demand import Demand
+from headrace.state.fleet import Device, Fleet, Replica
 from headrace.state.request import Request
 from headrace.state.table import Ability, RouteModel, RouteReplica, Table
 
@@ -64,3 +67,69 @@ def request(name: str, model: str = "m", **changed: Any) -> Request:
         "deadline_us": 600 * S,
     }
     return Request(**(fields | changed))
+
+
+GIB = 1 << 30
+
+
+def spec(key: str = "m@v1", **changed: Any) -> ModelSpec:
+    """A model of 2 slots and 1 GiB in pool `a`; scaling fields (min_replicas, ...) may be given directly."""
+    name, _, version = key.partition("@")
+    scaling = {field: changed.pop(field) for field in Scaling.__struct_fields__ if field in changed}
+    fields: dict[str, Any] = {
+        "name": name,
+        "version": version,
+        "weight": 1,
+        "task": "chat",
+        "source": "file:///weights",
+        "engine": EngineSpec(kind="llama_cpp", slots=2),
+        "memory_bytes": GIB,
+        "pools": ("a",),
+        "scaling": Scaling(**({"max_replicas": 3, "idle_to_zero_us": 300 * S} | scaling)),
+    }
+    return ModelSpec(**(fields | changed))
+
+
+def catalog(*models: ModelSpec) -> Catalog:
+    return Catalog(pools=(), models=tuple(sorted(models, key=lambda model: model.key)), tenants=())
+
+
+def device(name: str = "d1", gib: int = 4, pool: str = "a") -> Device:
+    return Device(node="n", device=name, pool=pool, memory_bytes=gib * GIB, cpus=4)
+
+
+def running(model: ModelSpec, number: int = 1, **changed: Any) -> Replica:
+    """A ready replica of a model, on device d1, since 10 s."""
+    fields: dict[str, Any] = {
+        "id": f"{model.name}-{model.version}-{model.digest[:6]}-{number}",
+        "model": model.name,
+        "version": model.version,
+        "digest": model.digest,
+        "pool": "a",
+        "node": "n",
+        "device": "d1",
+        "memory_bytes": model.memory_bytes,
+        "slots": model.engine.slots,
+        "phase": "ready",
+        "launched_us": 9 * S,
+        "ready_us": 10 * S,
+    }
+    return Replica(**(fields | changed))
+
+
+def fleet(*parts: Device | Replica) -> Fleet:
+    return Fleet(
+        devices=tuple(part for part in parts if isinstance(part, Device)),
+        replicas=tuple(part for part in parts if isinstance(part, Replica)),
+        at_us=0,
+    )
+
+
+def asked(*demands: Demand) -> dict[str, Demand]:
+    return {demand.key: demand for demand in demands}
+
+
+def demand(key: str = "m@v1", **changed: Any) -> Demand:
+    name, _, version = key.partition("@")
+    fields: dict[str, Any] = {"model": name, "version": version, "window_us": S}
+    return Demand(**(fields | changed))

@@ -23,7 +23,7 @@ def test_a_sleeping_model_is_woken_once_and_the_request_kept() -> None:
     """The first held request says wake; the replica's readiness answers both, in order."""
     brain = ready(route(wake_us=S))
     first, second = brain.arrive(request("a"), 0), brain.arrive(request("b"), 1)
-    assert first == Wait("a", "v1", "no replica of m@v1 is ready, a start takes about 1.00 s", wake=True)
+    assert first == Wait("a", "v1", "no replica of m@v1 is ready, a start takes about 1.00 s", wake=True, cold=True)
     assert isinstance(second, Wait)
     assert not second.wake
     assert brain.held == 2

@@ -1,56 +1,101 @@
 """Where a replica goes: the first pool of its model, in order of preference, with a device that has the memory free.
 
-Within a pool the fullest device that still fits is taken, so that large holes stay large. Pure.
+Within a pool the fullest device that still fits is taken, so that large holes stay large. Pure; called by `plan` and
+`fit`. Memory that is being freed is promised to those that wait for it, so that nobody else slips in.
 """
 
 from dataclasses import dataclass
 
 from headrace.specs.catalog import ModelSpec
-from headrace.state.fleet import Device, Fleet
+from headrace.state.fleet import Device, Fleet, Replica
 from headrace.units import format_bytes
+
+Spot = tuple[str, str]  # (node, device)
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Free memory of every device while a plan is being made."""
+    """Memory of every device while a plan is being made.
 
-    free: dict[tuple[str, str], int]
+    `free` is what nobody holds now; `soon` adds what draining and stopped replicas will give back and leaves out what
+    is promised. Only what is in both may be taken.
+    """
+
+    free: dict[Spot, int]
+    soon: dict[Spot, int]
     devices: tuple[Device, ...]
 
     @classmethod
     def of(cls, fleet: Fleet) -> "Space":
         """What the fleet leaves free."""
-        return cls({(d.node, d.device): fleet.free_bytes(d.node, d.device) for d in fleet.devices}, fleet.devices)
+        free = {(d.node, d.device): fleet.free_bytes(d.node, d.device) for d in fleet.devices}
+        space = cls(free, dict(free), fleet.devices)
+        for replica in fleet.replicas:
+            if replica.phase == "draining":
+                space.release(replica)
+        return space
+
+    def find(self, model: ModelSpec) -> Device | None:
+        """The device for one more replica of the model, None when it fits nowhere now."""
+        return self._best(model, {spot: min(free, self.soon[spot]) for spot, free in self.free.items()})
 
     def take(self, device: Device, memory_bytes: int) -> None:
         """Count a replica that will be started there."""
         self.free[device.node, device.device] -= memory_bytes
+        self.soon[device.node, device.device] -= memory_bytes
 
-    def give(self, node: str, device: str, memory_bytes: int) -> None:
-        """Count a replica that is being stopped; used only to look ahead."""
-        self.free[node, device] = self.free.get((node, device), 0) + memory_bytes
+    def release(self, replica: Replica) -> None:
+        """Count a replica that is being stopped."""
+        spot = replica.node, replica.device
+        if spot in self.soon:
+            self.soon[spot] += replica.memory_bytes
 
-    def find(self, model: ModelSpec) -> Device | None:
-        """The device for one more replica of the model, None when it fits nowhere now."""
+    def promise(self, model: ModelSpec) -> Device | None:
+        """Keep memory that is being freed for this model; None when too little is."""
+        device = self._best(model, self.soon)
+        if device is not None:
+            self.soon[device.node, device.device] -= model.memory_bytes
+        return device
+
+    def lacking(self, model: ModelSpec, device: Device) -> int:
+        """Bytes that are missing on a device even when all that drains is gone; 0 or less when none."""
+        return model.memory_bytes - self.soon[device.node, device.device]
+
+    def homes(self, model: ModelSpec) -> list[Device]:
+        """Devices the model may live on that could hold it when empty, most preferred first."""
+        return [
+            device
+            for pool in model.pools
+            for device in self.devices
+            if device.pool == pool and device.memory_bytes >= model.memory_bytes
+        ]
+
+    def why_not(self, model: ModelSpec) -> str:
+        """In words, with numbers, why the model fits nowhere now, and what to do."""
+        pools = ", ".join(model.pools)
+        seen = [device for device in self.devices if device.pool in model.pools]
+        need = format_bytes(model.memory_bytes)
+        if not seen:
+            return f"no device of this cloud belongs to its pools ({pools}); give it a pool that has one"
+        largest = max(device.memory_bytes for device in seen)
+        if largest < model.memory_bytes:
+            return (
+                f"it needs {need} and the largest device of {pools} has {format_bytes(largest)}; choose a smaller "
+                f"model or a larger pool"
+            )
+        most = max(0, *(self.free[device.node, device.device] for device in seen))
+        return (
+            f"it needs {need} and the most that is free on one device of {pools} is {format_bytes(most)} of "
+            f"{format_bytes(largest)}; stop another model, lower its memory, or give it a larger pool"
+        )
+
+    def _best(self, model: ModelSpec, room: dict[Spot, int]) -> Device | None:
         for pool in model.pools:
             fitting = [
                 device
                 for device in self.devices
-                if device.pool == pool and self.free[device.node, device.device] >= model.memory_bytes
+                if device.pool == pool and room[device.node, device.device] >= model.memory_bytes
             ]
             if fitting:
-                return min(
-                    fitting, key=lambda device: (self.free[device.node, device.device], device.node, device.device)
-                )
+                return min(fitting, key=lambda device: (room[device.node, device.device], device.node, device.device))
         return None
-
-    def why_not(self, model: ModelSpec) -> str:
-        """In words, with numbers, why the model fits nowhere now."""
-        seen = [d for d in self.devices if d.pool in model.pools]
-        if not seen:
-            return f"no device of this machine belongs to its pools ({', '.join(model.pools)})"
-        most = max(self.free[d.node, d.device] for d in seen)
-        return (
-            f"it needs {format_bytes(model.memory_bytes)} and the most that is free in {', '.join(model.pools)} is "
-            f"{format_bytes(max(0, most))}; stop another model, lower its `memory`, or give it a larger pool"
-        )

@@ -1,162 +1,189 @@
-"""The slow brain: which replicas should exist, where, at which version.
+"""The slow brain: which replicas should exist, where, at which version. Called by control, later by the twin.
 
-`plan` is a pure function of what is wanted, what is so and what is asked for; it decides from the state alone, so that
-a plan lost on its way is simply made again, and a plan carried out is empty when made again. Never more than fits.
-All moments are microseconds of the clock that `demand.last_us` was read from.
+`plan` is a pure function of what is wanted, what is so and what is asked for. It decides from the state alone, so a
+plan lost on its way is simply made again, and a plan carried out is empty when made again (but for its holds). It never
+puts more on a device than fits, and leaves alone what Headrace does not own. All moments, those of replicas and of
+demand too, are CLOCK_MONOTONIC microseconds.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
+from headrace.policy import room, scaling
 from headrace.policy.actions import Hold, Plan, Start, Stop
-from headrace.policy.placement import Space
-from headrace.policy.scaling import desired
+from headrace.policy.room import Work
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.demand import Demand
-from headrace.state.fleet import LIVE, Fleet, Replica
+from headrace.state.fleet import Fleet, Replica
+from headrace.units import US_PER_MINUTE, format_us
 
-FAILED_PAUSE_US: Final = 60_000_000
-_WORKING: Final = frozenset({"pending", "starting", "ready"})
-_NOT_A_NAME: Final = re.compile(r"[^a-z0-9.-]")
-
-
-class _Planner:
-    """One planning: what is still free, and the actions so far."""
-
-    def __init__(self, catalog: Catalog, fleet: Fleet, demand: Mapping[str, Demand], now_us: int) -> None:
-        self.catalog = catalog
-        self.fleet = fleet
-        self.demand = demand
-        self.now_us = now_us
-        self.space = Space.of(fleet)
-        self.starts: list[Start] = []
-        self.stops: list[Stop] = []
-        self.holds: list[Hold] = []
-        self.stopped: set[str] = set()
-        self.taken = {replica.id for replica in fleet.replicas if replica.phase in LIVE}
-
-    def stop(self, replica: Replica, drain_us: int, reason: str) -> None:
-        if replica.id not in self.stopped:
-            self.stopped.add(replica.id)
-            self.stops.append(Stop(replica.id, drain_us, reason))
+STEPS_MAX: Final = 8  # a chain of models that move for each other is never that long
+FAILED_PAUSE_US: Final = US_PER_MINUTE  # after a failed start, unless the model is changed
+DRAIN_UNKNOWN_US: Final = 120_000_000  # for replicas whose spec is gone
+_NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9.-]+")
 
 
 def plan(catalog: Catalog, fleet: Fleet, demand: Mapping[str, Demand], now_us: int) -> Plan:
-    """What to do now. 1. what is not wanted; 2. each model to its number; 3. room for those that wait."""
-    work = _Planner(catalog, fleet, demand, now_us)
-    _stop_unwanted(work)
-    starved = [model for model in catalog.models if model.owned and not _size(work, model)]
-    for model in starved:
-        _make_room(work, model)
-    return Plan(tuple(work.starts), tuple(work.stops), tuple(work.holds))
+    """What to do now: step by step on the fleet as it will be, until a step has nothing to add.
+
+    So a plan that was carried out leaves nothing to do but its holds, also where one stop lets another model move.
+    """
+    starts: dict[str, Start] = {}
+    stops: list[Stop] = []
+    holds: tuple[Hold, ...] = ()
+    for _ in range(STEPS_MAX):
+        made = _step(catalog, fleet, demand, now_us)
+        holds = made.holds
+        if not made.starts and not made.stops:
+            break
+        undone = {stop.replica for stop in made.stops if starts.pop(stop.replica, None)}
+        stops += [stop for stop in made.stops if stop.replica not in undone]
+        starts |= {start.replica: start for start in made.starts}
+        fleet = _after(catalog, fleet, made, undone, now_us)
+    return Plan(tuple(starts.values()), tuple(stops), holds)
 
 
-def _stop_unwanted(work: _Planner) -> None:
+def _step(catalog: Catalog, fleet: Fleet, demand: Mapping[str, Demand], now_us: int) -> Plan:
+    """What to do with this fleet.
+
+    1. Stop what is in no catalog, and forget what failed long enough ago.
+    2. Stop what each model has too many of: idle, surplus, or replaced by a successor that is ready.
+    3. Start what is missing, the most urgent first; where it does not fit, make room or say why not.
+    """
+    work = Work(catalog, fleet, demand, now_us)
+    _clear(work)  # 1.
+    wants: list[room.Lack] = []
+    for model in catalog.models:  # 2.
+        if model.owned:
+            wants.extend(_size(work, model))
+    for want in sorted(wants, key=lambda want: want.order):  # 3.
+        _serve(work, want)
+    return Plan(tuple(work.starts), tuple(work.stops), tuple(work.holds.values()))
+
+
+def _after(catalog: Catalog, fleet: Fleet, made: Plan, undone: set[str], now_us: int) -> Fleet:
+    """The fleet once a step has been carried out: what is stopped drains, what is started is pending.
+
+    `undone` were to be started by an earlier step and are not, after all.
+    """
+    stopped = {stop.replica for stop in made.stops}
+    replicas = [
+        msgspec.structs.replace(replica, phase="draining") if replica.id in stopped else replica
+        for replica in fleet.replicas
+        if replica.id not in undone and not (replica.phase == "failed" and replica.id in stopped)
+    ]
+    for start in made.starts:
+        model = catalog.model(f"{start.model}@{start.version}")
+        assert model is not None, "a step starts what the catalog wants"
+        replicas.append(
+            Replica(
+                id=start.replica,
+                model=start.model,
+                version=start.version,
+                digest=model.digest,
+                pool=start.pool,
+                node=start.node,
+                device=start.device,
+                memory_bytes=model.memory_bytes,
+                slots=model.engine.slots,
+                phase="pending",
+                launched_us=now_us,
+            )
+        )
+    return Fleet(devices=fleet.devices, replicas=tuple(replicas), at_us=fleet.at_us)
+
+
+def _clear(work: Work) -> None:
     for replica in work.fleet.replicas:
         model = work.catalog.model(replica.key)
-        if replica.phase == "failed" and work.now_us - replica.launched_us >= FAILED_PAUSE_US:
-            work.stop(replica, 0, f"failed: {replica.reason}; cleared so that it may be tried again")
-        elif model is None and replica.phase in _WORKING:
-            work.stop(replica, 120_000_000, f"{replica.key} is no longer in the catalog")
+        if replica.phase == "failed":
+            if model is None or replica.digest != model.digest:
+                work.stop(replica, 0, f"failed, and {replica.key} has been changed or removed since")
+            elif work.now_us - replica.launched_us >= FAILED_PAUSE_US:
+                work.stop(replica, 0, f"failed: {replica.reason or 'no reason given'}; cleared to be tried again")
+        elif model is None and work.works(replica):
+            work.stop(replica, DRAIN_UNKNOWN_US, f"{replica.key} is not in the catalog any more")
 
 
-def _size(work: _Planner, model: ModelSpec) -> bool:
-    """Bring one model version to its number; False when a replica it needs does not fit."""
-    mine = [r for r in work.fleet.of(model.key) if r.phase in _WORKING]
-    current = tuple(r for r in mine if r.digest == model.digest)
-    old = [r for r in mine if r.digest != model.digest]
-    failed = next((r for r in work.fleet.replicas if r.key == model.key and r.phase == "failed"), None)
+def _size(work: Work, model: ModelSpec) -> list["room.Lack"]:
+    """Stop what one model version has too much of; what it lacks."""
+    mine = [replica for replica in work.fleet.of(model.key) if work.works(replica)]
+    current = [replica for replica in mine if room.is_current(model, replica)]
+    old = [replica for replica in mine if replica not in current]
     demand = work.demand.get(model.key)
-    wanted, reason = desired(model, current or tuple(old), demand, work.now_us)
-    if failed is not None and failed.digest == model.digest and failed.id not in work.stopped and wanted > len(current):
-        work.holds.append(Hold(model.key, f"its last start failed: {failed.reason}; tried again after 60 s"))
-        return True
-    for replica in _surplus(current, wanted):
-        work.stop(replica, model.scaling.drain_us, reason)
-    fits = _grow(work, model, wanted - len(current), reason)
+    have = 1 if old else len(current)  # while successors start, the load alone says how many
+    want = scaling.desired(model, have, current or old, demand, work.now_us)
+    for replica in _surplus(current, len(current) - want.count):
+        work.stop(replica, model.scaling.drain_us, want.reason)
     if old:
-        _replace(work, model, old, current, wanted, fits)
-    return fits
+        _retire(work, model, want, current, old)
+    missing = want.count - len(current)
+    failed = next((r for r in work.fleet.replicas if _blocks(work, model, r)), None)
+    if missing > 0 and failed is not None:
+        left = format_us(FAILED_PAUSE_US - (work.now_us - failed.launched_us))
+        cause = failed.reason or "no reason given"
+        work.hold(model, f"its replica {failed.id} failed: {cause}; tried again in {left}, or when it is changed")
+        return []
+    waited_us = demand.oldest_wait_us if demand else 0
+    return [
+        room.Lack(model, want.reason, _urgency(mine, model, number), waited_us, old=bool(old))
+        for number in range(missing)
+    ]
 
 
-def _grow(work: _Planner, model: ModelSpec, missing: int, reason: str) -> bool:
-    for _ in range(missing):
-        device = work.space.find(model)
-        if device is None:
-            return False
-        work.space.take(device, model.memory_bytes)
-        name = _name(model, work.taken)
-        work.taken.add(name)
-        work.starts.append(Start(name, model.name, model.version, device.pool, device.node, device.device, reason))
-    return True
+def _blocks(work: Work, model: ModelSpec, replica: Replica) -> bool:
+    failed = replica.phase == "failed" and replica.id not in work.stopped
+    return failed and replica.key == model.key and replica.digest == model.digest
 
 
-def _replace(
-    work: _Planner, model: ModelSpec, old: list[Replica], current: tuple[Replica, ...], wanted: int, fits: bool
-) -> None:
-    """Replicas of a changed spec go once their successors are ready; at once when asleep is right or room is short."""
-    ready = sum(replica.phase == "ready" for replica in current)
-    for replica in old:
-        if not wanted:
-            work.stop(replica, model.scaling.drain_us, f"{model.key} was changed, and nobody asks for it")
-        elif ready >= min(wanted, len(old)):
-            work.stop(replica, model.scaling.drain_us, f"{model.key} was changed; its successor is ready")
-        elif not fits:
-            work.stop(replica, model.scaling.drain_us, f"{model.key} was changed; its successor needs the room")
+def _urgency(mine: list[Replica], model: ModelSpec, number: int) -> int:
+    """0: nobody serves it. 1: below its minimum. 2: one more."""
+    there = len(mine) + number
+    return 0 if there == 0 else 1 if there < model.scaling.min_replicas else 2
 
 
-def _surplus(current: tuple[Replica, ...], wanted: int) -> list[Replica]:
-    """Those to stop: not yet ready ones first, then the youngest."""
-    extra = len(current) - wanted
+def _surplus(replicas: list[Replica], extra: int) -> list[Replica]:
+    """Those to stop: lost ones first, then the oldest, because idle time is counted from the youngest."""
     if extra <= 0:
         return []
-    return sorted(current, key=lambda replica: (replica.phase == "ready", -replica.launched_us, replica.id))[:extra]
+    return sorted(replicas, key=lambda replica: (scaling.used_us(replica), replica.id))[:extra]
 
 
-def _make_room(work: _Planner, model: ModelSpec) -> None:
-    """Stop idle replicas of other models, least recently used first, when that lets a waiting model start."""
-    demand = work.demand.get(model.key)
-    reason = work.space.why_not(model)
-    if demand is None or not demand.queued:
-        work.holds.append(Hold(model.key, reason))
+def _retire(work: Work, model: ModelSpec, want: scaling.Want, current: list[Replica], old: list[Replica]) -> None:
+    """Replicas of an earlier spec go when successors are ready, one for one; at once when nobody asks."""
+    ready = sum(replica.phase == "ready" for replica in current)
+    reason = f"{model.key} was changed and its successor is ready"
+    if not want.count:
+        reason = f"{model.key} was changed, and none is wanted: {want.reason}"
+    for replica in _surplus(old, len(old) - max(0, want.count - ready)):
+        work.stop(replica, model.scaling.drain_us, reason)
+
+
+def _serve(work: Work, lack: "room.Lack") -> None:
+    """Start one replica, or make room for it, or say why not."""
+    model = lack.model
+    if model.key in work.holds:
         return
-    ahead = Space(dict(work.space.free), work.space.devices)
-    for replica in work.fleet.replicas:
-        if replica.id in work.stopped or replica.phase == "draining":
-            ahead.give(replica.node, replica.device, replica.memory_bytes)
-    going: list[Replica] = []
-    for replica in _idle_elsewhere(work, model):
-        if ahead.find(model) is not None:
-            break
-        ahead.give(replica.node, replica.device, replica.memory_bytes)
-        going.append(replica)
-    if ahead.find(model) is None:
-        work.holds.append(Hold(model.key, reason))
-        return
-    for replica in going:
-        work.stop(replica, 0, f"idle, and {model.key} has {demand.queued} requests waiting for its memory")
-    work.holds.append(Hold(model.key, f"waits for memory that is being freed: {reason}"))
+    device = work.space.find(model)
+    if device is None:
+        if reason := room.make(work, lack):
+            work.hold(model, reason)
+            return
+        device = work.space.find(model)
+        assert device is not None, "room was made"
+    work.space.take(device, model.memory_bytes)
+    name = replica_id(model, work.names)
+    work.names.add(name)
+    start = Start(name, model.name, model.version, device.pool, device.node, device.device, lack.reason)
+    work.starts.append(start)
 
 
-def _idle_elsewhere(work: _Planner, model: ModelSpec) -> list[Replica]:
-    def last_us(replica: Replica) -> int:
-        seen = work.demand.get(replica.key)
-        return max(seen.last_us if seen else 0, replica.ready_us)
-
-    idle = []
-    for replica in work.fleet.replicas:
-        spec = work.catalog.model(replica.key)
-        seen = work.demand.get(replica.key)
-        pinned = spec is not None and spec.scaling.min_replicas >= len(work.fleet.of(replica.key))
-        busy = seen is not None and (seen.in_flight or seen.queued)
-        if replica.phase == "ready" and replica.key != model.key and not pinned and not busy:
-            idle.append(replica)
-    return sorted((r for r in idle if r.id not in work.stopped), key=lambda replica: (last_us(replica), replica.id))
-
-
-def _name(model: ModelSpec, taken: set[str]) -> str:
-    stem = _NOT_A_NAME.sub("-", f"{model.name}-{model.version}".lower()) + f"-{model.digest[:6]}"
+def replica_id(model: ModelSpec, taken: set[str]) -> str:
+    """`name-version-digest-n` with the smallest n that is free, in letters, digits, dots and dashes only."""
+    stem = _NOT_IN_A_NAME.sub("-", f"{model.name}-{model.version}".lower()) + f"-{model.digest[:6]}"
     number = 1
     while f"{stem}-{number}" in taken:
         number += 1

@@ -1,60 +1,111 @@
-"""How many replicas one model version should have now, and why. Pure.
+"""How many replicas one model version should have now, and why. Pure; called by `plan` alone.
 
-The signal is work: requests at work and held, over the slots of a replica filled to a target. A model is woken by its
-first held request, and put to sleep when it has been idle as long as its spec says.
+It decides from the state: what is in flight and held, when it was last asked for, and how old its replicas are. There
+is no memory between two calls, so calm comes from two thresholds (grow above 80 % of the slots, shrink below 50 % of
+fewer) and from the age of replicas: nothing is stopped as surplus within `settle_us` of a start.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from headrace.specs.catalog import ModelSpec
 from headrace.state.demand import Demand
 from headrace.state.fleet import Replica
-from headrace.units import format_us
+from headrace.units import US_PER_MINUTE, format_us
 
-TARGET_FILL: Final = 0.8  # of a replica's slots; the rest is room for bursts while another one starts
-SHRINK_IDLE_SHARE: Final = 4  # an extra replica is kept for a quarter of the idle time after it was last needed
+GROW_PERCENT: Final = 80  # of the slots; the rest is room for bursts while another replica starts
+SHRINK_PERCENT: Final = 50  # of the slots that would be left
+SETTLE_MAX_US: Final = US_PER_MINUTE
+FOREVER_US: Final = 1 << 62
 
 
-def desired(model: ModelSpec, replicas: tuple[Replica, ...], demand: Demand | None, now_us: int) -> tuple[int, str]:
-    """Replicas wanted, and the reason in words.
+@dataclass(frozen=True, slots=True)
+class Want:
+    """`count` replicas, and why."""
 
-    Formula: ceil((in_flight + queued) / (slots * 0.8)), within [min, max]; 0 after the idle time.
-    Units: requests; slots per replica.
-    Source: utilisation target of a queue with c servers; the fill leaves room for the start of one more replica.
-    Assumes: requests of one model take alike long. `demand.last_us` and `now_us` are of the same clock.
-    Example: 10 at work, none held, 8 slots: ceil(10 / 6.4) = 2.
+    count: int
+    reason: str
+
+
+def desired(model: ModelSpec, have: int, replicas: Sequence[Replica], demand: Demand | None, now_us: int) -> Want:
+    """Replicas wanted. `have` are there or starting; `replicas` are those whose ages count.
+
+    1. Asked for: what the load needs, never fewer than one, and fewer than now only when that would clearly do.
+    2. Not asked for: kept until the idle time is over; extra ones until things have settled; then the minimum.
+       Where no gateway has reported (`demand` is None) nothing is known, and what runs is kept: a controller that
+       has just started must not end what its predecessor's gateways work on.
+
+    Formula: ceil(load / (slots * 0.8)), within [min, max]; load = max(in_flight + queued, work_us / window_us)
+    Units: requests; slots of one replica; work in slot-microseconds used within the window.
+    Source: work signal of the autoscaler comparison: count work and backlog, and replicas that still start.
+    Assumes: requests of one model take alike long. `demand.last_us`, the replicas' moments and `now_us` are of one
+        clock that never goes back.
+    Example: 10 at work, 4 held, 8 slots: ceil(14 / 6.4) = 3.
     """
-    least, most = model.scaling.min_replicas, model.scaling.max_replicas
-    current = len(replicas)
-    asked = demand.in_flight + demand.queued if demand else 0
-    if asked:
-        needed = -(-asked * 10 // (model.engine.slots * int(TARGET_FILL * 10)))
-        if current and needed > current and not (demand and demand.queued):
-            needed = current  # all have a slot: more replicas would not start them sooner
-        wanted = max(least, min(most, max(1, needed)))
-        held = f", {demand.queued} held" if demand and demand.queued else ""
-        if wanted < current and not _shrink_due(model, demand, replicas, now_us):
-            return min(current, most), f"{asked} at work{held}: kept, since a smaller fleet was too small lately"
-        return wanted, f"{asked} requests at work{held}: {wanted} x {model.engine.slots} slots"
-    if current <= least:
-        return least, f"minimum of {least}"
+    scaling, slots = model.scaling, model.engine.slots
+    least, most = scaling.min_replicas, scaling.max_replicas
+    load_milli = _load_milli(demand)
+    quiet_us = now_us - _last_us(demand, replicas, now_us)
+    if load_milli:  # 1.
+        needed = _count(load_milli, slots, GROW_PERCENT)
+        if needed < have:
+            enough = min(have, _count(load_milli, slots, SHRINK_PERCENT))
+            needed = enough if _age_us(replicas, now_us) >= settle_us(model) else have
+        count = max(least, min(most, needed))
+        return Want(count, f"{_asked(demand)} on {slots} slots each: {count} wanted (min {least}, max {most})")
+    if have <= least:  # 2.
+        return Want(least, f"min is {least}")
+    if demand is None:
+        return Want(max(least, min(most, have)), "kept: no gateway has told yet what is asked for")
+    idle_us = scaling.idle_to_zero_us
+    if idle_us is not None and quiet_us >= idle_us:
+        return Want(least, f"idle for {format_us(quiet_us)}, idle_to_zero is {format_us(idle_us)}")
+    if quiet_us >= settle_us(model):
+        return Want(max(least, 1), f"idle for {format_us(quiet_us)}: one is enough to keep awake")
+    return Want(max(least, min(most, have)), f"idle for {format_us(quiet_us)} only")
+
+
+def settle_us(model: ModelSpec) -> int:
+    """How long a surplus replica is kept: a quarter of the idle time, at most a minute."""
     idle_us = model.scaling.idle_to_zero_us
-    if idle_us is None:
-        return max(least, min(1, most, current)), "idle, and never put to zero"
-    quiet_us = now_us - _last_us(demand, replicas)
-    if quiet_us >= idle_us:
-        return least, f"idle for {format_us(quiet_us)}, limit {format_us(idle_us)}"
-    if current > 1 and quiet_us >= idle_us // SHRINK_IDLE_SHARE:
-        return max(least, 1), f"idle for {format_us(quiet_us)}: one replica is enough to keep"
-    return min(current, most), f"idle for {format_us(quiet_us)} of {format_us(idle_us)}"
+    return SETTLE_MAX_US if idle_us is None else min(idle_us // 4, SETTLE_MAX_US)
 
 
-def _shrink_due(model: ModelSpec, demand: Demand | None, replicas: tuple[Replica, ...], now_us: int) -> bool:
-    idle_us = model.scaling.idle_to_zero_us or 60_000_000
-    newest = max((replica.ready_us or replica.launched_us for replica in replicas), default=0)
-    return demand is not None and not demand.queued and now_us - newest >= idle_us // SHRINK_IDLE_SHARE
+def busy(demand: Demand | None) -> bool:
+    """Whether anything is in flight or held."""
+    return demand is not None and bool(demand.in_flight or demand.queued)
 
 
-def _last_us(demand: Demand | None, replicas: tuple[Replica, ...]) -> int:
-    used = demand.last_us if demand else 0
-    return max([used, *(replica.ready_us or replica.launched_us for replica in replicas)])
+def _load_milli(demand: Demand | None) -> int:
+    if demand is None:
+        return 0
+    worked = demand.work_us * 1000 // demand.window_us if demand.window_us else 0
+    return max(1000 * (demand.in_flight + demand.queued), worked if busy(demand) else 0)
+
+
+def _count(load_milli: int, slots: int, percent: int) -> int:
+    return max(1, -(-load_milli // (slots * percent * 10)))
+
+
+def _asked(demand: Demand | None) -> str:
+    assert demand is not None, "there is no load without demand"
+    held = f", {demand.queued} held for {format_us(demand.oldest_wait_us)}" if demand.queued else ""
+    return f"{demand.in_flight} requests at work{held}"
+
+
+def used_us(replica: Replica) -> int:
+    """Since when a replica may be called idle: its readiness; it is in use while it starts, and useless when lost."""
+    if replica.phase in ("pending", "starting"):
+        return FOREVER_US
+    return 0 if replica.phase == "lost" else replica.ready_us
+
+
+def _last_us(demand: Demand | None, replicas: Sequence[Replica], now_us: int) -> int:
+    """The last sign of use, `now_us` at most."""
+    return min(now_us, max([demand.last_us if demand else 0, *map(used_us, replicas)]))
+
+
+def _age_us(replicas: Sequence[Replica], now_us: int) -> int:
+    """Time since the youngest replica became ready; 0 while one starts."""
+    return now_us - _last_us(None, replicas, now_us)

@@ -146,7 +146,9 @@ def start(engine: Engine, model: ModelSpec, artifact: Artifact, folder: Path) ->
     assert process.stdout is not None
     line = json.loads(process.stdout.readline())
     assert (True, f"unix:{socket}") == (line["ready"], line["address"])
-    client = httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://engine", timeout=60)
+    # Each request has its own connection: llama.cpp closes idle ones after 5 s, which a slow machine may meet.
+    once = httpx.HTTPTransport(uds=str(socket), limits=httpx.Limits(max_keepalive_connections=0))
+    client = httpx.Client(transport=once, base_url="http://engine", timeout=60)
     return Replica(model, process, client, socket)
 
 

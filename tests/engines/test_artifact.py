@@ -49,6 +49,15 @@ def test_work_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_builder_left_is_swept(tmp_path: Path) -> None:
+    """Its folder is removed by the next; the folder of one that still builds is not."""
+    left = tmp_path / f".{artifact.digest(MODEL)}-killed"
+    left.mkdir()
+    with artifact.building(MODEL, tmp_path) as first, artifact.building(MODEL, tmp_path):
+        assert first.exists()
+        assert not left.exists()
+
+
 def test_equal_work_of_two_is_kept_once(tmp_path: Path) -> None:
     """The second to finish finds the first's artifact in place and takes it."""
     with artifact.building(MODEL, tmp_path) as work:

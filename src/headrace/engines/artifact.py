@@ -4,6 +4,7 @@ The controller asks `find`; the adapters' `prepare` publishes through `building`
 only when it is whole. This module must stay cheap to import and must never look into weights.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -87,15 +88,21 @@ def mark_proven(model: ModelSpec, artifact: Artifact) -> None:
 
 @contextmanager
 def building(model: ModelSpec, artifacts: Path) -> Iterator[Path]:
-    """A private folder to build in, removed when the body raises.
+    """A private folder to build in, removed when the body raises. What killed builders left behind is swept first.
 
     The body ends with `publish`, which gives the folder its final name.
     """
     artifacts.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{digest(model)}-", dir=artifacts))
+    prefix = f".{digest(model)}-"
+    for left in artifacts.glob(f"{prefix}*"):
+        _sweep(left)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=artifacts))
+    lock = os.open(folder, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     try:
         yield folder
     finally:
+        os.close(lock)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -166,3 +173,18 @@ def sha256(path: Path) -> str:
 def _proof(model: ModelSpec, golden: Golden, artifact: Artifact) -> Path:
     asked = hashlib.sha256(msgspec.json.encode((model.task, golden), order="sorted")).hexdigest()[:12]
     return Path(artifact.path) / f"proof-{asked}"
+
+
+def _sweep(folder: Path) -> None:
+    """Remove a builder's folder unless its builder lives: then it holds the lock."""
+    try:
+        lock = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(lock)

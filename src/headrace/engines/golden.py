@@ -4,6 +4,7 @@ Called by the adapters' `prepare`. The replica's own command is started on a pri
 that load and answer nonsense are found here: a file can be whole and its quantisation still wrong for an engine.
 """
 
+import ctypes
 import http.client
 import json
 import os
@@ -27,6 +28,8 @@ _ANSWER_TOKENS: Final = 48
 _REQUEST_TIMEOUT_S: Final = 300
 _STOP_TIMEOUT_S: Final = 10
 _QUOTE_CHARS: Final = 200
+_LIBC: Final = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG: Final = 1
 
 
 def prove(engine: Engine, model: ModelSpec, found: Artifact, artifacts: Path, say: Callable[[str], None]) -> Artifact:
@@ -66,7 +69,12 @@ def running(engine: Engine, model: ModelSpec, found: Artifact) -> Iterator[tuple
         log = Path(folder) / "log"
         with log.open("wb") as sink:
             child = subprocess.Popen(
-                command.argv, env=_environment(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=sink
+                command.argv,
+                env=_environment(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=sink,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - prepare has one thread
             )
             try:
                 _await_ready(child, command, log, model.scaling.start_timeout_us / 1e6)
@@ -148,6 +156,12 @@ def _rerank_pair(address: str, model: str, golden: Golden) -> tuple[float, float
 def _cosine(one: list[float], other: list[float]) -> float:
     dot = sum(a * b for a, b in zip(one, other, strict=True))
     return float(dot / (sum(a * a for a in one) * sum(b * b for b in other)) ** 0.5)
+
+
+def _die_with_parent() -> None:
+    """In the child: no engine outlives a prepare that was killed. Linux; elsewhere `_stop` must do."""
+    if hasattr(_LIBC, "prctl"):
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class _UnixConnection(http.client.HTTPConnection):

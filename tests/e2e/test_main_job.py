@@ -162,9 +162,10 @@ def test_embeddings_mean_something_and_both_encodings_agree(client, cloud):
 
 def test_cohere_reranks(cloud):
     """Cohere's own client ranks the right document first."""
-    client = cohere.ClientV2(api_key=cloud.key, base_url=cloud.url)
     documents = ["Bananas are rich in potassium.", "Paris is the capital of France.", "Berlin is in Germany."]
-    answer = client.rerank(model="minilm-rerank", query="What is the capital of France?", documents=documents, top_n=2)
+    query = "What is the capital of France?"
+    with cohere.ClientV2(api_key=cloud.key, base_url=cloud.url) as client:
+        answer = client.rerank(model="minilm-rerank", query=query, documents=documents, top_n=2)
     assert answer.results[0].index == 1
     assert len(answer.results) == 2
 

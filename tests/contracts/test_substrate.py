@@ -12,6 +12,7 @@ import pytest
 from headrace.errors import Permanent
 from headrace.ports import Substrate
 from tests.substrates import programs
+from tests.substrates.conftest import _short_names  # noqa: F401 - a fixture
 from tests.substrates.programs import alive, spec, status, until
 
 PLACES: dict[str, Any] = {"local": programs.local}
@@ -229,7 +230,7 @@ def test_a_program_without_a_ready_line_is_ready_when_its_path_answers(within, t
 
     async def body(client):
         substrate = await connected(client)
-        port = free_port()
+        port = programs.free_port()
         code = (
             "import http.server as h, sys\n"
             "class A(h.BaseHTTPRequestHandler):\n"
@@ -241,14 +242,6 @@ def test_a_program_without_a_ready_line_is_ready_when_its_path_answers(within, t
         assert (await status(substrate, "one", "ready")).address == address
 
     within(body)
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_the_machine_is_a_device(within):

@@ -109,8 +109,6 @@ class FileJournal:
             if os.fstat(self._file).st_size == self._good:
                 return
             os.ftruncate(self._file, self._good)
-            if not self._good and self._file != self._life:
-                (self._folder / self._name()).unlink()  # a full disk must not fill with empty files
         except OSError:
             pass  # at worst the file ends in a torn frame, which readers stop at
         self._leave()

@@ -46,7 +46,7 @@ def segment_of(path: Path) -> int:
 def read(path: Path, position: int, until: int | None = None) -> Piece:
     """Entries from `position` on, not beyond `until`; at most a few MiB at once, so call again while it yields.
 
-    A file that is gone has no entries: a gateway takes away a segment in which nothing was ever committed.
+    A file that is gone has no entries.
     """
     size = READ_BYTES_MAX if until is None else max(0, min(READ_BYTES_MAX, until - position))
     try:
@@ -73,16 +73,6 @@ def owner_alive(path: Path) -> bool:
     finally:
         os.close(file)
     return False
-
-
-def complete(path: Path) -> bool:
-    """Whether nothing more will be written to this file, and no one needs it once it is read.
-
-    So it is when a later segment has begun. The first segment is also its epoch's lock, so it is kept until the owner
-    is dead; whoever deletes others must first know the end of every request that began in them.
-    """
-    mine, epoch = segment_of(path), epoch_of(path)
-    return mine > 0 and any(segment_of(other) > mine for other in path.parent.glob(f"{epoch}.*.log"))
 
 
 def settle_dead(entries: Iterable[Entry], ended_us: int) -> Iterator[Usage]:

@@ -31,6 +31,7 @@ FORCED_S: Final = 5.0
 FIRST_DEATHS_MAX: Final = 3
 # After a crash the kernel may still be ending the predecessor's processes, which hold the lock and the port.
 PREDECESSOR_S: Final = 2.0
+PREDECESSOR_PORT_S: Final = 0.5
 _POLL_S: Final = 0.02
 _LAST_LINES: Final = 5
 
@@ -172,7 +173,7 @@ async def _port_problem(settings: Settings) -> str:
     """Why the public address cannot be bound, empty when it can."""
     if not settings.port:
         return f"cannot listen on {settings.listen}: a port must be given, like --listen 127.0.0.1:8780"
-    end = time.monotonic() + PREDECESSOR_S
+    end = time.monotonic() + PREDECESSOR_PORT_S
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     while True:
         with socket.socket(family) as probe:

@@ -1,0 +1,206 @@
+"""What a worker cannot do, tried by real processes; and that the real engines live with it."""
+
+import asyncio
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace import assembly
+from headrace.ports import WorkerSpec
+from headrace.substrates import landlock, sandbox
+from tests.substrates import programs
+from tests.substrates.programs import local, spec, status
+
+confined = pytest.mark.skipif(landlock.abi() < 6, reason="this kernel's Landlock is older than ABI 6")
+
+
+def tried(folder: Path, code: str, *words: str, **more: Any) -> Any:
+    """What a worker found out: the JSON it printed before it was ready."""
+
+    async def body() -> Any:
+        async with local(folder) as client:
+            substrate = client()
+            await substrate.start()
+            await substrate.launch(
+                spec("one", programs.SAY_READY + code + "\nready(); time.sleep(600)", *words, **more)
+            )
+            await status(substrate, "one", "ready")
+            return json.loads((await substrate.logs("one"))[0])
+
+    return asyncio.run(body())
+
+
+def test_a_worker_inherits_no_secret(tmp_path, monkeypatch):
+    """Of the environment only what a program needs to run, and what its spec gives."""
+    monkeypatch.setenv("HEADRACE_API_KEY", "hr-secret")
+    monkeypatch.setenv("HF_TOKEN", "hf-secret")
+    found = tried(tmp_path, "print(json.dumps(dict(os.environ)), flush=True)", env={"OMP_NUM_THREADS": "2"})
+    scratch = str(tmp_path / "home/scratch/one")
+    assert (found.pop("HOME"), found.pop("TMPDIR")) == (scratch, scratch)
+    assert len(found.pop("HEADRACE_INCARNATION")) == 12
+    assert found.pop("OMP_NUM_THREADS") == "2"
+    assert set(found) <= {"PATH", "LANG", "LC_CTYPE", "LD_LIBRARY_PATH", "PYTHONDONTWRITEBYTECODE"}
+
+
+def test_a_part_does_not_get_the_clients_key(monkeypatch):
+    """The controller resolves references to secrets, so it has the environment; the CLI's key is not for it."""
+    monkeypatch.setenv("HEADRACE_API_KEY", "hr-secret")
+    monkeypatch.setenv("UPSTREAM_KEY", "sk-1")
+    found = sandbox.part_environment()
+    assert ("HEADRACE_API_KEY" in found, found["UPSTREAM_KEY"]) == (False, "sk-1")
+
+
+def test_a_worker_has_no_standing(tmp_path):
+    """No new privileges, no core dump, its own session, nothing on standard input, few descriptors, first to go."""
+    code = """
+import resource
+said = open("/proc/self/status").read()
+print(json.dumps({
+    "privileges": "NoNewPrivs:\\t1" in said, "core": resource.getrlimit(resource.RLIMIT_CORE)[1],
+    "leader": os.getsid(0) == os.getpid(), "input": os.readlink("/proc/self/fd/0"),
+    "open": sorted(int(n) for n in os.listdir("/proc/self/fd"))[-1] < 8, "oom": open("/proc/self/oom_score_adj").read().strip(),
+    "folder": os.getcwd(),
+}), flush=True)"""
+    assert tried(tmp_path, code) == {
+        "privileges": True,
+        "core": 0,
+        "leader": True,
+        "input": "/dev/null",
+        "open": True,
+        "oom": "500",
+        "folder": str(tmp_path / "home/scratch/one"),
+    }
+
+
+TRY = """
+def attempt(what):
+    try:
+        what(); return "done"
+    except OSError as error:
+        return os.strerror(error.errno)
+"""
+
+
+@confined
+def test_a_worker_reaches_neither_secrets_nor_others(tmp_path):
+    """State, other folders, TCP and signals are denied; its weights can be read, its scratch and socket written."""
+    secret, weights = tmp_path / "home/pepper", tmp_path / "weights"
+    sock = programs.home(tmp_path).run / "engine-one/e.sock"
+    secret.write_text("pepper")
+    weights.mkdir()
+    (tmp_path / "elsewhere").write_text("a local file that the weights link to")
+    (weights / "linked").symlink_to(tmp_path / "elsewhere")
+    code = f"""{TRY}
+import socket
+weights, home, sock = sys.argv[1], "/" + sys.argv[2], sys.argv[3]
+print(json.dumps({{
+    "secret": attempt(lambda: open(home + "/pepper").read()),
+    "secret by link": attempt(lambda: (os.symlink(home + "/pepper", "link"), open("link").read())),
+    "database": attempt(lambda: open(home + "/headrace.db", "w")),
+    "list home": attempt(lambda: os.listdir(home)),
+    "program": attempt(lambda: open(sys.executable, "ab")),
+    "shared temporary files": attempt(lambda: open("/tmp/headrace-probe", "w")),
+    "write weights": attempt(lambda: open(weights + "/x", "w")),
+    "read weights": attempt(lambda: open(weights + "/linked").read()),
+    "scratch": attempt(lambda: open("kept", "w").write("x")),
+    "null": attempt(lambda: open("/dev/null", "w").write("x")),
+    "bind": attempt(lambda: socket.socket().bind(("127.0.0.1", 0))),
+    "connect": attempt(lambda: socket.socket().connect(("127.0.0.1", {{port}}))),
+    "signal": attempt(lambda: os.kill(os.getppid(), 0)),
+    "look into": attempt(lambda: open(f"/proc/{{os.getppid()}}/environ").read()),
+    "own socket": attempt(lambda: socket.socket(socket.AF_UNIX).bind(sock)),
+}}), flush=True)"""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        found = tried(
+            tmp_path,
+            code.replace("{port}", str(server.getsockname()[1])),
+            str(weights),
+            str(tmp_path / "home").removeprefix("/"),  # a path that is named whole is readable, as weights are
+            str(sock),
+            address=f"unix:{sock}",
+        )
+    denied = "Permission denied"
+    assert found == {
+        "secret": denied,
+        "secret by link": denied,
+        "database": denied,
+        "list home": denied,
+        "program": denied,
+        "shared temporary files": denied,
+        "write weights": denied,
+        "read weights": "done",
+        "scratch": "done",
+        "null": "done",
+        "bind": denied,
+        "connect": denied,
+        "signal": "Operation not permitted",
+        "look into": denied,
+        "own socket": "done",
+    }
+
+
+@confined
+def test_a_worker_on_a_port_may_use_tcp(tmp_path):
+    """Programs that only speak TCP keep it; files stay closed to them."""
+    programs.home(tmp_path)
+    (tmp_path / "home/pepper").write_text("pepper")
+    code = f"""{TRY}
+import socket
+print(json.dumps([attempt(lambda: socket.socket().bind(("127.0.0.1", 0))), attempt(lambda: open("/" + sys.argv[1]).read())]), flush=True)"""
+    assert tried(tmp_path, code, str(tmp_path / "home/pepper").removeprefix("/")) == ["done", "Permission denied"]
+
+
+def test_where_the_kernel_has_no_landlock_workers_run_all_the_same(tmp_path, monkeypatch):
+    """Best effort, and the level says so."""
+    monkeypatch.setattr(landlock, "abi", lambda: 0)
+    assert sandbox.level() == "none"
+    assert tried(tmp_path, "print(json.dumps(os.path.exists('/')), flush=True)") is True
+
+
+@pytest.mark.parametrize("name", ["smollm2", "minilm", "smollm2-ov"])
+def test_the_real_engines_run_in_the_sandbox(tmp_path, prepared, name):
+    """Ready, and a question over its socket is answered."""
+    model, artifact = prepared(name)
+    sock = programs.home(tmp_path).run / "engine-one.sock"
+    command = assembly.engines()[model.engine.kind].command(model, artifact, f"unix:{sock}", 0)
+
+    async def body() -> None:
+        async with local(tmp_path) as client:
+            substrate = client()
+            await substrate.start()
+            await substrate.launch(
+                WorkerSpec(id="one", argv=command.argv, env=command.env, address=command.address, fast_crashes_max=1)
+            )
+            await status(substrate, "one", "ready")
+            chat = {
+                "messages": [{"role": "user", "content": "What is the capital of France?"}],
+                "max_tokens": 10,
+                "temperature": 0,
+            }
+            path, asked = ("chat/completions", chat) if model.task == "chat" else ("embeddings", {"input": "hello"})
+            status_line, answer = await post(sock, f"/v1/{path}", {"model": name, **asked})
+            assert status_line == 200, answer
+            assert ("Paris" if model.task == "chat" else "embedding") in answer
+
+    asyncio.run(body())
+
+
+async def post(sock: Path, path: str, body: dict[str, Any]) -> tuple[int, str]:
+    reader, writer = await asyncio.open_unix_connection(sock)
+    data = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n"
+    writer.write(head.encode() + b"Connection: close\r\n\r\n" + data)
+    answer = (await reader.read()).decode()
+    writer.close()
+    return int(answer.split()[1]), answer
+
+
+def test_the_file_limit_is_raised_as_far_as_allowed(tmp_path):
+    """Engines and gateways hold many connections."""
+    code = "import resource; print(json.dumps(resource.getrlimit(resource.RLIMIT_NOFILE)), flush=True)"
+    hard = min(65_536, os.sysconf("SC_OPEN_MAX"))
+    assert tried(tmp_path, code)[0] >= hard

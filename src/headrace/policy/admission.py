@@ -1,8 +1,7 @@
 """Whether a request is taken, and in which words it is refused: truthful codes, figures and times.
 
 Called by `dispatch` alone. Codes: `model_not_found` (404), `model_unavailable` (503, a fault that waiting does not
-mend), `overloaded` (503), `start_timeout` (503), `deadline_exceeded` (504), `engine_unavailable` (502),
-`engine_crash` (500, not to be retried).
+mend), `overloaded` (503), `start_timeout` (503), `upstream_failed` (502), `engine_crash` (500, not to be retried).
 """
 
 import zlib
@@ -123,17 +122,18 @@ def faulty(lane: Lane, request: Request) -> Reject:
 
 
 def late(lane: Lane, ticket: Ticket, now_us: int) -> Reject:
-    """The request's own deadline passed while it was held."""
+    """The request's own deadline passed while it was held: too few slots, or none yet."""
+    if not lane.open:
+        return cold(lane, ticket, now_us)
     waited = format_us(max(0, now_us - ticket.held_us))
-    state = f"{len(lane.open)} replicas with {lane.slots()} slots" if lane.open else "no ready replica"
-    reason = f"no slot of {lane.key} became free before the request's deadline: held {waited}, {state}"
-    return Reject(ticket.request.id, 504, "deadline_exceeded", reason, retry_after_us(lane))
+    reason = f"held for {waited}, until its deadline: all {lane.slots()} slots of {lane.key} were busy"
+    return Reject(ticket.request.id, 503, "overloaded", reason, retry_after_us(lane))
 
 
 def cold(lane: Lane, ticket: Ticket, now_us: int) -> Reject:
     """No replica became ready within the time a start may take."""
     waited, limit = format_us(max(0, now_us - ticket.held_us)), format_us(lane.route.start_timeout_us)
-    reason = f"no replica of {lane.key} became ready in {waited}; its start_timeout is {limit}"
+    reason = f"held for {waited} and no replica of {lane.key} could take it; its start_timeout is {limit}"
     return Reject(ticket.request.id, 503, "start_timeout", reason, retry_after_us(lane))
 
 
@@ -144,10 +144,10 @@ def lost(limits: DispatchLimits, lane: Lane, ticket: Ticket) -> Reject | None:
         return Reject(ticket.request.id, 500, "engine_crash", reason)
     if ticket.attempts >= limits.attempts_max:
         reason = f"{ticket.attempts} replicas of {lane.key} failed under this request"
-        return Reject(ticket.request.id, 502, "engine_unavailable", reason, retry_after_us(lane))
+        return Reject(ticket.request.id, 502, "upstream_failed", reason, retry_after_us(lane))
     return None
 
 
 def unheard(request_id: str) -> Reject:
     """Lost, but not running here: it ended or left before."""
-    return Reject(request_id, 502, "engine_unavailable", "the request is not running any more")
+    return Reject(request_id, 502, "upstream_failed", "the request is not running any more")

@@ -73,6 +73,8 @@ class Dispatch:
         if lane.route.fault:
             lane.refused += 1
             return admission.faulty(lane, request)
+        if lane.readmit_us and now_us >= lane.readmit_us:
+            lane.reopen(now_us)
         self._seq += 1
         ticket = Ticket(request, lane, self._seq, now_us)
         seat = routing.pick(lane, ticket, now_us)
@@ -106,10 +108,10 @@ class Dispatch:
         if refusal is not None:
             return self._refuse(ticket, refusal)
         ticket.avoid, ticket.avoid_until_us = seat.incarnation, now_us + self._limits.avoid_us
+        ticket.held_us = now_us
         other = routing.pick(lane, ticket, now_us)
         if other is not None:
             return self._assign(ticket, other, now_us)
-        ticket.held_us = now_us
         return self._hold(ticket)
 
     def ended(self, request_id: str, now_us: int, ok: bool = True) -> list[Answer]:
@@ -156,7 +158,7 @@ class Dispatch:
         """Let time pass: refuse what waited too long, try ejected replicas again, use slots that siblings freed."""
         answers: list[Answer] = []
         for lane in self._lanes.values():
-            if health.readmits(lane, now_us):
+            if lane.readmit_us and now_us >= lane.readmit_us:
                 lane.reopen(now_us)
             if lane.queue:
                 self._expire(lane, now_us, answers)

@@ -39,8 +39,3 @@ def success(seat: Seat) -> None:
         seat.limit = seat.slots
         seat.ejections = 0
         seat.ejected_until_us = 0
-
-
-def readmits(lane: Lane, now_us: int) -> bool:
-    """Whether an ejection in this lane is over and its seat is still shut."""
-    return any(seat.ready and not seat.open and now_us >= seat.ejected_until_us for seat in lane.seats)

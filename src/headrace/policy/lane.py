@@ -93,7 +93,8 @@ class Lane:
 
     `open` are the seats that may take work. `affine` tells whether the last pick followed a prefix. `queue` is in
     order of arrival. `balance_us` is the sum of ends less the sum of beginnings of work, so that
-    `balance_us + running * now_us` is all slot time used up to now.
+    `balance_us + running * now_us` is all slot time used up to now. `readmit_us` is when the next ejected seat may be
+    tried again, 0 when none is.
     """
 
     __slots__ = (
@@ -107,6 +108,7 @@ class Lane:
         "open",
         "prefixes",
         "queue",
+        "readmit_us",
         "refused",
         "reported_us",
         "rotation",
@@ -123,6 +125,7 @@ class Lane:
         self.queue: OrderedDict[str, Ticket] = OrderedDict()
         self.prefixes: OrderedDict[int, Seat] = OrderedDict()
         self.affine = False
+        self.readmit_us = 0
         self.rotation = 0
         self.cold_us = now_us
         self.running = 0
@@ -146,6 +149,7 @@ class Lane:
         for seat in self.seats:
             seat.open = seat.ready and now_us >= seat.ejected_until_us
         self.open = [seat for seat in self.seats if seat.open]
+        self.readmit_us = min((seat.ejected_until_us for seat in self.seats if seat.ready and not seat.open), default=0)
         if was_warm:
             self.cold_us = now_us
 

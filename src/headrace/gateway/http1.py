@@ -12,13 +12,16 @@ HEADERS_MAX: Final = 100
 TARGET_BYTES_MAX: Final = 8 << 10
 BODY_BYTES_MAX: Final = 16 << 20
 _CHUNK_LINE_BYTES_MAX: Final = 256
+_CHUNK_LINES_BYTES_MAX: Final = 256 << 10  # framing of one body, beside its bytes
 _CACHED_HEADS_MAX: Final = 1_024
 _CACHED_HEAD_BYTES_MAX: Final = 2_048
 
 _LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!-~]+) HTTP/1\.([01])")
-_FIELD: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
+# One quantifier a side: two that can match the same byte would try each way to share a long run of spaces.
+_FIELD: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
+_HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 _NUMBER: Final = re.compile(rb"[0-9]{1,18}")
-_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t -~]*)?")
+_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t -~]*)?")
 
 
 class BadHttp(Exception):
@@ -75,7 +78,7 @@ def _parse(block: bytes) -> Head:
         field = _FIELD.fullmatch(line)
         if field is None:
             raise BadHttp("bad_request", "a header line is malformed (bare CR or LF, folding, or a forbidden byte)")
-        name, value = field[1].lower(), field[2].rstrip(b" \t")
+        name, value = field[1].lower(), field[2].strip(b" \t")
         if name in headers:
             if name in _ONCE:
                 raise BadHttp("bad_request", f"the header {name.decode()} stands twice")
@@ -94,8 +97,12 @@ _ONCE: Final = frozenset(
 
 def _framed(method: bytes, path: bytes, query: bytes, headers: dict[bytes, bytes], minor: int) -> Head:
     """How the body ends, without a second reading of it."""
-    if b"host" not in headers and minor:
-        raise BadHttp("bad_request", "HTTP/1.1 needs a Host header")
+    host = headers.get(b"host")
+    if host is None:
+        if minor:
+            raise BadHttp("bad_request", "HTTP/1.1 needs a Host header")
+    elif _HOST.fullmatch(host) is None:
+        raise BadHttp("bad_request", "the Host header is not a host")
     coding, length = headers.get(b"transfer-encoding"), headers.get(b"content-length")
     if coding is not None:
         if length is not None:
@@ -111,60 +118,67 @@ def _framed(method: bytes, path: bytes, query: bytes, headers: dict[bytes, bytes
         size = int(length)
         if size > BODY_BYTES_MAX:
             raise BadHttp("request_too_large", f"the body has {size} bytes; the limit is {BODY_BYTES_MAX >> 20} MiB")
-    connection = headers.get(b"connection", b"").lower()
-    keep_alive = b"close" not in connection if minor else b"keep-alive" in connection
+    wishes = {wish.strip(b" \t") for wish in headers.get(b"connection", b"").lower().split(b",")}
+    keep_alive = b"close" not in wishes if minor else b"keep-alive" in wishes
     expects = headers.get(b"expect", b"").lower() == b"100-continue"
     return Head(method, path.decode("ascii"), query, headers, keep_alive, size, coding is not None, expects, minor)
 
 
 class Chunks:
-    """Decodes a chunked body of bounded size."""
+    """Decodes a chunked body of bounded size, in time that grows with its bytes and not with their pieces."""
 
-    __slots__ = ("_left", "_parts", "_rest", "_size", "_trailer")
+    __slots__ = ("_body", "_framing", "_last", "_left", "_rest")
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
+        self._body = bytearray()
+        self._framing = 0
         self._rest = b""
-        self._left = 0
-        self._size = 0
-        self._trailer = False
+        self._left = 0  # of the chunk at hand, the CRLF after it included; 0 between chunks
+        self._last = False
 
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """The whole body and what follows it once it has ended, else None."""
-        data = self._rest + data if self._rest else data
-        while True:
-            if self._left > 0:
-                taken = data[: self._left]
-                self._parts.append(taken)
-                self._left -= len(taken)
-                data = data[len(taken) :]
-                if self._left:
-                    self._rest = b""
-                    return None
-                self._left = -2  # its CRLF is still to come
-            if self._left == -2:
-                if len(data) < 2:
-                    self._rest = data
-                    return None
-                if data[:2] != b"\r\n":
-                    raise BadHttp("bad_request", "a chunk is longer than it says")
-                data, self._left = data[2:], 0
-            end = data.find(b"\r\n")
+        """The whole body and what follows it once it has ended, else None. Raises BadHttp."""
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        at, size = 0, len(data)
+        while at < size:
+            if self._left:
+                at = self._piece(data, at)
+                continue
+            end = data.find(b"\r\n", at, at + _CHUNK_LINE_BYTES_MAX)
             if end < 0:
-                if len(data) > _CHUNK_LINE_BYTES_MAX:
+                if size - at >= _CHUNK_LINE_BYTES_MAX:
                     raise BadHttp("bad_request", "a chunk's first line is too long")
-                self._rest = data
+                self._rest = data[at:]
                 return None
-            line, data = data[:end], data[end + 2 :]
-            if self._trailer:
-                if line:
+            if self._last:
+                if end != at:
                     raise BadHttp("bad_request", "trailers are not taken")
-                return b"".join(self._parts), data
-            match = _SIZE.fullmatch(line)
-            if match is None:
-                raise BadHttp("bad_request", "a chunk size is malformed")
-            self._left = int(match[1], 16)
-            self._size += self._left
-            if self._size > BODY_BYTES_MAX:
-                raise BadHttp("request_too_large", f"the body is larger than the limit of {BODY_BYTES_MAX >> 20} MiB")
-            self._trailer = self._left == 0
+                return bytes(self._body), data[end + 2 :]
+            self._begin(data[at:end])
+            at = end + 2
+        return None
+
+    def _begin(self, line: bytes) -> None:
+        match = _SIZE.fullmatch(line)
+        if match is None:
+            raise BadHttp("bad_request", "a chunk size is malformed")
+        length = int(match[1], 16)
+        self._framing += len(line) + 4
+        if len(self._body) + length > BODY_BYTES_MAX or self._framing > _CHUNK_LINES_BYTES_MAX:
+            raise BadHttp("request_too_large", f"the body is larger than the limit of {BODY_BYTES_MAX >> 20} MiB")
+        self._last = not length
+        self._left = length + 2 if length else 0
+
+    def _piece(self, data: bytes, at: int) -> int:
+        """Take what there is of the chunk at hand; where the next unread byte is."""
+        if self._left > 2:
+            end = min(len(data), at + self._left - 2)
+            self._body += data[at:end]
+            self._left -= end - at
+            return end
+        if data[at] != (0x0D if self._left == 2 else 0x0A):
+            raise BadHttp("bad_request", "a chunk is longer than it says")
+        self._left -= 1
+        return at + 1

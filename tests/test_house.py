@@ -17,6 +17,12 @@ IMPURE = {
     "uvloop", "http", "urllib", "structlog", "secrets", "select", "signal",
 }  # fmt: skip
 ADAPTERS = ("headrace.engines", "headrace.substrates", "headrace.stores")
+CATCH_ALL = {
+    "control/controller.py": "the outermost frame of its loop: one bad round must not end the cloud",
+    "engines/onnx_convert.py": "a parser of foreign bytes: whatever it raises, the file is to blame",
+    "engines/runners/batching.py": "outermost frame of the engine's thread: told to each request that waits",
+    "engines/runners/server.py": "outermost frame of a request: the replica lives on",
+}
 FORBIDDEN_NAMES = {"utils", "common", "manager", "base", "helpers"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile"}
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve"}
@@ -79,16 +85,26 @@ def test_nothing_executes_what_it_is_given(file: Path):
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Name):
                 assert node.func.id not in FORBIDDEN_CALLS, node.lineno
+            yaml_load = isinstance(node.func, ast.Attribute) and ast.unparse(node.func) == "yaml.load"
+            assert not yaml_load, node.lineno
             assert not any(k.arg == "shell" and getattr(k.value, "value", False) for k in node.keywords), node.lineno
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_catch_all_handlers_stand_in_outermost_frames_only(file: Path):
-    """`except Exception` hides mistakes: it is not used, and `except:` even less."""
+    """`except Exception` hides mistakes: only where CATCH_ALL says why; `except:` and BaseException nowhere."""
+    found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ExceptHandler):
-            caught = node.type.id if isinstance(node.type, ast.Name) else ""
-            assert node.type is not None and (caught != "BaseException"), node.lineno
+            caught = {name.id for name in ast.walk(node.type or ast.Name("")) if isinstance(name, ast.Name)}
+            assert not caught & {"", "BaseException"}, node.lineno
+            found |= caught & {"Exception"}
+    assert not found or name_of(file) in CATCH_ALL
+
+
+def test_the_list_of_catch_all_handlers_is_current():
+    """A reason that excuses nothing any more is taken away."""
+    assert [name for name in CATCH_ALL if "except Exception" not in (SOURCE / name).read_text()] == []
 
 
 def test_there_is_no_import_cycle():

@@ -80,7 +80,7 @@ def applied(wanted: Catalog, so: Fleet, made: Plan, *, drained: bool) -> Fleet:
 
 
 @given(case())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_plan_carried_out_is_empty_when_made_again(given_case: Case) -> None:
     """But for its holds, which are words."""
     wanted, so, calls = given_case
@@ -90,7 +90,7 @@ def test_a_plan_carried_out_is_empty_when_made_again(given_case: Case) -> None:
 
 
 @given(case())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_never_more_than_fits_never_above_max_never_below_min(given_case: Case) -> None:
     """Round after round with all drains done at once, until nothing is left to do; and it comes to rest."""
     wanted, so, calls = given_case
@@ -116,7 +116,7 @@ def test_never_more_than_fits_never_above_max_never_below_min(given_case: Case) 
 
 
 @given(case())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_the_same_state_gives_the_same_plan(given_case: Case) -> None:
     """Also when replicas and devices are told in another order."""
     wanted, so, calls = given_case

@@ -197,10 +197,10 @@ class Dispatch:
             if home is not None:
                 home.seats.append(seat)
         for name, seat in self._seats.items():
-            if name not in seats:
-                seat.ready = seat.open = False
+            if seats.get(name) is not seat:
+                seat.ready = seat.open = False  # prefixes and tickets may still know it
                 if seat.own:
-                    seats[name] = seat
+                    seats.setdefault(name, seat)
         self._seats = seats
         for lane in self._lanes.values():
             lane.reopen(now_us)

@@ -102,7 +102,7 @@ print(json.dumps({{
     "secret by link": attempt(lambda: (os.symlink(home + "/pepper", "link"), open("link").read())),
     "database": attempt(lambda: open(home + "/headrace.db", "w")),
     "list home": attempt(lambda: os.listdir(home)),
-    "program": attempt(lambda: open(sys.executable, "ab")),
+    "program": attempt(lambda: open(os.path.dirname(os.path.realpath(sys.executable)) + "/probe", "w")),
     "shared temporary files": attempt(lambda: open("/tmp/headrace-probe", "w")),
     "write weights": attempt(lambda: open(weights + "/x", "w")),
     "read weights": attempt(lambda: open(weights + "/linked").read()),

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from headrace.settings import Settings
+from headrace.substrates import sandbox
 from headrace.substrates.part import Part
 from headrace.substrates.strays import end_strays
 from headrace.substrates.supervisor import answers
@@ -48,6 +49,7 @@ async def serve(
     error, and the status is 1. A second signal ends everything at once.
     """
     os.umask(0o077)
+    sandbox.keep_to_itself()
     for folder in (settings.home, settings.logs, settings.run):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _only_host(settings) as other:

@@ -63,7 +63,7 @@ def ruleset(allowed: Iterable[tuple[Path, int]], *, tcp: bool) -> int:
     rules = _call(_CREATE, attributes, len(attributes), 0)
     try:
         for path, rights in allowed:
-            _allow(rules, path, rights & handled)
+            allow(rules, path, rights & handled)
     except OSError:
         os.close(rules)
         raise
@@ -75,7 +75,8 @@ def take_on(rules: int) -> None:
     _call(_RESTRICT_SELF, rules, 0)
 
 
-def _allow(rules: int, path: Path, rights: int) -> None:
+def allow(rules: int, path: Path, rights: int) -> None:
+    """Add rights on a path, if it is there, and on all beneath it. They must be rights that the kernel knows."""
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:

@@ -19,6 +19,7 @@ from typing import Final
 from headrace.substrates import landlock
 
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _OPEN_FILES_MAX: Final = 65_536
 _REPLICA_OOM_SCORE: Final = 500  # the kernel takes a replica before it takes the gateway
@@ -34,9 +35,21 @@ _PROGRAMS: Final = (
     "/etc",
     "/opt",
     "/nix",
-    "/proc",
     "/sys",
     "/dev",
+)
+# Not all of /proc: there the environment of other processes can be read, which holds an operator's secrets.
+_KERNEL: Final = (
+    "cpuinfo",
+    "meminfo",
+    "stat",
+    "version",
+    "filesystems",
+    "devices",
+    "loadavg",
+    "uptime",
+    "driver",
+    "sys",
 )
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom", "kfd", "dri")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -69,11 +82,14 @@ def worker_rules(argv: Sequence[str], env: Mapping[str, str], address: str, scra
         return None
     allowed = [(Path(place), landlock.READ) for place in (*_PROGRAMS, *_interpreter(), *_environment_of(argv[0]))]
     allowed += [(place, landlock.READ) for place in _named((*argv, *env.values()))]
+    allowed += [(Path("/proc") / name, landlock.READ) for name in _KERNEL]
     allowed += [(Path("/dev") / name, landlock.DEVICE | landlock.READ_DIR) for name in _DEVICES]
     allowed += [(place, landlock.DEVICE | landlock.READ_DIR) for place in Path("/dev").glob("nvidia*")]
     allowed += [(Path("/dev/shm"), landlock.SCRATCH), (scratch, landlock.SCRATCH)]  # noqa: S108 - shared memory
     if address.startswith("unix:"):
         allowed.append((Path(address.removeprefix("unix:")).parent, landlock.SOCKETS))
+    else:  # programs of others that start several processes look at them there
+        allowed.append((Path("/proc"), landlock.READ))
     return landlock.ruleset(allowed, tcp=not address.startswith("unix:"))
 
 
@@ -82,11 +98,13 @@ def bound_worker(parent: int, rules: int | None) -> Callable[[], None]:
 
     def before_exec() -> None:
         _bound(parent)
+        _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # else, inherited from the host, the next file would be root's
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(
                 str(_REPLICA_OOM_SCORE)
             )  # a container may forbid it; it is a preference, not a wall
         if rules is not None:
+            landlock.allow(rules, Path("/proc/self"), landlock.READ)
             landlock.take_on(rules)
 
     return before_exec
@@ -95,6 +113,11 @@ def bound_worker(parent: int, rules: int | None) -> Callable[[], None]:
 def bound_part(parent: int) -> Callable[[], None]:
     """For a gateway or the controller: dies with `parent`, no new privileges, no core dumps that hold keys."""
     return lambda: _bound(parent)
+
+
+def keep_to_itself() -> None:
+    """Have the kernel refuse this process's environment and memory to others of its user, unless they are root."""
+    _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def die_with(parent: int) -> None:

@@ -14,14 +14,16 @@ from headrace.sdk.client import Client
 
 @click.command()
 @click.argument("model")
-@click.option("--requests", "-n", default=32, show_default=True, help="How many requests.")
-@click.option("--concurrency", "-c", default=8, show_default=True, help="How many at once.")
-@click.option("--tokens", default=64, show_default=True, help="Tokens of each answer.")
+@click.option(
+    "--requests", "-n", default=32, show_default=True, type=click.IntRange(1, 1_000_000), help="How many requests."
+)
+@click.option(
+    "--concurrency", "-c", default=8, show_default=True, type=click.IntRange(1, 512), help="How many at once."
+)
+@click.option("--tokens", default=64, show_default=True, type=click.IntRange(2, 100_000), help="Tokens of each answer.")
 @json_option
 def command(model: str, requests: int, concurrency: int, tokens: int, as_json: bool) -> None:
     """Measure chat MODEL: tokens a second, time to first token, time per token. Streams, closed loop."""
-    if requests < 1 or concurrency < 1 or tokens < 2:
-        raise click.UsageError("--requests and --concurrency take 1 or more, --tokens 2 or more")
     cloud = client()
     _one(cloud, model, 0, 2)  # awake before the clock starts
     results: list[tuple[float, float, int]] = []
@@ -41,13 +43,15 @@ def command(model: str, requests: int, concurrency: int, tokens: int, as_json: b
                 failures.append(error.message)
 
     start = time.monotonic()
-    threads = [threading.Thread(target=work) for _ in range(min(concurrency, requests))]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(concurrency, requests))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     found = summary(results, failures, time.monotonic() - start)
     show(found, table(["FIGURE", "VALUE"], [[name, value] for name, value in found.items()]), as_json=as_json)
+    if failures:
+        raise click.exceptions.Exit(1)
 
 
 def _one(cloud: Client, model: str, number: int, tokens: int) -> tuple[float, float, int]:

@@ -2,6 +2,9 @@
 
 import click
 
+from headrace.cli.check import BUILT_IN
+from headrace.cli.shown import json_option, show
+
 
 @click.group()
 def command() -> None:
@@ -9,7 +12,8 @@ def command() -> None:
 
 
 @command.command()
-def schema() -> None:
+@click.option("--json", "_as_json", is_flag=True, help="It is JSON in any case.")
+def schema(_as_json: bool) -> None:
     """JSON Schema of cloud.yaml, for editors."""
     from headrace.specs.schema import schema_text
 
@@ -17,8 +21,11 @@ def schema() -> None:
 
 
 @command.command()
-def default() -> None:
+@json_option
+def default(as_json: bool) -> None:
     """The built-in cloud file: where to start from."""
-    from pathlib import Path
-
-    click.echo((Path(__file__).parents[1] / "specs" / "default.yaml").read_text(), nl=False)
+    text = BUILT_IN.read_text()
+    if as_json:
+        show({"file": text}, "", as_json=True)
+    else:
+        click.echo(text, nl=False)

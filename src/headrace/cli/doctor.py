@@ -2,26 +2,27 @@
 
 import os
 import shutil
-import socket
 import sys
+from typing import Final
 
 import click
 
 from headrace import settings
-from headrace.cli.down import running
+from headrace.cli.local import address_problem, running
 from headrace.cli.shown import json_option, show
 from headrace.units import GIB, format_bytes
 
-DISK_LEAST_BYTES = 2 * GIB
+DISK_LEAST_BYTES: Final = 2 * GIB
+SQLITE_LEAST: Final = (3, 51, 3)
 Finding = tuple[str, bool, str]
 
 
 @click.command()
 @json_option
 def command(as_json: bool) -> None:
-    """Look at Python, disk, the home, the port, the engines and the models."""
+    """Look at Python, SQLite, disk, the home, the port, the engines and the models; each finding with its fix."""
     here = settings.load()
-    findings = [_python(), _disk(here), _home(here), _port(here), *_engines(here)]
+    findings = [_python(), _sqlite(), _disk(here), _home(here), _port(here), *_engines(here)]
     found = {
         "ok": all(good for _, good, _ in findings),
         "findings": [dict(zip(("what", "ok", "says"), f, strict=True)) for f in findings],
@@ -35,6 +36,19 @@ def command(as_json: bool) -> None:
 def _python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
     return "python", sys.version_info >= (3, 11), f"{version} at {sys.executable}"
+
+
+def _sqlite() -> Finding:
+    import apsw  # 10 MB that other commands need not load
+
+    version = apsw.sqlite_lib_version()
+    good = tuple(int(part) for part in version.split(".")) >= SQLITE_LEAST
+    fix = (
+        ""
+        if good
+        else "; before 3.51.3 its write-ahead log has a fault that can corrupt a database; fix: pip install --upgrade apsw"
+    )
+    return "sqlite", good, f"{version}, carried by apsw{fix}"
 
 
 def _disk(here: settings.Settings) -> Finding:
@@ -53,20 +67,17 @@ def _home(here: settings.Settings) -> Finding:
     mode = here.home.stat().st_mode & 0o777
     if mode & 0o077:
         return "home", False, f"{here.home} can be read by others (mode {mode:o}); fix: chmod 700 {here.home}"
-    return "home", os.access(here.home, os.W_OK), f"{here.home}, mode {mode:o}"
+    if not os.access(here.home, os.W_OK | os.X_OK):
+        return "home", False, f"{here.home} cannot be written; fix: chown or give another HEADRACE_HOME"
+    return "home", True, f"{here.home}, mode {mode:o}"
 
 
 def _port(here: settings.Settings) -> Finding:
     pid = running(here)
     if pid is not None:
         return "port", True, f"a cloud runs on {here.listen} (process {pid})"
-    with socket.socket(socket.AF_INET6 if ":" in here.host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((here.host, here.port))
-        except OSError as error:
-            return "port", False, f"{here.listen}: {error.strerror}; give another: headrace up --listen HOST:PORT"
-    return "port", True, f"{here.listen} is free"
+    problem = address_problem(here)
+    return "port", not problem, problem or f"{here.listen} is free"
 
 
 def _engines(here: settings.Settings) -> list[Finding]:

@@ -1,5 +1,7 @@
 """`headrace explain`: why a request or a replica went as it did."""
 
+from urllib.parse import quote
+
 import click
 
 from headrace.cli.shown import client, json_option, show
@@ -10,5 +12,5 @@ from headrace.cli.shown import client, json_option, show
 @json_option
 def command(subject: str, as_json: bool) -> None:
     """Why a request was routed, held, refused or cut; or why a replica was started and stopped."""
-    found = client().get(f"/headrace/v1/explain/{subject}")
+    found = client().get(f"/headrace/v1/explain/{quote(subject, safe='')}")
     show(found, "\n".join([found["id"], *(f"  {line}" for line in found["text"])]), as_json=as_json)

@@ -1,5 +1,7 @@
 """`headrace key`: make, list and revoke API keys."""
 
+from urllib.parse import quote
+
 import click
 
 from headrace.cli.shown import client, json_option, show, table
@@ -12,11 +14,17 @@ def command() -> None:
 
 @command.command()
 @click.option("--name", default="", help="For you to know it by.")
-@click.option("--tenant", default="default", show_default=True)
-@click.option("--role", type=click.Choice(["user", "admin"]), default="user", show_default=True)
+@click.option("--tenant", default="default", show_default=True, help="Whose it is.")
+@click.option(
+    "--role",
+    type=click.Choice(["user", "admin"]),
+    default="user",
+    show_default=True,
+    help="admin may change the cloud.",
+)
 @click.option("--model", "models", multiple=True, help="A model it may use; repeat for more. All, when not given.")
-@click.option("--requests-per-minute", type=int)
-@click.option("--tokens-per-minute", type=int)
+@click.option("--requests-per-minute", type=int, help="The tenant's limit, when not given.")
+@click.option("--tokens-per-minute", type=int, help="In and out; the tenant's limit, when not given.")
 @click.option("--concurrency", type=int, help="Requests at once.")
 @json_option
 def create(models: tuple[str, ...], as_json: bool, **wanted: object) -> None:
@@ -45,5 +53,5 @@ def list_keys(as_json: bool) -> None:
 @json_option
 def revoke(key_id: str, as_json: bool) -> None:
     """Refuse a key from now on, on every gateway."""
-    found = client().delete(f"/headrace/v1/keys/{key_id}")
+    found = client().delete(f"/headrace/v1/keys/{quote(key_id, safe='')}")
     show(found, f"{found['id']} is revoked", as_json=as_json)

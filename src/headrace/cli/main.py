@@ -80,6 +80,7 @@ def main() -> None:
         print(f"headrace {__version__}")
         return
     color: bool | None = False if os.environ.get("NO_COLOR") else None
+    as_json = "--json" in sys.argv[1:]
     try:
         code: Any = headrace.main(standalone_mode=False, color=color)
     except click.ClickException as error:
@@ -88,8 +89,13 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         code = 130
     except HeadraceError as error:
-        click.echo(f"{click.style('error', fg='red')}: {error}", err=True)
         code = status_of(error)
+        if as_json:
+            import json  # only on the way to an error
+
+            click.echo(json.dumps({"error": {"message": str(error), "status": code}}, ensure_ascii=False), err=True)
+        else:
+            click.echo(f"{click.style('error', fg='red')}: {error}", err=True, color=color)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
@@ -101,8 +107,10 @@ def status_of(error: HeadraceError) -> int:
     match error:
         case Invalid(status=404):
             return 4
-        case Invalid() if error.where or error.code in ("does_not_fit", "invalid_cloud"):
+        case Invalid(code="does_not_fit" | "invalid_cloud_file"):
             return 3
+        case Invalid(status=409):
+            return 1
         case Invalid():
             return 2
         case Refused():

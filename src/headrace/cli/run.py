@@ -19,6 +19,8 @@ def command(
     model: str, prompt: str | None, max_tokens: int | None, temperature: float, system: str, as_json: bool
 ) -> None:
     """Ask MODEL once; the answer streams. Without PROMPT it is read from standard input."""
+    if prompt is None and sys.stdin.isatty():
+        click.echo("type the prompt, then Ctrl-D", err=True)
     text = prompt if prompt is not None else sys.stdin.read()
     if not text.strip():
         raise click.UsageError('there is no prompt; give one: headrace run MODEL "PROMPT", or pipe it in')

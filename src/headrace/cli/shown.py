@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from headrace import settings
-from headrace.errors import Invalid
+from headrace.errors import Refused, Unreachable
 from headrace.sdk.client import Client
 
 json_option: Callable[[Any], Any] = click.option(
@@ -16,21 +16,24 @@ json_option: Callable[[Any], Any] = click.option(
 
 
 def client() -> Client:
-    """The cloud this command is for: HEADRACE_BASE_URL and HEADRACE_API_KEY, or this machine's home."""
+    """The cloud this command is for: HEADRACE_BASE_URL and HEADRACE_API_KEY, or this machine's home.
+
+    The home's own key is sent to the home's own address and nowhere else.
+    """
     here = settings.load()
-    key = here.api_key
-    if not key:
-        try:
-            key = here.credentials.read_text().strip()
-        except OSError:
-            key = ""
-    if not key:
-        raise Invalid(
-            "no key: set HEADRACE_API_KEY, or start a cloud on this machine with: headrace up "
-            f"(looked for {here.credentials})",
-            code="no_key",
-        )
-    return Client(here.base_url or f"http://{here.listen}", key)
+    ours = f"http://{here.listen}"
+    where = here.base_url.rstrip("/").removesuffix("/v1") or ours
+    if here.api_key:
+        return Client(where, here.api_key)
+    if where != ours:
+        raise Refused(f"no key for {where}: set HEADRACE_API_KEY", status=401, code="no_key")
+    try:
+        return Client(where, here.credentials.read_text().strip())
+    except OSError:
+        raise Unreachable(
+            f"no cloud was started in {here.home}: start one with: headrace up, "
+            "or set HEADRACE_BASE_URL and HEADRACE_API_KEY of one elsewhere"
+        ) from None
 
 
 def show(value: Any, text: str, *, as_json: bool) -> None:

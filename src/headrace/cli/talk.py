@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from headrace.sdk.client import Client
+from headrace.errors import HeadraceError
+from headrace.sdk.client import Client, Stream
 
 
 def ask(client: Client, model: str, messages: list[dict[str, Any]], *, quiet: bool, **more: Any) -> dict[str, Any]:
@@ -37,13 +38,18 @@ def ask(client: Client, model: str, messages: list[dict[str, Any]], *, quiet: bo
         "seconds": round(seconds, 3),
         "first_token_seconds": round(first, 3),
         "request": stream.request_id,
-        "replica": replica_of(client, stream.request_id),
+        "replica": replica_of(client, stream),
     }
 
 
-def replica_of(client: Client, request: str) -> str:
-    """Which replica answered."""
-    return str(client.get(f"/headrace/v1/explain/{request}")["request"]["replica"])
+def replica_of(client: Client, stream: Stream) -> str:
+    """Which replica answered; a stream that was held began before one was chosen, so its record is asked."""
+    if stream.replica:
+        return stream.replica
+    try:
+        return str(client.get(f"/headrace/v1/explain/{stream.request_id}")["request"]["replica"])
+    except HeadraceError:
+        return "unknown"  # the answer is there; what is missing is a detail of the last line
 
 
 def closing(took: dict[str, Any]) -> str:

@@ -8,11 +8,13 @@ import http.client
 import json
 from collections.abc import Iterator
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from headrace.errors import HeadraceError, Invalid, Refused, Transient, Unreachable
+from headrace.errors import HeadraceError, Invalid, Permanent, Refused, Transient, Unreachable
+from headrace.units import US_PER_S
 
 TIMEOUT_S: Final = 600.0
+BODY_BYTES_MAX: Final = 1 << 20  # of a refusal
 
 
 class Client:
@@ -20,8 +22,10 @@ class Client:
 
     def __init__(self, base_url: str, key: str, timeout_s: float = TIMEOUT_S) -> None:
         url = urlsplit(base_url if "://" in base_url else f"http://{base_url}")
-        if url.scheme not in ("http", "https") or not url.hostname:
+        if url.scheme not in ("http", "https") or not url.hostname or not _port_is_good(url):
             raise Invalid(f"{base_url!r} is not an address; give http://HOST:PORT")
+        if not key.isascii() or any(ord(letter) <= 32 for letter in key):
+            raise Invalid("the key has characters no key has; copy it again, or make one with: headrace key create")
         self.base_url = f"{url.scheme}://{url.netloc}{url.path.rstrip('/').removesuffix('/v1')}"
         self._url = urlsplit(self.base_url)
         self._key = key
@@ -78,19 +82,27 @@ class Client:
                 f"nothing answers at {self.base_url} ({error}); start a cloud with: headrace up"
             ) from None
         if answer.status >= 400:
-            raw = answer.read()
-            connection.close()
-            raise refused(answer.status, raw)
+            try:
+                raw = answer.read(BODY_BYTES_MAX)
+            except (OSError, http.client.HTTPException):
+                raw = b""
+            finally:
+                connection.close()
+            raise refused(answer.status, raw, answer.headers.get("retry-after", ""))
         return connection, answer
 
 
 class Stream:
-    """The events of one answer. Iterate for the data of each; `request_id` names the request."""
+    """The events of one answer. Iterate for the data of each; `request_id` names the request.
+
+    `replica` is empty for a request that was held: its answer began before a replica was chosen.
+    """
 
     def __init__(self, connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> None:
         self._connection = connection
         self._answer = answer
         self.request_id = answer.headers.get("x-request-id", "")
+        self.replica = answer.headers.get("x-headrace-replica", "")
 
     def __iter__(self) -> Iterator[Any]:
         try:
@@ -100,8 +112,11 @@ class Stream:
                 data = line[5:].strip()
                 if data == b"[DONE]":
                     return
-                said = json.loads(data)
-                if "error" in said:
+                try:
+                    said = json.loads(data)
+                except ValueError:
+                    raise Permanent(f"the server sent an event that is not JSON: {data[:80]!r}") from None
+                if isinstance(said, dict) and "error" in said:
                     raise refused(502, data)
                 yield said
             raise Unreachable("the stream ended without its end")
@@ -111,17 +126,25 @@ class Stream:
             self._connection.close()
 
 
-def refused(status: int, body: bytes) -> HeadraceError:
-    """The server's refusal as one of our errors, in its own words."""
+def refused(status: int, body: bytes, retry_after: str = "") -> HeadraceError:
+    """The server's refusal as one of our errors, in its own words. `retry_after` is the header's, in seconds."""
+    wait_us = int(retry_after) * US_PER_S if retry_after.isascii() and retry_after.isdigit() else None
     try:
         error = json.loads(body)["error"]
         message, code, param = str(error["message"]), str(error.get("code") or ""), error.get("param")
     except (ValueError, KeyError, TypeError):
         message, code, param = f"the server answered {status}", "", None
     if status in (401, 403, 429):
-        return Refused(message, status=status, code=code)
+        return Refused(message, status=status, code=code, retry_after_us=wait_us)
     if status == 503 and code in ("overloaded", "model_unavailable"):
-        return Refused(message, status=status, code=code)
+        return Refused(message, status=status, code=code, retry_after_us=wait_us)
     if status < 500:
         return Invalid(message, status=status, code=code, param=param)
-    return Transient(message)
+    return Transient(message, delay_us=wait_us or 0)
+
+
+def _port_is_good(url: SplitResult) -> bool:
+    try:
+        return url.port != 0
+    except ValueError:
+        return False

@@ -120,7 +120,10 @@ class Engine(Section, frozen=True):
     ] = None
     args: Annotated[
         dict[_ArgName, str | int | float | bool] | None,
-        Meta(description="options for the engine's own command line, for kind vllm: max_model_len: 32768"),
+        Meta(
+            description="for vllm, options of its own command line, like dtype: bfloat16; "
+            "for openai, what the server lacks, like tools: false"
+        ),
     ] = None
 
 

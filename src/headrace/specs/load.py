@@ -46,11 +46,11 @@ def load_text(text: str, filename: str = "cloud.yaml", machine: tuple[int, int] 
     root = read(text, filename)
     document, problems = build(root, doc.Document, filename)
     if document is None:
-        raise InvalidCloud(problems)
+        raise InvalidCloud(sorted(problems, key=_place))
     resolver = _Resolver(root, filename, machine)
     catalog = resolver.catalog(document)
     if resolver.problems:
-        raise InvalidCloud(resolver.problems)
+        raise InvalidCloud(sorted(resolver.problems, key=_place))
     return catalog
 
 
@@ -179,8 +179,8 @@ class _Resolver:
         for field in ("url", "api_key", "upstream_model"):
             if wanted[field] is not None and kind != "openai":
                 self._note((*at, field), f"is for kind openai, and this is {kind}; remove it")
-        if wanted["args"] and kind != "vllm":
-            self._note((*at, "args"), f"is for kind vllm, and this is {kind}; remove it")
+        if wanted["args"] and kind not in ("vllm", "openai"):
+            self._note((*at, "args"), f"is for kinds vllm and openai, and this is {kind}; remove it")
         return EngineSpec(
             kind=kind,
             slots=wanted["slots"] or SLOTS_DEFAULT,
@@ -203,7 +203,7 @@ class _Resolver:
     def _source(self, source: str, path: tuple[str, ...]) -> None:
         if source.startswith(("http://", "https://")):
             self._note(path, "is an address; weights come from package://, hf:// or file:///, servers need kind openai")
-        elif not source.startswith(SCHEMES) or any(part == ".." for part in source.split("/")):
+        elif not source.startswith((*SCHEMES, "/")) or any(part == ".." for part in source.split("/")):
             self._note(
                 path, f"is {shown(source)}; write package://PACKAGE/PATH, hf://ORG/NAME[@REVISION] or file:///PATH"
             )
@@ -265,3 +265,8 @@ class _Resolver:
 
 def _fields(struct: doc.Section | EngineSpec) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
+
+
+def _place(problem: Problem) -> tuple[int, int]:
+    line, col = problem.where.rsplit(":", 2)[1:]
+    return int(line), int(col)

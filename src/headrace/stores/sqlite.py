@@ -196,8 +196,15 @@ class SqliteStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._told("the database"), self._db:
-            yield
+        with self._told("the database"):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # SQLite itself rolls back when the disk is full or fails
+                    self._db.execute("ROLLBACK")
+                raise
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:

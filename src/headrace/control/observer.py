@@ -3,6 +3,7 @@
 Moments of the substrate (wall clock) become moments of the clock that never goes back, which demand is told in.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -21,7 +22,8 @@ def pooled(catalog: Catalog, seen: Iterable[Device]) -> list[Device]:
     """The machine's devices as the catalog's pools see them.
 
     1. A pool of accelerator cpu is the machine itself; several such pools share its memory, first come.
-    2. Any other accelerator is looked for in the names of the devices; a device belongs to one pool.
+    2. Any other accelerator is looked for, by its words, in the names of the devices: `nvidia-l4` is an NVIDIA L4 and
+       no L40. A device belongs to one pool.
     A pool never has more memory than its device, nor more devices than there are.
     """
     devices = list(seen)
@@ -35,7 +37,7 @@ def pooled(catalog: Catalog, seen: Iterable[Device]) -> list[Device]:
             if wanted == "cpu" or device.pool == "cpu":
                 fits = wanted == device.pool
             else:
-                fits = wanted in device.pool and place not in taken
+                fits = _words(wanted) <= _words(device.pool) and place not in taken
             if not fits or number >= pool.count:
                 continue
             number += 1
@@ -48,6 +50,10 @@ def pooled(catalog: Catalog, seen: Iterable[Device]) -> list[Device]:
                 Device(node=device.node, device=device.device, pool=pool.name, memory_bytes=memory_bytes, cpus=cpus)
             )
     return found
+
+
+def _words(name: str) -> set[str]:
+    return set(re.findall(r"[a-z0-9]+", name.lower()))
 
 
 def fleet(

@@ -69,6 +69,11 @@ class Publisher:
                 writer.write(self._line)
         self._keep()
 
+    def hear(self, report: Report) -> None:
+        """Take one gateway's report."""
+        self._reports[report.epoch] = (report, self._clock.monotonic_us())
+        self._heard(report)
+
     def reports(self) -> list[Report]:
         """The last report of each gateway that is alive."""
         now_us = self._clock.monotonic_us()
@@ -109,8 +114,7 @@ class Publisher:
         try:
             while line := await reader.readline():
                 report = msgspec.json.decode(line, type=Report)
-                self._reports[report.epoch] = (report, self._clock.monotonic_us())
-                self._heard(report)
+                self.hear(report)
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             telemetry.logger().warning("link.broken", error=str(error))
         finally:

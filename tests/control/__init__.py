@@ -1,0 +1,1 @@
+"""Control: the loop in virtual time, its parts, and real processes where the thing is a process."""

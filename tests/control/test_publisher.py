@@ -1,0 +1,111 @@
+"""The link: tables out, reports in, and what may be concluded from them."""
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from headrace.control.publisher import REPORT_STALE_US, Publisher
+from headrace.state.table import Report, Table
+from tests.control.sim import S, SimClock, held
+
+pytestmark = pytest.mark.anyio
+
+
+def table(**changed: object) -> Table:
+    return Table(**({"revision": 0, "models": (), "replicas": (), "keys": ()} | changed))  # type: ignore[arg-type]
+
+
+def keyed(name: str) -> Table:
+    from headrace.state.table import RouteKey
+
+    return table(keys=(RouteKey(id=name, digest="", tenant="t", role="user"),))
+
+
+@pytest.fixture
+def heard() -> list[Report]:
+    return []
+
+
+@pytest.fixture
+def publisher(tmp_path: Path, heard: list[Report]) -> Publisher:
+    return Publisher(tmp_path / "link.sock", tmp_path / "table.json", SimClock(), heard.append)
+
+
+def report(epoch: str = "g", *demand, **more) -> Report:
+    return Report(**({"worker": 0, "epoch": epoch, "pid": 1, "demand": demand} | more))
+
+
+async def connected(publisher: Publisher, path: Path):
+    await publisher.start()
+    return await asyncio.open_unix_connection(path / "link.sock", limit=1 << 20)
+
+
+async def test_a_gateway_gets_the_last_table_at_once_and_each_change(publisher, tmp_path, heard):
+    """Also what it reports is heard, and the file holds what was sent, for this user alone."""
+    publisher.publish(table())
+    reader, writer = await connected(publisher, tmp_path)
+    first = msgspec.json.decode(await reader.readline(), type=Table)
+    publisher.publish(keyed("a"))
+    second = msgspec.json.decode(await reader.readline(), type=Table)
+    assert second.revision > first.revision
+    assert msgspec.json.decode((tmp_path / "table.json").read_bytes(), type=Table) == second
+    assert (tmp_path / "table.json").stat().st_mode & 0o777 == 0o600
+    writer.write(msgspec.json.encode(report()) + b"\n")
+    async with asyncio.timeout(5):
+        while not heard:
+            await asyncio.sleep(0)
+    writer.close()
+    await publisher.close()
+
+
+async def test_an_equal_table_is_not_sent_again(publisher):
+    """Its revision stays."""
+    publisher.publish(keyed("a"))
+    before = publisher.revision
+    publisher.publish(keyed("a"))
+    assert publisher.revision == before
+
+
+async def test_revisions_grow_over_restarts(publisher, tmp_path):
+    """A new controller's first table is newer than the last one of its predecessor."""
+    publisher.publish(keyed("a"))
+    publisher._clock.us += 1
+    again = Publisher(tmp_path / "l", tmp_path / "t", publisher._clock, print)
+    again.publish(keyed("a"))
+    assert again.revision > publisher.revision
+
+
+async def test_a_line_that_is_no_report_ends_that_link_alone(publisher, tmp_path):
+    """The next one is served."""
+    publisher.publish(table())
+    reader, writer = await connected(publisher, tmp_path)
+    writer.write(b"nonsense\n")
+    assert len((await reader.read()).splitlines()) == 1
+    again, other = await asyncio.open_unix_connection(tmp_path / "link.sock")
+    assert await again.readline()
+    writer.close()
+    other.close()
+    await publisher.close()
+
+
+async def test_demand_is_the_sum_of_living_gateways(publisher):
+    """A gateway that is silent for 2 s counts no more."""
+    publisher.hear(report("a", held(queued=2)))
+    publisher._clock.us += S
+    publisher.hear(report("b", held(queued=3)))
+    assert publisher.demand()["m@v1"].queued == 5
+    publisher._clock.us += REPORT_STALE_US - S
+    assert publisher.demand()["m@v1"].queued == 3
+
+
+async def test_work_is_supposed_until_every_gateway_could_say_otherwise(publisher):
+    """Just started, and later for whoever does not know the table yet, a replica is not taken for free."""
+    assert publisher.at_work("r", 0)
+    publisher._clock.us += REPORT_STALE_US
+    assert not publisher.at_work("r", 0)
+    publisher.hear(report("a", revision=4))
+    assert [publisher.at_work("r", 4), publisher.at_work("r", 5)] == [False, True]
+    publisher.hear(report("a", revision=5, in_flight={"r": 1}))
+    assert publisher.at_work("r", 5)

@@ -154,6 +154,24 @@ print(json.dumps([attempt(lambda: socket.socket().bind(("127.0.0.1", 0))), attem
     assert tried(tmp_path, code, str(tmp_path / "home/pepper").removeprefix("/")) == ["done", "Permission denied"]
 
 
+@confined
+def test_the_folder_of_its_socket_is_not_open_to_a_worker(tmp_path):
+    """The routing table and the counters may lie beside it."""
+    run = programs.home(tmp_path).run
+    (run / "table.json").write_text("digests")
+    code = f"""{TRY}
+import socket
+run = os.path.dirname("/" + sys.argv[1])
+print(json.dumps([
+    attempt(lambda: open(run + "/table.json").read()), attempt(lambda: open(run + "/table.json", "r+")),
+    attempt(lambda: os.listdir(run)), attempt(lambda: open(run + "/new", "w")),
+    attempt(lambda: socket.socket(socket.AF_UNIX).bind("/" + sys.argv[1])),
+]), flush=True)"""
+    sock = run / "engine-one.sock"
+    found = tried(tmp_path, code, str(sock).removeprefix("/"), address=f"unix:{sock}")
+    assert found == [*["Permission denied"] * 4, "done"]
+
+
 def test_where_the_kernel_has_no_landlock_workers_run_all_the_same(tmp_path, monkeypatch):
     """Best effort, and the level says so."""
     monkeypatch.setattr(landlock, "abi", lambda: 0)

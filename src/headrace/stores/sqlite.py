@@ -201,10 +201,9 @@ class SqliteStore:
             try:
                 yield
                 self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # SQLite itself rolls back when the disk is full or fails
+            finally:
+                if self._db.in_transaction:  # not committed; when the disk is full SQLite has rolled back itself
                     self._db.execute("ROLLBACK")
-                raise
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:

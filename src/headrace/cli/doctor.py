@@ -43,11 +43,8 @@ def _sqlite() -> Finding:
 
     version = apsw.sqlite_lib_version()
     good = tuple(int(part) for part in version.split(".")) >= SQLITE_LEAST
-    fix = (
-        ""
-        if good
-        else "; before 3.51.3 its write-ahead log has a fault that can corrupt a database; fix: pip install --upgrade apsw"
-    )
+    fault = "before 3.51.3 its write-ahead log has a fault that can corrupt a database"
+    fix = "" if good else f"; {fault}; fix: pip install --upgrade apsw"
     return "sqlite", good, f"{version}, carried by apsw{fix}"
 
 

@@ -21,9 +21,7 @@ class Client:
     """Talks to one cloud. `base_url` with or without `/v1`; `key` may be empty for `health`."""
 
     def __init__(self, base_url: str, key: str, timeout_s: float = TIMEOUT_S) -> None:
-        url = urlsplit(base_url if "://" in base_url else f"http://{base_url}")
-        if url.scheme not in ("http", "https") or not url.hostname or not _port_is_good(url):
-            raise Invalid(f"{base_url!r} is not an address; give http://HOST:PORT")
+        url = _address(base_url)
         if not key.isascii() or any(ord(letter) <= 32 for letter in key):
             raise Invalid("the key has characters no key has; copy it again, or make one with: headrace key create")
         self.base_url = f"{url.scheme}://{url.netloc}{url.path.rstrip('/').removesuffix('/v1')}"
@@ -143,8 +141,12 @@ def refused(status: int, body: bytes, retry_after: str = "") -> HeadraceError:
     return Transient(message, delay_us=wait_us or 0)
 
 
-def _port_is_good(url: SplitResult) -> bool:
+def _address(text: str) -> SplitResult:
     try:
-        return url.port != 0
+        url = urlsplit(text if "://" in text else f"http://{text}")
+        good = url.scheme in ("http", "https") and url.hostname and url.port != 0 and "@" not in url.netloc
     except ValueError:
-        return False
+        good = False
+    if not good:
+        raise Invalid(f"{text!r} is not an address; give http://HOST:PORT")
+    return url

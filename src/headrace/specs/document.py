@@ -152,7 +152,7 @@ class Scaling(Section, frozen=True):
 class Golden(Section, frozen=True):
     """One question whose answer proves that prepared weights still think."""
 
-    prompt: _Prompt
+    prompt: Annotated[_Prompt, Meta(description="what is asked of the engine once, when weights are prepared")]
     expect: Annotated[
         Annotated[str, Meta(max_length=4096)], Meta(description="for chat: a text the answer contains, case ignored")
     ] = ""

@@ -92,11 +92,13 @@ def test_nothing_executes_what_it_is_given(file: Path):
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_catch_all_handlers_stand_in_outermost_frames_only(file: Path):
-    """`except Exception` hides mistakes: only where CATCH_ALL says why; `except:` and BaseException nowhere."""
+    """`except Exception` hides mistakes: only where CATCH_ALL says why; BaseException only to pass it on."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ExceptHandler):
             caught = {name.id for name in ast.walk(node.type or ast.Name("")) if isinstance(name, ast.Name)}
+            if isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None:
+                caught.discard("BaseException")  # it cleans up and lets the error go on
             assert not caught & {"", "BaseException"}, node.lineno
             found |= caught & {"Exception"}
     assert not found or name_of(file) in CATCH_ALL

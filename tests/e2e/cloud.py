@@ -1,7 +1,9 @@
 """A real cloud for tests: started through the real command line, with the real models, in a home of its own."""
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -112,9 +114,12 @@ def send(request: urllib.request.Request, timeout: float) -> Any:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below the range that the kernel gives to clients; by chance, since gateways may share a port unnoticed."""
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager

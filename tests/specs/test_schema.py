@@ -50,3 +50,14 @@ def test_every_field_has_a_description():
         if "description" not in shape
     ]
     assert bare == []
+
+
+@pytest.mark.parametrize("struct", json.loads(schema_text())["$defs"])
+def test_every_field_is_in_the_docs(struct: str):
+    """docs/cloud-yaml.md has one section a struct and one row a field."""
+    docs = (ROOT / "docs" / "cloud-yaml.md").read_text()
+    _, heading, rest = docs.partition(f"\n## {struct}\n")
+    assert heading, f"docs/cloud-yaml.md has no section {struct}"
+    section = rest.partition("\n## ")[0]
+    fields = schema()["$defs"][struct]["properties"]
+    assert [field for field in fields if f"\n| `{field}` |" not in section] == []

@@ -20,6 +20,7 @@ from headrace.sdk.client import Client
 from headrace.specs.catalog import Catalog
 
 READY_S: Final = 60.0
+PREDECESSOR_S: Final = 1.0
 LOG_LINES: Final = 12
 
 
@@ -45,7 +46,7 @@ def command(
             status=409,
             code="already_running",
         )
-    if problem := address_problem(here):
+    if problem := _taken(here):
         raise HeadraceError(f"cannot listen on {problem}")
     known = None if file else assembly.stored_catalog(here)
     boot = assembly.bootstrap(here, None if known else read(file)[0])
@@ -71,6 +72,16 @@ def command(
         )
     _until_ready(here, host, before)
     show({**found, "pid": host.pid}, text, as_json=as_json)
+
+
+def _taken(here: settings.Settings) -> str:
+    """Why the address cannot be had; a cloud that was just killed is given the moment it needs to be gone."""
+    end_s = time.monotonic() + PREDECESSOR_S
+    while problem := address_problem(here):
+        if here.port == 0 or time.monotonic() > end_s:
+            return problem
+        time.sleep(0.02)
+    return ""
 
 
 def door(here: settings.Settings) -> str:

@@ -17,7 +17,7 @@ from headrace.state.usage import Begun, Entry, Progress, Usage
 
 EVERY_S: Final = 0.1
 IDLE_S: Final = 1.0
-PIECE_BYTES: Final = 256 << 10  # some 10 ms of work, after which others have their turn
+PIECE_BYTES: Final = 64 << 10  # some 20 ms of work, after which others have their turn
 
 
 class Piece(Protocol):

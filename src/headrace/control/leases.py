@@ -9,7 +9,9 @@ from typing import Final
 
 import msgspec
 
+from headrace import telemetry
 from headrace.control.records import Records
+from headrace.errors import Transient
 from headrace.ports import Clock, Store, WorkerStatus
 from headrace.state.fleet import Lease
 
@@ -53,11 +55,14 @@ class Leases:
             self._put(msgspec.structs.replace(lease, ready_us=status.ready_us))
 
     def alive(self) -> None:
-        """Now and then, while leases are open: somebody looks. Raises Transient when the disk is full."""
+        """Now and then, while leases are open: somebody looks. A full disk only makes the last look older."""
         now_us = self._clock.now_us()
         if self._open and now_us - self._looked_us >= ALIVE_EVERY_US:
             self._looked_us = now_us
-            self._store.put(_ALIVE, str(now_us).encode())
+            try:
+                self._store.put(_ALIVE, str(now_us).encode())
+            except Transient as error:
+                telemetry.logger().error("alive.not_kept", reason=error.message)
 
     def _close(self, lease: Lease, ended_us: int, why: str) -> None:
         self._open.pop(lease.replica, None)

@@ -41,6 +41,7 @@ class Cloud:
     async def status(self, request: Request) -> Response:
         """The cloud at a glance."""
         control, key = self._controller, request.state.key
+        await control.bookkeeper.try_to_catch_up()
         mine, admin = self._models(key), key.role == "admin"
         totals = [row for row in control.store.usage_totals() if admin or row["tenant"] == key.tenant]
         seen = views.Status(

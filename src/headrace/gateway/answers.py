@@ -44,6 +44,11 @@ def whole(status: int, body: bytes, headers: bytes = b"", *, close: bool = False
     )
 
 
+def bodiless(answer: bytes) -> bytes:
+    """The head of a whole answer, for those who asked for nothing else."""
+    return answer[: answer.index(b"\r\n\r\n") + 4]
+
+
 def stream_head(headers: bytes, *, chunked: bool) -> bytes:
     """The head of a stream of events; without chunks it ends with the connection."""
     framing = b"transfer-encoding: chunked\r\n" if chunked else b"connection: close\r\n"

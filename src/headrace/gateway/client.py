@@ -13,7 +13,7 @@ from headrace.gateway.http1 import HEAD_BYTES_MAX, BadHttp, Chunks, Head, parse_
 
 HEAD_S: Final = 10.0
 BODY_BYTES_PER_S_MIN: Final = 1_024
-BODY_S_LEAST: Final = 10.0
+BODY_S_LEAST: Final = 10.0  # before the rate counts
 IDLE_S: Final = 120.0
 WRITE_STALL_S: Final = 30.0
 LINGER_S: Final = 1.0
@@ -34,10 +34,16 @@ class Work(Protocol):
 
 
 class Handler(Protocol):
-    """What the connection needs of its worker."""
+    """What the connection needs of its worker. `body_bytes`: of bodies that are being received, all connections."""
 
     connections: "set[Client]"
+    connections_max: int
+    body_bytes: int
     stopping: bool
+
+    def greet(self, head: Head) -> bytes:
+        """The answer to a request whose body is not worth reading; nothing when it is welcome."""
+        ...
 
     def handle(self, client: "Client", head: Head, body: bytes) -> None:
         """Take one request; the answer goes to `client`, which is told by `finished`."""
@@ -45,22 +51,12 @@ class Handler(Protocol):
 
 
 class Client(asyncio.Protocol):
-    """One connection of a client."""
+    """One connection of a client. `slow`: it does not read what it is sent."""
 
     __slots__ = (
-        "_body",
-        "_chunks",
-        "_data",
-        "_head",
-        "_paused",
-        "_worker",
-        "busy",
-        "closing",
-        "deadline_s",
-        "left",
-        "transport",
-        "work",
-    )
+        "_began_s", "_body", "_chunks", "_data", "_head", "_held", "_late", "_left", "_received", "_worker",
+        "busy", "closing", "deadline_s", "slow", "transport", "work",
+    )  # fmt: skip
 
     transport: asyncio.Transport
 
@@ -70,11 +66,12 @@ class Client(asyncio.Protocol):
         self._head: Head | None = None
         self._body: list[bytes] | None = None
         self._chunks: Chunks | None = None
-        self._paused = False
-        self.busy = False
-        self.closing = False
+        self._began_s = 0.0
+        self._received = self._left = 0
+        self._held = False  # more was sent ahead than is kept: its reading waits
+        self._late = True  # whether a head has begun and its time runs
+        self.busy = self.closing = self.slow = False
         self.work: Work | None = None
-        self.left = 0
         self.deadline_s = 0.0
 
     # --- what asyncio calls -------------------------------------------------------------------------------------
@@ -82,6 +79,10 @@ class Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has come."""
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is one without saying so
+        if len(self._worker.connections) >= self._worker.connections_max:
+            self.closing = True
+            self.transport.abort()
+            return
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         self.deadline_s = time.monotonic() + HEAD_S
         self._worker.connections.add(self)
@@ -92,8 +93,8 @@ class Client(asyncio.Protocol):
             return  # refused already: read on and forget, so that the refusal is not lost to a reset
         if self.busy:
             self._data += data
-            if len(self._data) > AHEAD_BYTES_MAX and not self._paused:
-                self._paused = True
+            if len(self._data) > AHEAD_BYTES_MAX and not self._held:
+                self._held = True
                 self.transport.pause_reading()
             return
         if self._data:
@@ -102,25 +103,29 @@ class Client(asyncio.Protocol):
         try:
             self._read(data)
         except BadHttp as bad:
-            self.refuse(bad.code, bad.message)
+            self.refuse(answers.error(bad.code, bad.message, close=True))
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The client has gone."""
         self._worker.connections.discard(self)
         self.closing = True
+        self._forget_body()
         work, self.work = self.work, None
         if work is not None:
             work.client_gone()
 
     def pause_writing(self) -> None:
         """The client does not read."""
+        self.slow = True
         self.deadline_s = time.monotonic() + WRITE_STALL_S
         if self.work is not None:
             self.work.hold(True)
 
     def resume_writing(self) -> None:
         """The client reads again."""
-        self.deadline_s = 0.0
+        self.slow = False
+        if not self.closing:
+            self.deadline_s = 0.0 if self.busy else time.monotonic() + IDLE_S
         if self.work is not None:
             self.work.hold(False)
 
@@ -145,21 +150,24 @@ class Client(asyncio.Protocol):
         self._head = None
         if not keep:
             self.closing = True
+            self.deadline_s = time.monotonic() + WRITE_STALL_S
             self.transport.close()
             return
-        if not self.deadline_s:
+        self._late = False
+        if not self.slow:
             self.deadline_s = time.monotonic() + IDLE_S
-        if self._paused:
-            self._paused = False
+        if self._held:
+            self._held = False
             self.transport.resume_reading()
         if self._data:
-            data, self._data = self._data, b""
-            asyncio.get_running_loop().call_soon(self.data_received, data)
+            # What was sent ahead stays in its place: newer bytes may arrive before this call.
+            asyncio.get_running_loop().call_soon(self.data_received, b"")
 
-    def refuse(self, code: str, message: str) -> None:
-        """Answer with an error and read no further; what still arrives is thrown away for a moment."""
-        self.transport.write(answers.error(code, message, close=True))
+    def refuse(self, answer: bytes) -> None:
+        """Answer and read no further; what still arrives is thrown away for a moment."""
+        self.transport.write(answer)
         self.closing = True
+        self._forget_body()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.deadline_s = time.monotonic() + LINGER_S
@@ -168,12 +176,13 @@ class Client(asyncio.Protocol):
         """Called now and then: end what takes too long."""
         if not self.deadline_s or now_s < self.deadline_s:
             return
-        if self.closing or self.busy or self.transport.get_write_buffer_size():
+        if self.closing or self.busy or self.slow:
             self.transport.abort()
         elif self._head is None and not self._data:
+            self.closing = True
             self.transport.close()  # idle
         else:
-            self.refuse("request_timeout", "the request was not received in time")
+            self.refuse(answers.error("request_timeout", "the request was not received in time", close=True))
 
     # --- reading ------------------------------------------------------------------------------------------------
 
@@ -182,29 +191,21 @@ class Client(asyncio.Protocol):
             self._read_chunks(data)
         elif self._body is not None:
             self._read_body(data)
-        else:
+        elif data:
             self._read_head(data)
 
     def _read_head(self, data: bytes) -> None:
         end = data.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX + 4)
         if end < 0:
-            if len(data) > HEAD_BYTES_MAX:
-                raise BadHttp("headers_too_large", f"the head is larger than {HEAD_BYTES_MAX >> 10} KiB")
-            if b"\n\n" in data or b"\n\r\n" in data[:64].replace(b"\r\n", b""):
-                raise BadHttp("bad_request", "lines must end in CRLF")
-            if data == b"\r\n":
-                data = b""
-            self._data = data
+            self._await_head(data)
             return
         head = self._head = parse_head(data[: end + 4])
         rest = data[end + 4 :]
-        if head.expects and (head.length or head.chunked) and not rest:
-            self.transport.write(answers.CONTINUE)
         length = head.length
         if head.chunked:
-            self._chunks = Chunks()
-            self._start_body(0)
-            self._read_chunks(rest)
+            if self._begin(head, rest):
+                self._chunks = Chunks()
+                self._read_chunks(rest)
         elif not length:
             self._data = rest
             self._take(b"")
@@ -213,33 +214,66 @@ class Client(asyncio.Protocol):
                 self._data = rest[length:]
                 rest = rest[:length]
             self._take(rest)
-        else:
-            self._start_body(length)
-            self._body = [rest]
-            self.left = length - len(rest)
+        elif self._begin(head, rest):
+            self._body = []
+            self._left = length
+            self._read_body(rest)
 
-    def _start_body(self, length: int) -> None:
-        self.deadline_s = time.monotonic() + max(BODY_S_LEAST, length / BODY_BYTES_PER_S_MIN)
+    def _await_head(self, data: bytes) -> None:
+        """Keep what there is of a head."""
+        if len(data) > HEAD_BYTES_MAX:
+            raise BadHttp("headers_too_large", f"the head is larger than {HEAD_BYTES_MAX >> 10} KiB")
+        if b"\n\n" in data or data.startswith((b"\n", b"\r\n\r", b"\r\n\n")):
+            raise BadHttp("bad_request", "lines must end in CRLF")
+        if data == b"\r\n":
+            data = b""  # some clients end a body with a line of its own
+        self._data = data
+        if not self._late:
+            self._late = True
+            self.deadline_s = time.monotonic() + HEAD_S
+
+    def _begin(self, head: Head, rest: bytes) -> bool:
+        """A body follows its head: is it worth reading?"""
+        refusal = self._worker.greet(head)
+        if refusal:
+            self.refuse(refusal)
+            return False
+        if head.expects and not rest:
+            self.transport.write(answers.CONTINUE)
+        self._began_s = time.monotonic()
+        return True
+
+    def _receive(self, count: int) -> None:
+        """Bytes of a body have come: more time for the rest, and more memory held."""
+        self._received += count
+        self._worker.body_bytes += count
+        self.deadline_s = self._began_s + BODY_S_LEAST + self._received / BODY_BYTES_PER_S_MIN
+
+    def _forget_body(self) -> None:
+        self._worker.body_bytes -= self._received
+        self._received = 0
+        self._body = self._chunks = None
 
     def _read_body(self, data: bytes) -> None:
         assert self._body is not None
-        left = self.left - len(data)
-        if left > 0:
-            self._body.append(data)
-            self.left = left
-            return
+        left = self._left - len(data)
         if left < 0:
             self._data = data[left:]
             data = data[:left]
+        self._receive(len(data))
         self._body.append(data)
-        body, self._body = b"".join(self._body), None
-        self._take(body)
+        self._left = left
+        if left <= 0:
+            body = b"".join(self._body)
+            self._forget_body()
+            self._take(body)
 
     def _read_chunks(self, data: bytes) -> None:
         assert self._chunks is not None
+        self._receive(len(data))
         whole = self._chunks.feed(data)
         if whole is not None:
-            self._chunks = None
+            self._forget_body()
             body, self._data = whole
             self._take(body)
 

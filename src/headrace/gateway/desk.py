@@ -42,6 +42,10 @@ class Desk(Protocol):
         """Carry out decisions about other requests."""
         ...
 
+    def look_around(self, now_us: int) -> None:
+        """See what the other workers have at work, if that was not done just now."""
+        ...
+
     def faulty(self, assign: Assign) -> None:
         """A replica failed under a request."""
         ...

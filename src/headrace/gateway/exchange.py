@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Final
 
 from headrace.errors import HeadraceError, Invalid, Transient
+from headrace.gateway.attempt import Attempt
 from headrace.gateway.client import Client
 from headrace.gateway.desk import Desk
 from headrace.gateway.record import Record
 from headrace.gateway.reply import Reply
-from headrace.gateway.upstream import Pool, Upstream
 from headrace.policy.actions import Answer, Assign, Reject, Wait
 from headrace.state.request import Request
 from headrace.state.usage import Outcome
@@ -30,6 +30,7 @@ FIRST_EVENT_US: Final = 120_000_000
 BETWEEN_US: Final = 20_000_000
 TOTAL_US: Final = 600_000_000
 PROGRESS_PIECES: Final = 64
+_OWN_FAULT: Final = 500  # may be the request's own doing, so it says nothing about the replica
 _REFUSALS: Final = frozenset({"overloaded", "model_unavailable", "model_not_found"})
 _NOT_RECORDED: Final = "The usage of this request cannot be recorded, so it is not served. Try again later."
 
@@ -38,8 +39,8 @@ class Exchange:
     """One request at work in one gateway worker. Moments are of the clock that never goes back, microseconds."""
 
     __slots__ = (
-        "_answer", "_answer_bytes", "_assigned", "_bounds", "_client", "_commented_us", "_heard_us", "_meter",
-        "_record", "_rendered", "_reply", "_scanner", "_settled", "_status", "_upstream", "_worker",
+        "_answer", "_answer_bytes", "_attempt", "_bounds", "_client", "_commented_us", "_heard_us", "_meter",
+        "_record", "_rendered", "_reply", "_scanner", "_settled", "_status", "_worker",
     )  # fmt: skip
 
     def __init__(self, worker: Desk, client: Client, reply: Reply, record: Record) -> None:
@@ -52,8 +53,7 @@ class Exchange:
         model = record.model
         self._bounds = record.call.output_bound(model.output_tokens_default, model.context_tokens)
         self._rendered: tuple[str, str, bytes] | None = None
-        self._assigned: Assign | None = None
-        self._upstream: Upstream | None = None
+        self._attempt: Attempt | None = None
         self._scanner: EventScanner | None = None
         self._meter: StreamMeter | None = None
         self._answer: list[bytes] = []
@@ -84,6 +84,7 @@ class Exchange:
             deadline_us=record.arrived_us + model.start_timeout_us,
             prefix_hash=zlib.crc32(call.prefix, zlib.crc32(key.tenant.encode())) if call.prefix else 0,
         )
+        worker.look_around(record.arrived_us)
         self.act(worker.dispatch.arrive(request, record.arrived_us))
 
     @property
@@ -112,34 +113,22 @@ class Exchange:
         worker = self._worker
         self._heard_us = worker.clock.monotonic_us()
         self._record.assigned(assign, self._heard_us)
-        self._assigned = assign
         worker.counters.flying("replica:" + assign.replica, 1)
-        pool = self._pool(assign)
-        upstream = pool.take() if pool is not None else None
-        if pool is not None and upstream is not None:
-            self._upstream = upstream
-            upstream.send(self, pool.request(*self._render(pool.replica.upstream_model)))
-        else:
-            worker.spawn(self._connect(assign, pool))
+        pool = worker.directory.pools.get((assign.replica, assign.incarnation))
+        request = pool.request(*self._render(pool.replica.upstream_model)) if pool is not None else b""
+        self._attempt = Attempt(self, assign, pool, request)
+        self._attempt.begin(worker.spawn)
 
-    async def _connect(self, assign: Assign, pool: Pool | None) -> None:
-        try:
-            if pool is None:
-                raise OSError("it has left the table")
-            upstream = await pool.connect()
-        except (OSError, TimeoutError) as error:
-            if self._assigned is assign and not self._settled:
-                self._worker.faulty(assign)
-                self._lost(f"the replica could not be reached: {error}")
-            return
-        if self._assigned is not assign or self._settled:
-            upstream.give_up()
-            return
-        self._upstream = upstream
-        upstream.send(self, pool.request(*self._render(pool.replica.upstream_model)))
+    @property
+    def slow(self) -> bool:
+        """See `attempt.Trying`."""
+        return self._client.slow
 
-    def _pool(self, assign: Assign) -> Pool | None:
-        return self._worker.directory.pools.get((assign.replica, assign.incarnation))
+    def unreachable(self, attempt: Attempt, reason: str) -> None:
+        """See `attempt.Trying`."""
+        if self._attempt is attempt:
+            self._worker.faulty(attempt.assign)
+            self._lost(reason)
 
     def _render(self, upstream_model: str) -> tuple[str, bytes]:
         known = self._rendered
@@ -189,6 +178,7 @@ class Exchange:
         if out:
             if not record.first_us:
                 record.first_us = self._heard_us
+                self._reply.headers += record.headers(self._heard_us)
             self._reply.events(out)
         if meter.failed:
             self._disbelieve(meter.failed)
@@ -200,9 +190,10 @@ class Exchange:
 
     def upstream_end(self) -> None:
         """See `upstream.User`."""
-        self._upstream = None
-        if self._settled:
+        attempt = self._attempt
+        if self._settled or attempt is None:
             return
+        attempt.answered()
         if self._meter is not None:
             self._disbelieve("the engine's stream ended before its end")
             return
@@ -215,27 +206,26 @@ class Exchange:
         if isinstance(error, Invalid):
             self._release(ok=True)
             self._fail(error.code, error.message, error.param)
-        else:
-            self._lost(error.message)
+            return
+        if self._status != _OWN_FAULT:
+            self._worker.faulty(attempt.assign)
+        self._lost(error.message)
 
     def upstream_lost(self, reason: str, heard: bool) -> None:
         """See `upstream.User`."""
-        upstream, self._upstream = self._upstream, None
-        assign = self._assigned
-        if self._settled or assign is None:
+        attempt, worker = self._attempt, self._worker
+        if self._settled or attempt is None:
             return
-        if upstream is not None and upstream.reused and not heard:
-            # The replica had closed an idle connection, which is no failure of its: the same one is asked again.
-            self._worker.spawn(self._connect(assign, self._pool(assign)))
-            return
-        self._worker.faulty(assign)
-        self._lost(reason)
+        after_us = worker.clock.monotonic_us() - self._record.sent_us
+        if not attempt.lost(worker.spawn, heard=heard, after_us=after_us):
+            worker.faulty(attempt.assign)
+            self._lost(reason, crashed=True)
 
     # --- ends ---------------------------------------------------------------------------------------------------
 
     def _finish_stream(self, meter: StreamMeter) -> None:
-        self._release(ok=True)
         self._detach()
+        self._release(ok=True)
         counts = self._record.believe(meter.counts, self._bounds, self._sent_bytes, pieces=meter.pieces)
         tail = meter.tail(counts)
         self._settle("finished", 200, counts, lambda: self._reply.end_events(tail, broken=False))
@@ -254,23 +244,23 @@ class Exchange:
             return
         record.first_us = self._worker.clock.monotonic_us()
         self._release(ok=True)
+        self._reply.headers += record.headers(record.first_us)
         if call.stream:
             if events:
                 record.pieces = len(events)
                 self._reply.events(b"".join(events))
             self._settle("finished", 200, counts, lambda: self._reply.end_events(last, broken=False))
         else:
-            headers = record.headers(self._worker.clock.monotonic_us())
-            self._settle("finished", 200, counts, lambda: self._reply.whole(last, headers))
+            self._settle("finished", 200, counts, lambda: self._reply.whole(last))
 
     def _disbelieve(self, reason: str) -> None:
         """The engine cannot be trusted with this request: its connection ends, and so does the attempt."""
         self._detach()
-        if self._assigned is not None:
-            self._worker.faulty(self._assigned)
+        if self._attempt is not None:
+            self._worker.faulty(self._attempt.assign)
         self._lost(reason)
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, reason: str, *, crashed: bool = False) -> None:
         """The attempt failed: another one if the client has seen nothing of an answer, else the end."""
         record = self._record
         meter, self._meter, self._scanner = self._meter, None, None
@@ -282,14 +272,14 @@ class Exchange:
             broken = lambda: self._reply.error("upstream_failed", message)  # noqa: E731 - said once, twice as clear
             self._settle("failed", 502, counts, broken, "upstream_failed", reason)
             return
-        assigned, self._assigned = self._assigned, None
-        if assigned is None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is None:
             return
-        now_us = self._worker.clock.monotonic_us()
+        now_us, replica = self._worker.clock.monotonic_us(), attempt.assign.replica
         record.released(now_us)
-        record.why = f"attempt {record.attempts} on {assigned.replica} failed: {reason}"
-        self._worker.counters.flying("replica:" + assigned.replica, -1)
-        self.act(self._worker.dispatch.lost(record.request_id, now_us))
+        record.why = f"attempt {record.attempts} on {replica} failed: {reason}"
+        self._worker.counters.flying("replica:" + replica, -1)
+        self.act(self._worker.dispatch.lost(record.request_id, now_us, crashed=crashed))
 
     def _fail(self, code: str, message: str, param: str | None = None, retry_after_us: int | None = None) -> None:
         """The end without an answer."""
@@ -310,7 +300,7 @@ class Exchange:
         self._detach()
         if self._meter is not None:
             record.pieces = self._meter.pieces
-        if self._assigned is not None:
+        if self._attempt is not None:
             self._release(ok=False)
         else:
             self._worker.act_all(self._worker.dispatch.left(record.request_id, self._worker.clock.monotonic_us()))
@@ -320,24 +310,19 @@ class Exchange:
 
     def hold(self, paused: bool) -> None:
         """The client reads too slowly: let the engine's socket fill."""
-        upstream = self._upstream
-        if upstream is None or upstream.transport.is_closing():
-            return
-        if paused:
-            upstream.transport.pause_reading()
-        else:
-            self._heard_us = self._worker.clock.monotonic_us()
-            upstream.transport.resume_reading()
+        self._heard_us = self._worker.clock.monotonic_us()
+        if self._attempt is not None:
+            self._attempt.hold(paused)
 
     def tick(self, now_us: int) -> None:
         """Now and then: a comment to who waits in a stream, an end to what takes too long."""
         record = self._record
-        if self._assigned is None:
+        if self._attempt is None:
             if record.call.stream and now_us >= self._commented_us:
                 self._commented_us = now_us + COMMENT_US
                 self._reply.events(b": waiting for %b\n\n" % record.model.name.encode())
             return
-        if self._client.transport.get_write_buffer_size():
+        if self._client.slow:
             return  # it is the client that is slow, and its own deadline runs
         silent_us = now_us - self._heard_us
         streaming = record.call.stream and not record.call.buffered
@@ -349,21 +334,17 @@ class Exchange:
 
     def _detach(self) -> None:
         """Let go of the connection, if it is still ours: closing it is what stops the engine."""
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None and upstream.user is self:
-            if self._meter is not None and self._meter.done:
-                upstream.await_end()
-            else:
-                upstream.give_up()
+        if self._attempt is not None:
+            self._attempt.let_go(complete=self._meter is not None and self._meter.done)
 
     def _release(self, *, ok: bool) -> None:
         """Give the slot back; held requests may go."""
-        assigned, self._assigned, worker = self._assigned, None, self._worker
-        if assigned is None:
+        attempt, self._attempt, worker = self._attempt, None, self._worker
+        if attempt is None:
             return
         now_us = worker.clock.monotonic_us()
         self._record.released(now_us)
-        worker.counters.flying("replica:" + assigned.replica, -1)
+        worker.counters.flying("replica:" + attempt.assign.replica, -1)
         worker.act_all(worker.dispatch.ended(self._record.request_id, now_us, ok))
 
     def _settle(
@@ -381,7 +362,8 @@ class Exchange:
         record, worker = self._record, self._worker
         del worker.exchanges[record.request_id]
         now_us = worker.clock.monotonic_us()
-        worker.meter.done(record.key, counts.input_tokens + counts.output_tokens - self._estimate, now_us)
+        correction = counts.input_tokens + counts.output_tokens - self._estimate
+        worker.meter.done(record.key, correction, record.arrived_us, now_us)
         usage = record.usage(outcome, status, counts, now_us, code, error)
         if last_words is None:
             worker.journal.append(usage, worker.stored)

@@ -1,13 +1,13 @@
 """What a key may still do this minute, over all gateway workers of this machine; refusals say when to come back.
 
-Tokens are counted at admission by the estimate and corrected when the engine has counted. A minute begins with the
-first request in it.
+Tokens are counted at admission by the estimate and corrected when the engine has counted: downwards only within the
+minute that the estimate was counted in.
 """
 
 from typing import Final
 
 from headrace.errors import Refused
-from headrace.gateway.shared import WINDOW_US, Counters
+from headrace.gateway.shared import Counters
 from headrace.state.table import RouteKey
 
 _CONCURRENCY_RETRY_US: Final = 1_000_000
@@ -26,7 +26,7 @@ class Meter:
         lines = b""
         if requests_max is not None or tokens_max is not None or limits.concurrency is not None:
             spent = self._counters.spent(name, now_us)
-            wait_us = max(0, spent.resets_us - now_us)
+            wait_us = spent.resets_us - now_us
             if limits.concurrency is not None and spent.in_flight >= limits.concurrency:
                 raise _refused(f"{spent.in_flight} requests at once", limits.concurrency, _CONCURRENCY_RETRY_US)
             if requests_max is not None:
@@ -48,11 +48,13 @@ class Meter:
         self._counters.flying(name, 1)
         return lines
 
-    def done(self, key: RouteKey, correction: int, now_us: int) -> None:
+    def done(self, key: RouteKey, correction: int, arrived_us: int, now_us: int) -> None:
         """A request has ended; `correction` is what it used less what was estimated."""
         name = "key:" + key.id
         self._counters.flying(name, -1)
         if correction and key.limits.tokens_per_minute is not None:
+            if correction < 0 and arrived_us < self._counters.minute(name, now_us):
+                return  # the minute that was charged too much is over; this one was not charged
             self._counters.spend(name, 0, correction, now_us)
 
 
@@ -66,7 +68,7 @@ def _refused(what: str, limit: int, wait_us: int) -> Refused:
 
 
 def _lines(what: bytes, limit: int, remaining: int, wait_us: int) -> bytes:
-    seconds = -(-(wait_us or WINDOW_US) // 1_000_000)
+    seconds = -(-wait_us // 1_000_000)
     minutes, rest = divmod(seconds, 60)
     reset = b"%dm%ds" % (minutes, rest) if minutes else b"%ds" % rest
     return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n" % (

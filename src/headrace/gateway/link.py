@@ -51,6 +51,7 @@ class Link:
                 await asyncio.sleep(RECONNECT_S)
                 continue
             reporting = asyncio.ensure_future(self._reports(self._writer))
+            reporting.add_done_callback(self._reports_ended)
             try:
                 while line := await reader.readline():
                     self._took(read_table(line))
@@ -71,3 +72,10 @@ class Link:
                 await asyncio.wait_for(self._now.wait(), REPORT_S)
             except TimeoutError:
                 continue
+
+    def _reports_ended(self, reporting: "asyncio.Task[None]") -> None:
+        if reporting.cancelled() or reporting.exception() is None:
+            return
+        telemetry.logger().warning("link.reports_ended", error=repr(reporting.exception()))
+        if self._writer is not None:
+            self._writer.close()  # the reader sees the end, and the link begins anew

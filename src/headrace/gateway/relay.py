@@ -10,9 +10,10 @@ from typing import Final
 
 from headrace.gateway import answers
 from headrace.gateway.client import Client
-from headrace.gateway.http1 import Head
+from headrace.gateway.http1 import BadHttp, Chunks, Head
 
 PREFIXES: Final = ("/headrace/", "/metrics", "/openapi.json")
+BODY_BYTES_MAX: Final = 8 << 20
 ANSWER_BYTES_MAX: Final = 64 << 20
 ANSWER_S: Final = 60.0
 _PASSED: Final = (b"authorization", b"x-api-key", b"content-type", b"if-match", b"accept", b"idempotency-key")
@@ -41,9 +42,13 @@ class Relayed:
 async def relay(client: Client, head: Head, body: bytes, socket: Path, headers: bytes) -> None:
     """Ask the controller and answer the client."""
     try:
-        async with asyncio.timeout(ANSWER_S):
-            client.write(await _ask(head, body, socket, headers))
-    except (OSError, TimeoutError, ValueError):
+        if len(body) > BODY_BYTES_MAX:
+            message = f"The body has {len(body)} bytes; the limit here is {BODY_BYTES_MAX >> 20} MiB."
+            client.write(answers.error("request_too_large", message, headers=headers))
+        else:
+            async with asyncio.timeout(ANSWER_S):
+                client.write(await _ask(head, body, socket, headers))
+    except (OSError, TimeoutError, EOFError, ValueError, asyncio.LimitOverrunError, BadHttp):
         message = "The controller is restarting; requests to models go on. Try again in a second."
         client.write(answers.error("stopping", message, headers=headers + b"retry-after: 1\r\n"))
     client.finished()
@@ -57,20 +62,38 @@ async def _ask(head: Head, body: bytes, socket: Path, headers: bytes) -> bytes:
         lines += [b"%b: %b" % (name, head.headers[name]) for name in _PASSED if name in head.headers]
         lines.append(b"content-length: %d" % len(body))
         writer.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        first, *fields = answer[:-4].split(b"\r\n")
-        status = int(first.split()[1])
+        first, *fields = (await reader.readuntil(b"\r\n\r\n"))[:-4].split(b"\r\n")
+        status = int(first[9:12])
         named = dict(_field(line) for line in fields)
-        length = int(named.get(b"content-length", b"-1"))
-        if length > ANSWER_BYTES_MAX:
-            raise ValueError("the controller's answer is too large")
-        data = await (reader.readexactly(length) if length >= 0 else reader.read(ANSWER_BYTES_MAX))
+        data = await _body(reader, named)
         lines = [b"HTTP/1.1 %d %b" % (status, answers.REASONS.get(status, b"Status"))]
         lines += [b"%b: %b" % (name, named[name]) for name in _RETURNED if name in named]
         lines.append(b"content-length: %d" % len(data))
         return b"\r\n".join(lines) + b"\r\n" + headers + b"\r\n" + data
     finally:
         writer.close()
+
+
+async def _body(reader: asyncio.StreamReader, named: dict[bytes, bytes]) -> bytes:
+    """The whole body of an answer. Raises ValueError, EOFError or BadHttp."""
+    if b"content-length" in named:
+        length = int(named[b"content-length"])
+        if length > ANSWER_BYTES_MAX:
+            raise ValueError("the controller's answer is too large")
+        return await reader.readexactly(length)
+    chunks = Chunks() if b"transfer-encoding" in named else None
+    parts, size = [], 0
+    while data := await reader.read(1 << 16):
+        whole = chunks.feed(data) if chunks else None
+        if whole:
+            return whole[0]
+        parts.append(data)
+        size += len(data)
+        if size > ANSWER_BYTES_MAX:
+            raise ValueError("the controller's answer is too large")
+    if chunks:
+        raise EOFError("the controller's answer was cut off")
+    return b"".join(parts)
 
 
 def _field(line: bytes) -> tuple[bytes, bytes]:

@@ -3,6 +3,9 @@
 One mapped file, one region a worker, each cell written by its worker alone; a reader adds up the regions. A worker
 that starts empties its own region, so what a killed one left behind is gone with its successor. Two workers may pass
 a limit in the same microsecond, so a limit may be passed by at most the number of workers less one.
+
+A minute begins at a moment that depends on the name alone, the same in all workers: so all that was used in it is
+forgotten at once, and what a refusal says about when to come back is so.
 """
 
 import mmap
@@ -19,7 +22,7 @@ WINDOW_US: Final = 60_000_000
 
 
 class Spent(NamedTuple):
-    """What all workers together have at work and used in their current minute; `resets_us` is when the oldest ends."""
+    """What all workers together have at work, and used in the minute that ends at `resets_us`."""
 
     in_flight: int
     requests: int
@@ -40,8 +43,8 @@ class Counters:
         finally:
             os.close(file)
         self._cells = memoryview(self._map).cast("q")
-        self._workers = workers
-        self._own = index * _REGION
+        self._regions = [worker * _REGION for worker in range(workers)]
+        self._own = self._regions[index]
         self._places: dict[str, int] = {}
         own = self._cells[self._own : self._own + _REGION]
         for number in range(_REGION):
@@ -50,46 +53,46 @@ class Counters:
     @property
     def alone(self) -> bool:
         """Whether there is no other worker."""
-        return self._workers == 1
+        return len(self._regions) == 1
 
     def flying(self, name: str, change: int) -> None:
         """One more, or one less, at work for this name."""
         self._cells[self._place(name) + 1] += change
 
     def spend(self, name: str, requests: int, tokens: int, now_us: int) -> None:
-        """Count into this minute's window, which begins with its first use."""
+        """Count into this minute; `tokens` may be negative, when less was used than had been expected."""
         cells, at = self._cells, self._place(name)
-        if now_us - cells[at + 2] >= WINDOW_US:
-            cells[at + 2], cells[at + 3], cells[at + 4] = now_us, 0, 0
+        start = _minute(cells[at], now_us)
+        if cells[at + 2] != start:
+            cells[at + 2], cells[at + 3], cells[at + 4] = start, 0, 0
         cells[at + 3] += requests
-        cells[at + 4] += tokens
+        cells[at + 4] = max(0, cells[at + 4] + tokens)
+
+    def minute(self, name: str, now_us: int) -> int:
+        """When the minute of this moment began for this name."""
+        return _minute(_tag(name), now_us)
 
     def spent(self, name: str, now_us: int) -> Spent:
         """Over all workers."""
-        if self._workers == 1:
-            _, flying, start, requests, tokens = self._cells[(at := self._place(name)) : at + _FIELDS]
-            if now_us - start < WINDOW_US:
-                return Spent(flying, requests, tokens, start + WINDOW_US)
-            return Spent(flying, 0, 0, 0)
-        flying, requests, tokens, resets_us = 0, 0, 0, 0
-        tag = _tag(name)
-        for worker in range(self._workers):
-            place = self._find(worker * _REGION, tag)
+        cells, flying, requests, tokens = self._cells, 0, 0, 0
+        own = self._place(name)
+        tag = cells[own]
+        start = _minute(tag, now_us)
+        for region in self._regions:
+            place = own if region == self._own else self._find(region, tag)
             if place is None:
                 continue
-            flying += self._cells[place + 1]
-            start = self._cells[place + 2]
-            if now_us - start < WINDOW_US:
-                requests += self._cells[place + 3]
-                tokens += self._cells[place + 4]
-                resets_us = min(resets_us or start + WINDOW_US, start + WINDOW_US)
-        return Spent(flying, requests, tokens, resets_us)
+            flying += cells[place + 1]
+            if cells[place + 2] == start:
+                requests += cells[place + 3]
+                tokens += cells[place + 4]
+        return Spent(flying, requests, tokens, start + WINDOW_US)
 
     def others(self, name: str) -> int:
         """At work for this name in the other workers."""
-        tag, total = _tag(name), 0
-        for worker in range(self._workers):
-            if worker * _REGION != self._own and (at := self._find(worker * _REGION, tag)) is not None:
+        tag, total = self._cells[self._place(name)], 0
+        for region in self._regions:
+            if region != self._own and (at := self._find(region, tag)) is not None:
                 total += self._cells[at + 1]
         return total
 
@@ -124,6 +127,11 @@ class Counters:
         oldest = min(places, key=lambda at: (self._cells[at + 1], self._cells[at + 2]))
         self._places = {name: at for name, at in self._places.items() if at != oldest}
         return oldest
+
+
+def _minute(tag: int, now_us: int) -> int:
+    # Names begin their minutes at different moments, so that not everybody comes back at once.
+    return now_us - (now_us - tag) % WINDOW_US
 
 
 def _tag(name: str) -> int:

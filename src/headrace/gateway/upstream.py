@@ -15,9 +15,17 @@ from headrace.state.table import RouteReplica
 
 HEAD_BYTES_MAX: Final = 16 << 10
 CONNECT_S: Final = 2.0
+END_S: Final = 1.0  # for the framing after an answer's last event
 IDLE_CONNECTIONS_MAX: Final = 256
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?")
-_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,12})[ \t]*\r\n")
+_LENGTH: Final = re.compile(rb"\r\ncontent-length:([^\r\n]*)")
+_CODING: Final = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)")
+_NUMBER: Final = re.compile(rb"[0-9]{1,12}")
+_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,12})(?:[ \t]*;[\t -~]*)?")
+_CHUNK_LINE_BYTES_MAX: Final = 128
+
+
+HEAD, SIZED, CHUNKED, OPEN = range(4)  # what a connection reads: a head, or a body by how it ends
 
 
 class User(Protocol):
@@ -53,9 +61,7 @@ class Upstream(asyncio.Protocol):
     """One connection to one replica."""
 
     __slots__ = (
-        "_chunk_rest",
         "_data",
-        "_ends_with_connection",
         "_heard",
         "_left",
         "_pool",
@@ -71,7 +77,7 @@ class Upstream(asyncio.Protocol):
     def __init__(self, pool: "Pool") -> None:
         self._pool = pool
         self._data = b""
-        self._state = 0  # 0 head, 1 body of a length, 2 chunked, 3 until the end
+        self._state = HEAD
         self._left = 0
         self._heard = False
         self.user: User | None = None
@@ -81,7 +87,7 @@ class Upstream(asyncio.Protocol):
     def send(self, user: User, data: bytes) -> None:
         """Work for `user`: send its request."""
         self.user = user
-        self._state = 0
+        self._state = HEAD
         self._heard = False
         self.transport.write(data)
 
@@ -92,7 +98,14 @@ class Upstream(asyncio.Protocol):
 
     def await_end(self) -> None:
         """The answer is complete but for its framing: read that, and the connection may be used again."""
-        self.user = _Nobody()
+        nobody = self.user = _Nobody()
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+        asyncio.get_running_loop().call_later(END_S, self._end_overdue, nobody)
+
+    def _end_overdue(self, nobody: "_Nobody") -> None:
+        if self.user is nobody:
+            self.give_up()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
@@ -106,10 +119,12 @@ class Upstream(asyncio.Protocol):
             return
         self._heard = True
         try:
-            if self._state == 0:
+            if self._state == HEAD:
                 data = self._head(user, self._data + data)
-            if data and self.user is not None:
-                self._body(self.user, data)
+            if data:
+                if self.user is not user:
+                    raise ValueError("the engine sent more than it said")
+                self._body(user, data)
         except ValueError as nonsense:
             self._lose(str(nonsense))
 
@@ -119,58 +134,68 @@ class Upstream(asyncio.Protocol):
         user, self.user = self.user, None
         if user is None:
             return
-        if self._state == 3 and error is None:
+        if self._state == OPEN and error is None:
             user.upstream_end()
         else:
             user.upstream_lost("the connection to the replica broke", self._heard)
 
     def _head(self, user: User, data: bytes) -> bytes:
-        end = data.find(b"\r\n\r\n")
-        if end < 0:
-            if len(data) > HEAD_BYTES_MAX:
-                raise ValueError("the head of the engine's answer is too large")
-            self._data = data
-            return b""
+        """Read the head of the answer, past interim ones; what follows it. Raises ValueError."""
         self._data = b""
-        head, rest = data[: end + 2], data[end + 4 :]
-        match = _STATUS.match(head)
-        if match is None:
-            raise ValueError("the engine's answer is not HTTP")
-        status = int(match[1])
-        if status < 200:
-            return self._head(user, rest) if rest else b""
-        lower = head.lower()
-        self.reusable = b"\r\nconnection: close" not in lower
-        length = _LENGTH.search(lower)
-        if b"\r\ntransfer-encoding: chunked\r\n" in lower:
-            self._state, self._left = 2, 0
-        elif length:
-            self._state, self._left = 1, int(length[1])
-        else:
-            self._state, self.reusable = 3, False
-        user.upstream_head(status, b"\r\ncontent-type: text/event-stream" in lower)
-        if self._state == 1 and not self._left and self.user is user:
+        while True:
+            end = data.find(b"\r\n\r\n")
+            if max(end, len(data) if end < 0 else 0) > HEAD_BYTES_MAX:
+                raise ValueError("the head of the engine's answer is too large")
+            if end < 0:
+                self._data = data
+                return b""
+            head, data = data[: end + 2], data[end + 4 :]
+            match = _STATUS.match(head)
+            if match is None:
+                raise ValueError("the engine's answer is not HTTP")
+            if int(match[1]) >= 200:
+                break
+        head = head.lower()
+        self._frame(head)
+        user.upstream_head(int(match[1]), b"\r\ncontent-type: text/event-stream" in head)
+        if self._state == SIZED and not self._left and self.user is user:
             self._finish(user)
-            return b""
-        return rest
+        return data
+
+    def _frame(self, head: bytes) -> None:
+        """How the body ends; a head that says it in two ways is not believed. Raises ValueError."""
+        self.reusable = b"\r\nconnection: close" not in head and head.startswith(b"http/1.1")
+        codings, lengths = _CODING.findall(head), {length.strip(b" \t") for length in _LENGTH.findall(head)}
+        if codings:
+            if lengths or codings[1:] or codings[0].strip(b" \t") != b"chunked":
+                raise ValueError("the engine's answer has a framing of two kinds")
+            self._state, self._left = CHUNKED, 0
+        elif lengths:
+            length = lengths.pop()
+            if lengths or _NUMBER.fullmatch(length) is None:
+                raise ValueError("the length of the engine's answer is not a number")
+            self._state, self._left = SIZED, int(length)
+        else:
+            self._state, self.reusable = OPEN, False
 
     def _body(self, user: User, data: bytes) -> None:
-        if self._state == 1:
+        if self._state == SIZED:
             if len(data) > self._left:
                 raise ValueError("the engine sent more than it said")
             self._left -= len(data)
             user.upstream_data(data)
-            if not self._left and self.user is user:
-                self._finish(user)
-        elif self._state == 3:
+            if not self._left and self.user is not None:
+                self._finish(self.user)
+        elif self._state == OPEN:
             user.upstream_data(data)
         else:
             self._chunks(user, data)
 
     def _chunks(self, user: User, data: bytes) -> None:
         """Take the framing off. `_left` is what is still to come of the chunk at hand, its CRLF included."""
-        data = self._data + data if self._data else data
-        self._data = b""
+        if self._data:
+            data = self._data + data
+            self._data = b""
         at, size, parts, ended = 0, len(data), [], False
         while at < size:
             if self._left > 2:
@@ -178,29 +203,25 @@ class Upstream(asyncio.Protocol):
                 parts.append(piece)
                 at += len(piece)
                 self._left -= len(piece)
-                continue
-            if self._left:
-                if data[at : at + 1] != (b"\r" if self._left == 2 else b"\n"):
+            elif self._left:
+                if data[at] != (0x0D if self._left == 2 else 0x0A):
                     raise ValueError("a chunk of the engine's answer is longer than it says")
                 at += 1
                 self._left -= 1
-                continue
-            end = data.find(b"\r\n", at)
-            if end < 0:
-                self._data = data[at:]
-                if len(self._data) > 64:
+            else:
+                end = data.find(b"\r\n", at, at + _CHUNK_LINE_BYTES_MAX)
+                match = _CHUNK.fullmatch(data, at, end) if end >= 0 else None
+                if match is None and (end >= 0 or size - at >= _CHUNK_LINE_BYTES_MAX):
                     raise ValueError("a chunk size in the engine's answer is malformed")
-                break
-            length = int(data[at:end].split(b";")[0], 16)
-            if length < 0:
-                raise ValueError("a chunk size in the engine's answer is malformed")
-            if not length:
-                if size < end + 4:
+                length = int(match[1], 16) if match else 0
+                if match is None or (not length and size < end + 4):
                     self._data = data[at:]
                     break
-                ended = True
-                break
-            at, self._left = end + 2, length + 2
+                if not length:
+                    ended = True
+                    self.reusable = self.reusable and data[end + 2 :] == b"\r\n"  # no trailers, nothing after
+                    break
+                at, self._left = end + 2, length + 2
         if parts:
             user.upstream_data(parts[0] if len(parts) == 1 else b"".join(parts))
         if ended and self.user is not None:
@@ -228,7 +249,7 @@ class Pool:
     def __init__(self, replica: RouteReplica) -> None:
         self.replica = replica
         self._idle: list[Upstream] = []
-        self._all: set[Upstream] = set()
+        self._secure: ssl.SSLContext | None = None
         url = urlsplit(replica.address if "://" in replica.address else "")
         self._url = url
         bearer = f"authorization: Bearer {replica.api_key}\r\n" if replica.api_key else ""
@@ -255,10 +276,11 @@ class Pool:
                 path = self.replica.address.removeprefix("unix:")
                 made = await loop.create_unix_connection(lambda: Upstream(self), path)
             else:
-                secure = ssl.create_default_context() if self._url.scheme == "https" else None
-                port = self._url.port or (443 if secure else 80)
-                made = await loop.create_connection(lambda: Upstream(self), self._url.hostname or "", port, ssl=secure)
-        self._all.add(made[1])
+                if self._url.scheme == "https" and self._secure is None:
+                    self._secure = ssl.create_default_context()  # reads the system's certificates: once a replica
+                port = self._url.port or (443 if self._secure else 80)
+                host = self._url.hostname or ""
+                made = await loop.create_connection(lambda: Upstream(self), host, port, ssl=self._secure)
         return made[1]
 
     def request(self, path: str, body: bytes) -> bytes:
@@ -280,7 +302,6 @@ class Pool:
 
     def forget(self, upstream: Upstream) -> None:
         """A connection has ended."""
-        self._all.discard(upstream)
         if upstream in self._idle:
             self._idle.remove(upstream)
 

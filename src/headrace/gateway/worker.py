@@ -6,12 +6,14 @@ not do without: the table comes over the link, counters lie in shared memory, re
 
 import asyncio
 import os
+import resource
 import secrets
 import signal
 import socket
 import time
 from collections.abc import Coroutine, Iterable, Iterator, MutableMapping
 from typing import Any, Final
+from urllib.parse import unquote
 
 from headrace import telemetry
 from headrace.errors import HeadraceError, Invalid, Refused
@@ -41,6 +43,9 @@ SWEEP_S: Final = 0.25
 DRAIN_S: Final = 120.0
 BACKLOG: Final = 4_096
 CONNECTIONS_MAX: Final = 20_000
+FILES_KEPT: Final = 512  # descriptors for everything that is not a client: half of what a small limit leaves, at most
+BODIES_BYTES_MAX: Final = 256 << 20  # of bodies being received, all clients of this worker
+LOOK_US: Final = 2_000
 _FAULTS_MAX: Final = 64
 
 
@@ -59,30 +64,57 @@ class Worker:
         self.meter = Meter(self.counters)
         self.exchanges: MutableMapping[str, Acting] = {}
         self.connections: set[Client] = set()
+        self.connections_max = _connections_max()
+        self.body_bytes = 0
         self.stopping = False
         self._storage_ok = True
         self._doorman = Doorman(bytes.fromhex(settings.pepper.read_text().strip()))
         self._faults: list[str] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._has_table = False
+        self._looked_us = 0
         self._names = _names()
         self.link = Link(settings.link_socket, settings.table_file, self._took, self._report)
 
     # --- what a client asks -------------------------------------------------------------------------------------
 
+    def greet(self, head: Head) -> bytes:
+        """Nobody without a key gets a large body read, and nobody when too much is being read already."""
+        if head.path == "/health":
+            return b""
+        if self._doorman.key(head.headers) is None:
+            return _unknown_key(b"x-request-id: %b\r\n" % next(self._names).encode(), close=True)
+        if self.body_bytes > BODIES_BYTES_MAX:
+            message = "The gateway is receiving as much as it may. Try again in a second."
+            return answers.error("overloaded", message, headers=b"retry-after: 1\r\n", close=True)
+        return b""
+
     def handle(self, client: Client, head: Head, body: bytes) -> None:
-        """Take one request: 1. health; 2. the key; 3. models; 4. administration; 5. work for a model."""
-        if head.path == "/health" and head.method == b"GET":
-            self._health(client)
-            return
+        """Take one request, whatever it brings."""
         request_id = next(self._names)
+        try:
+            if head.method == b"HEAD":
+                client.write(answers.bodiless(self._head(head, request_id)))
+                client.finished()
+            elif head.path == "/health" and head.method == b"GET":
+                client.write(self._health())
+                client.finished()
+            else:
+                self._route(client, head, body, request_id)
+        except Exception as error:  # noqa: BLE001 - a request's outermost frame: a mistake costs that request alone
+            telemetry.logger().exception("request.failed", request=request_id, error=repr(error))
+            if client.work is not None or client.closing:
+                client.transport.abort()
+                return
+            client.write(answers.error("internal_error", headers=b"x-request-id: %b\r\n" % request_id.encode()))
+            client.finished(close=True)
+
+    def _route(self, client: Client, head: Head, body: bytes, request_id: str) -> None:
+        """1. The key; 2. administration; 3. models; 4. work for a model."""
         headers = b"x-request-id: %b\r\n" % request_id.encode()
         key = self._doorman.key(head.headers)
         if key is None:
-            message = (
-                "Incorrect API key provided. Send a key as 'Authorization: Bearer hr-...'; see: headrace key create"
-            )
-            client.write(answers.error("invalid_api_key", message, headers=headers + b"www-authenticate: Bearer\r\n"))
+            client.write(_unknown_key(headers))
             client.finished()
             return
         if relay.is_admin(head.path):
@@ -120,12 +152,15 @@ class Worker:
             client.write(_refusal(error, headers))
             client.finished()
 
-    def _health(self, client: Client) -> None:
+    def _health(self) -> bytes:
         if self._has_table and not self.stopping:
-            client.write(answers.json({"status": "ok"}))
-        else:
-            client.write(answers.error("stopping", "starting" if not self.stopping else ""))
-        client.finished()
+            return answers.json({"status": "ok"})
+        return answers.error("stopping", "The gateway has no table yet." if not self.stopping else "")
+
+    def _head(self, head: Head, request_id: str) -> bytes:
+        if head.path == "/health":
+            return self._health()
+        return _wrong_method(head, b"GET, POST", b"x-request-id: %b\r\n" % request_id.encode())
 
     def _models(self, head: Head, key: RouteKey, headers: bytes) -> bytes:
         path = head.path.removeprefix("/v1")
@@ -137,7 +172,7 @@ class Worker:
             return _wrong_method(head, b"GET", headers)
         if path == "/models":
             return answers.json({"object": "list", "data": self.directory.listing(key)}, headers)
-        name = path.removeprefix("/models/")
+        name = unquote(path.removeprefix("/models/"))
         if name not in self.directory.usable(key):
             self.directory.find(name, key, "")
         return answers.json(self.directory.entry(name), headers)
@@ -150,6 +185,14 @@ class Worker:
             exchange = self.exchanges.get(answer.request)
             if exchange is not None:
                 exchange.act(answer)
+
+    def look_around(self, now_us: int) -> None:
+        """Tell the fast brain what the other workers have at work, if that was not done just now."""
+        if self.counters.alone or now_us - self._looked_us < LOOK_US:
+            return
+        self._looked_us = now_us
+        count = self.counters.others
+        self.dispatch.others({replica.id: count("replica:" + replica.id) for replica in self.directory.table.replicas})
 
     def faulty(self, assign: Assign) -> None:
         """A replica failed under a request: leave it alone if it goes on, and tell control."""
@@ -205,9 +248,7 @@ class Worker:
         while True:
             await asyncio.sleep(TICK_S if self.dispatch.held else SWEEP_S)
             now_us = self.clock.monotonic_us()
-            if not self.counters.alone:
-                names = {replica.id for replica in self.directory.table.replicas}
-                self.dispatch.others({name: self.counters.others("replica:" + name) for name in names})
+            self.look_around(now_us)
             if self.dispatch.held:
                 self.act_all(self.dispatch.tick(now_us))
             now_s = time.monotonic()
@@ -225,8 +266,14 @@ class Worker:
             if not client.busy:
                 client.transport.close()
         end_s = time.monotonic() + DRAIN_S
-        while self.exchanges and time.monotonic() < end_s:  # noqa: ASYNC110 - bounded, and at the very end
+        while self._at_work() and time.monotonic() < end_s:  # noqa: ASYNC110 - bounded, and at the very end
             await asyncio.sleep(TICK_S)
+
+    def _at_work(self) -> bool:
+        """Whether anybody still waits for an answer, or for the rest of one."""
+        if self.exchanges:
+            return True
+        return any(client.busy or client.transport.get_write_buffer_size() for client in self.connections)
 
 
 async def serve(settings: Settings, index: int, journal: Journal, epoch: str, clock: Clock) -> None:
@@ -247,13 +294,36 @@ async def serve(settings: Settings, index: int, journal: Journal, epoch: str, cl
     )
     link, timer = worker.spawn(worker.link.run()), worker.spawn(worker.keep_time())
     telemetry.logger().info("gateway.listening", listen=settings.listen, epoch=epoch)
-    await stop.wait()
+    stopped = worker.spawn(_wait(stop))
+    await asyncio.wait({stopped, link, timer}, return_when=asyncio.FIRST_COMPLETED)
     server.close()
     await worker.drain()
     timer.cancel()
     link.cancel()
     await journal.close()
     telemetry.logger().info("gateway.stopped", epoch=epoch)
+    if not stop.is_set():
+        raise RuntimeError("a gateway's link or clock has failed")  # logged; its successor starts afresh
+
+
+async def _wait(stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
+def _connections_max() -> int:
+    """As many clients as open files allow, after asking for as many of those as may be had."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return CONNECTIONS_MAX
+    # Each client at work may need a connection to a replica too.
+    return max(16, min(CONNECTIONS_MAX, (hard - min(FILES_KEPT, hard // 4)) // 2))
+
+
+def _unknown_key(headers: bytes, *, close: bool = False) -> bytes:
+    message = "Incorrect API key provided. Send a key as 'Authorization: Bearer hr-...'; see: headrace key create"
+    return answers.error("invalid_api_key", message, headers=headers + b"www-authenticate: Bearer\r\n", close=close)
 
 
 def _names() -> Iterator[str]:

@@ -42,6 +42,7 @@ CATALOGUE: Final[dict[str, tuple[int, str, str]]] = {
     "headers_too_large": (431, _INVALID, "The headers of the request are larger than the limit."),
     "internal_error": (500, _SERVER, "The gateway made a mistake. It is logged under the request id."),
     "not_implemented": (501, _INVALID, "This transfer coding is not implemented."),
+    "engine_crash": (500, _SERVER, "Replicas of the model died while they worked on this request."),
     "upstream_failed": (502, _SERVER, "The model's server failed while it worked on the request."),
     "upstream_invalid": (502, _SERVER, "The model's server gave an answer that is not valid."),
     "overloaded": (503, "overloaded_error", "The model has more requests waiting than it may hold."),

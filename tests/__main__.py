@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
+PYTEST = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "-q"]
 
 
 def main() -> int:
@@ -13,7 +14,8 @@ def main() -> int:
         ("format", [BIN / "ruff", "format", "--check", "src", "tests", "bench"]),
         ("types", [BIN / "mypy"]),
         ("layers", [BIN / "lint-imports", "--no-cache"]),
-        ("tests", [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "-q"]),
+        ("units and contracts", [*PYTEST, "--ignore", "tests/e2e"]),
+        ("end to end", [*PYTEST, "tests/e2e"]),  # alone: its clouds and its clocks want the machine
     ]
     for name, argv in steps:
         print(f"== {name}", flush=True)

@@ -18,6 +18,7 @@ IMPURE = {
 }  # fmt: skip
 ADAPTERS = ("headrace.engines", "headrace.substrates", "headrace.stores")
 CATCH_ALL = {
+    "gateway/worker.py": "the outermost frame of a request: one mistake of ours must not end the worker",
     "control/controller.py": "the outermost frame of its loop: one bad round must not end the cloud",
     "engines/onnx_convert.py": "a parser of foreign bytes: whatever it raises, the file is to blame",
     "engines/runners/batching.py": "outermost frame of the engine's thread: told to each request that waits",

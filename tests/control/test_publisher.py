@@ -109,3 +109,19 @@ async def test_work_is_supposed_until_every_gateway_could_say_otherwise(publishe
     assert [publisher.at_work("r", 4), publisher.at_work("r", 5)] == [False, True]
     publisher.hear(report("a", revision=5, in_flight={"r": 1}))
     assert publisher.at_work("r", 5)
+
+
+async def test_a_table_is_settled_once_every_gateway_routes_by_it(publisher, tmp_path):
+    """Who has not said so is waited for; nobody on the link is nobody to wait for."""
+    publisher.publish(keyed("a"))
+    assert await publisher.settled()
+    reader, writer = await connected(publisher, tmp_path)
+    told = msgspec.json.decode(await reader.readline(), type=Table)
+    settled = asyncio.ensure_future(publisher.settled())
+    writer.write(msgspec.json.encode(report(revision=told.revision - 1)) + b"\n")
+    await asyncio.sleep(0.02)
+    assert not settled.done()
+    writer.write(msgspec.json.encode(report(revision=told.revision)) + b"\n")
+    assert await settled
+    writer.close()
+    await publisher.close()

@@ -123,10 +123,12 @@ class Controller:
         told = [f"{model.key}: {why}" for model in catalog.models if (why := upstream.problem(model))]
         return [*told, *self.keyring.referenced(catalog)[1]]
 
-    def keys_changed(self) -> None:
-        """A key was made or revoked: gateways must know at once."""
+    async def keys_changed(self) -> None:
+        """A key was made or revoked: every gateway knows before the administrator is told that it is done."""
         self.keyring.refresh(self.catalog)
         self.loop.publish()
+        if not await self.publisher.settled():
+            telemetry.logger().warning("keys.unsettled", revision=self.publisher.revision)
 
     # --- the loops ----------------------------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ from headrace.state.demand import Demand, total
 from headrace.state.table import Report, Table
 
 REPORT_STALE_US: Final = 2_000_000
+SETTLED_POLLS: Final = 500
+SETTLED_POLL_S: Final = 0.002
 _MESSAGE_BYTES_MAX: Final = 4 << 20
 _UNSENT_BYTES_MAX: Final = 16 << 20  # a gateway that reads nothing is let go; it comes back for the whole table
 
@@ -31,6 +33,7 @@ class Publisher:
         self._clock = clock
         self._heard = heard
         self._writers: set[asyncio.StreamWriter] = set()
+        self._in_force: dict[asyncio.StreamWriter, int] = {}  # the revision each link's gateway routes by
         self._reports: dict[str, tuple[Report, int]] = {}
         self._table = Table(revision=clock.now_us(), models=(), replicas=(), keys=())
         self._server: asyncio.Server | None = None
@@ -68,6 +71,14 @@ class Publisher:
             else:
                 writer.write(self._line)
         self._keep()
+
+    async def settled(self) -> bool:
+        """Whether every gateway on the link says that it routes by the last table, given a moment to do so."""
+        for _ in range(SETTLED_POLLS):
+            if all(self._in_force.get(writer, 0) >= self._table.revision for writer in self._writers):
+                return True
+            await asyncio.sleep(SETTLED_POLL_S)
+        return False
 
     def hear(self, report: Report) -> None:
         """Take one gateway's report."""
@@ -114,9 +125,11 @@ class Publisher:
         try:
             while line := await reader.readline():
                 report = msgspec.json.decode(line, type=Report)
+                self._in_force[writer] = report.revision
                 self.hear(report)
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             telemetry.logger().warning("link.broken", error=str(error))
         finally:
             self._writers.discard(writer)
+            self._in_force.pop(writer, None)
             writer.close()

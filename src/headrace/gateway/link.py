@@ -55,6 +55,7 @@ class Link:
             try:
                 while line := await reader.readline():
                     self._took(read_table(line))
+                    self._now.set()  # control learns at once that this table is in force here
             except (OSError, ValueError, msgspec.MsgspecError) as error:
                 telemetry.logger().warning("link.broken", error=str(error))
             finally:

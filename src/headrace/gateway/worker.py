@@ -71,7 +71,7 @@ class Worker:
         self._doorman = Doorman(bytes.fromhex(settings.pepper.read_text().strip()))
         self._faults: list[str] = []
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._has_table = False
+        self.has_table = asyncio.Event()
         self._looked_us = 0
         self._names = _names()
         self.link = Link(settings.link_socket, settings.table_file, self._took, self._report)
@@ -153,9 +153,9 @@ class Worker:
             client.finished()
 
     def _health(self) -> bytes:
-        if self._has_table and not self.stopping:
+        if self.has_table.is_set() and not self.stopping:
             return answers.json({"status": "ok"})
-        return answers.error("stopping", "The gateway has no table yet." if not self.stopping else "")
+        return answers.error("stopping")
 
     def _head(self, head: Head, request_id: str) -> bytes:
         if head.path == "/health":
@@ -224,10 +224,10 @@ class Worker:
     def _took(self, table: Table) -> None:
         if table.revision < self.directory.table.revision:
             return  # an older one from disk, or from a controller that has been replaced
-        self._has_table = True
         self.directory.update(table)
         self._doorman.update(table.keys)
         self.act_all(self.dispatch.update(table, self.clock.monotonic_us()))
+        self.has_table.set()
 
     def _report(self) -> Report:
         faults, self._faults = tuple(self._faults), []
@@ -284,17 +284,12 @@ async def serve(settings: Settings, index: int, journal: Journal, epoch: str, cl
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    server = await loop.create_server(
-        lambda: Client(worker),
-        settings.host,
-        settings.port,
-        reuse_port=True,
-        backlog=BACKLOG,
-        family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
-    )
     link, timer = worker.spawn(worker.link.run()), worker.spawn(worker.keep_time())
+    stopped, ready = worker.spawn(_wait(stop)), worker.spawn(_wait(worker.has_table))
+    # The port is shared: a worker that knew no keys yet would refuse what its neighbour takes.
+    await asyncio.wait({stopped, link, timer, ready}, return_when=asyncio.FIRST_COMPLETED)
+    server = await _listen(worker)
     telemetry.logger().info("gateway.listening", listen=settings.listen, epoch=epoch)
-    stopped = worker.spawn(_wait(stop))
     await asyncio.wait({stopped, link, timer}, return_when=asyncio.FIRST_COMPLETED)
     server.close()
     await worker.drain()
@@ -306,8 +301,20 @@ async def serve(settings: Settings, index: int, journal: Journal, epoch: str, cl
         raise RuntimeError("a gateway's link or clock has failed")  # logged; its successor starts afresh
 
 
-async def _wait(stop: asyncio.Event) -> None:
-    await stop.wait()
+async def _listen(worker: Worker) -> asyncio.Server:
+    settings = worker.settings
+    return await asyncio.get_running_loop().create_server(
+        lambda: Client(worker),
+        settings.host,
+        settings.port,
+        reuse_port=True,
+        backlog=BACKLOG,
+        family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
+    )
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 def _connections_max() -> int:

@@ -65,7 +65,7 @@ class Accounts:
         asked = KeyRecord(id="", digest="", created_us=control.clock.now_us(), **msgspec.structs.asdict(wanted))
         record, text = control.keyring.create(asked)
         control.records.decide("key.create", record.id, f"made for tenant {record.tenant}, role {record.role}")
-        control.keys_changed()
+        await control.keys_changed()
         return json(views.key_view(record, text))
 
     def _check(self, wanted: NewKey) -> None:
@@ -94,7 +94,7 @@ class Accounts:
         control = self._controller
         record = control.keyring.revoke(request.path_params["id"], control.clock.now_us())
         control.records.decide("key.revoke", record.id, "an administrator asked for it")
-        control.keys_changed()
+        await control.keys_changed()
         return json(views.key_view(record))
 
     async def usage(self, request: Request) -> Response:

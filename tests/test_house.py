@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "headrace"
 FILES = sorted(SOURCE.rglob("*.py"))
-PURE = ("units.py", "errors.py", "specs", "state", "policy", "wire")
+PURE = ("units.py", "errors.py", "specs", "state", "economics", "policy", "wire")
 IMPURE = {
     "asyncio", "time", "random", "os", "socket", "pathlib", "logging", "sqlite3", "apsw", "subprocess", "threading",
     "uvloop", "http", "urllib", "structlog", "secrets", "select", "signal",
@@ -52,7 +52,7 @@ def functions(file: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
 
 @pytest.mark.parametrize("file", [f for f in FILES if name_of(f).split("/")[0] in PURE], ids=name_of)
 def test_pure_rooms_do_no_io_and_read_no_clock(file: Path):
-    """Units, errors, specs, state, policy and wire import nothing that touches the world."""
+    """Units, errors, specs, state, economics, policy and wire import nothing that touches the world."""
     assert [module for module in imports(file) if module.split(".")[0] in IMPURE] == []
 
 

@@ -11,10 +11,12 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from headrace.economics.budgets import Budget
+from headrace.economics.entries import Entry as LedgerEntry
 from headrace.specs.catalog import ModelSpec
 from headrace.state.decision import Decision
 from headrace.state.fleet import Device, Lease
-from headrace.state.table import Ability
+from headrace.state.table import Ability, Price
 from headrace.state.usage import Entry, Usage
 
 
@@ -162,6 +164,15 @@ class Substrate(Protocol):
 # --- stores ------------------------------------------------------------------------------------------------------
 
 
+class Rate(msgspec.Struct, frozen=True, kw_only=True):
+    """What one device of a pool costs from a moment on. `basis` says how: on_demand, reserved, amortised."""
+
+    pool: str
+    from_us: int
+    nanousd_per_hour: int
+    basis: str = "on_demand"
+
+
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A key as it is kept: never the secret. `digest` is hex HMAC-SHA-256 under the pepper. `revoked_us` 0 is valid."""
 
@@ -170,6 +181,7 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tenant: str
     role: str
     name: str = ""
+    team: str = ""
     models: tuple[str, ...] = ("*",)
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
@@ -187,6 +199,54 @@ class Journal(Protocol):
 
     async def close(self) -> None:
         """Commit what is pending and close."""
+        ...
+
+
+class Statements(Protocol):
+    """What the books say, from roll-ups of fixed size. Times in microseconds, from inclusive, to exclusive."""
+
+    def spend(self, by: tuple[str, ...], from_us: int, to_us: int, tenant: str | None = None) -> list[dict[str, Any]]:
+        """Sums of amount, charge_nanousd and cost_nanousd, grouped; requests are counted when `unit` is no group."""
+        ...
+
+    def balances(self, from_us: int, to_us: int) -> dict[str, int]:
+        """What moved in each account."""
+        ...
+
+    def hourly(self, account: str, from_us: int, to_us: int) -> dict[int, int]:
+        """One account by hour."""
+        ...
+
+    def entries(self, subject: str) -> list[LedgerEntry]:
+        """Everything about one request or lease, in order."""
+        ...
+
+    def after(self, seq: int, limit: int) -> list[tuple[int, LedgerEntry]]:
+        """Entries in order, with their numbers."""
+        ...
+
+    def booked(self) -> dict[str, int]:
+        """Until when each device's time is in the books."""
+        ...
+
+    def prices(self) -> list[Price]:
+        """Every price there was, oldest first."""
+        ...
+
+    def price(self, name: str) -> Price | None:
+        """The price of that id."""
+        ...
+
+    def rates(self) -> list[Rate]:
+        """What devices cost, oldest first."""
+        ...
+
+    def budgets(self) -> list[Budget]:
+        """Those that were set by an administrator."""
+        ...
+
+    def budget_spent(self) -> dict[str, dict[str, int]]:
+        """By budget id and gateway epoch; "" is all gateways that are gone."""
         ...
 
 
@@ -241,6 +301,42 @@ class Store(Protocol):
 
     def keys(self) -> list[KeyRecord]:
         """All, revoked ones included."""
+        ...
+
+    # the books
+
+    def book(
+        self, device: str, until_us: int, entries: Sequence[LedgerEntry], costs: Sequence[tuple[Usage, int]]
+    ) -> int:
+        """One device's time up to a moment: its entries, its requests' costs, and the mark, together."""
+        ...
+
+    def post(self, entries: Sequence[LedgerEntry]) -> int:
+        """Append entries that are not there yet; how many were new."""
+        ...
+
+    def terms(
+        self,
+        *,
+        prices: Sequence[Price] = (),
+        rates: Sequence[Rate] = (),
+        budgets: Sequence[Budget] = (),
+        without: Sequence[Budget] = (),
+    ) -> None:
+        """Keep prices and rates from their moments on; set budgets, and forget those in `without`."""
+        ...
+
+    def epoch_ended(self, epoch: str) -> None:
+        """A gateway is gone and settled: its part in budgets is nobody's in particular any more."""
+        ...
+
+    @property
+    def statements(self) -> Statements:
+        """What the books say."""
+        ...
+
+    def usage_since(self, ended_us: int, limit: int = 1_000_000) -> list[Usage]:
+        """Rows that ended at that moment or later, oldest first."""
         ...
 
     def put(self, name: str, value: bytes) -> None:

@@ -68,6 +68,29 @@ class RouteReplica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     api_key: str = ""
 
 
+class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the units of one model version cost: pico-dollars (10^-12) each, by unit; see economics.metering.
+
+    `model` is `name@version`, `tenant` empty for all. `id` names the price by its content; `from_us` is when it began
+    to be in force; `basis` says where it comes from, for people.
+    """
+
+    id: str
+    model: str
+    units: dict[str, int]
+    tenant: str = ""
+    from_us: int = 0
+    basis: str = ""
+
+
+class RouteBudget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A budget that a key's requests count against; its id in a period is `scope|period|name of the period`."""
+
+    scope: str
+    period: str
+    at_limit: str
+
+
 class RouteKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One key that may be used. `digest` is hex HMAC-SHA-256 of the secret by the pepper; `role` is user or admin."""
 
@@ -77,6 +100,8 @@ class RouteKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     role: str
     models: tuple[str, ...] = ("*",)
     limits: Limits = Limits()
+    team: str = ""
+    budgets: tuple[RouteBudget, ...] = ()
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, tag="table"):
@@ -86,6 +111,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, tag="table"):
     models: tuple[RouteModel, ...]
     replicas: tuple[RouteReplica, ...]
     keys: tuple[RouteKey, ...]
+    prices: tuple[Price, ...] = ()
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
@@ -105,4 +131,45 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
     connections: int = 0
 
 
-Message = Table | Report
+class Purse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a gateway has of one budget: granted and returned so far, nano-dollars, and how much more it wants now.
+
+    `part`: less than what is wanted will do. `ask` numbers what is asked, so that the answer can be told.
+    """
+
+    granted: int = 0
+    returned: int = 0
+    wanted: int = 0
+    part: bool = False
+    ask: int = 0
+
+
+class Purses(msgspec.Struct, frozen=True, kw_only=True, tag="purses"):
+    """A gateway's budgets by id: sent when it connects (all of them), and when it needs or returns something."""
+
+    epoch: str
+    purses: dict[str, Purse]
+    whole: bool = False
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How much of a budget a gateway has been granted so far; `ask` is the question this answers.
+
+    `left` is what of the budget is neither settled nor held; `recall` asks for what the gateway does not need.
+    """
+
+    granted: int
+    ask: int = 0
+    left: int = 0
+    limit: int = 0
+    recall: bool = False
+
+
+class Grants(msgspec.Struct, frozen=True, kw_only=True, tag="grants"):
+    """Answers to one gateway, by budget id."""
+
+    grants: dict[str, Grant]
+
+
+FromGateway = Report | Purses
+FromControl = Table | Grants

@@ -22,6 +22,16 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="begun", omit_default
     task: str
     arrived_us: int
     stream: bool = False
+    team: str = ""
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """An attempt that failed: where, and from when to when it held a slot; moments of the wall clock."""
+
+    replica: str
+    incarnation: str
+    start_us: int
+    end_us: int
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress", omit_defaults=True):
@@ -32,6 +42,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress", omit_d
     at_us: int
     replica: str = ""
     version: str = ""
+    incarnation: str = ""
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, tag="usage", omit_defaults=True):
@@ -41,6 +52,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, tag="usage", omit_default
     `busy_us` is how long it held a slot; `engine_prefill_us` and `engine_decode_us` are the engine's own figures,
     0 when it gives none. `first_us` is arrival to first byte of the answer, 0 if none came. `events` is how many
     pieces the client was sent: k of «cancelled at k». `why` is the fast brain's reason, for `explain`.
+
+    From `sent_us` to `left_us` (wall clock) it held a slot of `replica`; `failed` are attempts that came to nothing.
+    `charge_nanousd` is what it is charged, by the price called `price`, pinned at admission; it counts against
+    `budgets`, where `held_nanousd` had been held for it.
     """
 
     request: str
@@ -73,6 +88,15 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, tag="usage", omit_default
     cold: bool = False
     why: str = ""
     error: str = ""
+    team: str = ""
+    sent_us: int = 0
+    left_us: int = 0
+    failed: tuple[Span, ...] = ()
+    charge_nanousd: int = 0
+    price: str = ""
+    held_nanousd: int = 0
+    budgets: tuple[str, ...] = ()
+    note: str = ""
 
 
 Entry = Begun | Progress | Usage

@@ -51,4 +51,68 @@ STEPS: Final = (
     CREATE TABLE key (id TEXT PRIMARY KEY, record BLOB NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE value (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE entry (
+        seq INTEGER PRIMARY KEY,
+        id BLOB NOT NULL UNIQUE,
+        at_us INTEGER NOT NULL,
+        hour_us INTEGER NOT NULL,
+        book TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        debit TEXT NOT NULL,
+        credit TEXT NOT NULL,
+        nanousd INTEGER NOT NULL CHECK (nanousd >= 0),
+        subject TEXT NOT NULL,
+        note TEXT NOT NULL,
+        hash BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX entry_by_subject ON entry (subject) WHERE subject <> '';
+    CREATE TRIGGER entry_stays BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'entries are never changed'); END;
+    CREATE TRIGGER entry_is_kept BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'entries are never removed'); END;
+    CREATE TABLE balance (
+        account TEXT NOT NULL,
+        hour_us INTEGER NOT NULL,
+        nanousd INTEGER NOT NULL,
+        PRIMARY KEY (account, hour_us)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE spend (
+        hour_us INTEGER NOT NULL,
+        tenant TEXT NOT NULL,
+        team TEXT NOT NULL,
+        key TEXT NOT NULL,
+        model TEXT NOT NULL,
+        version TEXT NOT NULL,
+        task TEXT NOT NULL,
+        unit TEXT NOT NULL,
+        amount INTEGER NOT NULL,
+        charge_nanousd INTEGER NOT NULL,
+        cost_nanousd INTEGER NOT NULL,
+        PRIMARY KEY (hour_us, tenant, team, key, model, version, task, unit)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE booked (device TEXT PRIMARY KEY, until_us INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE budget (scope TEXT NOT NULL, period TEXT NOT NULL, record BLOB NOT NULL, PRIMARY KEY (scope, period))
+        STRICT, WITHOUT ROWID;
+    CREATE TABLE budget_spent (
+        budget TEXT NOT NULL,
+        epoch TEXT NOT NULL,
+        nanousd INTEGER NOT NULL,
+        PRIMARY KEY (budget, epoch)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE price (
+        id TEXT NOT NULL,
+        from_us INTEGER NOT NULL,
+        model TEXT NOT NULL,
+        tenant TEXT NOT NULL,
+        record BLOB NOT NULL,
+        PRIMARY KEY (model, tenant, from_us)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX price_by_id ON price (id);
+    CREATE TABLE rate (
+        pool TEXT NOT NULL,
+        from_us INTEGER NOT NULL,
+        nanousd_per_hour INTEGER NOT NULL CHECK (nanousd_per_hour >= 0),
+        basis TEXT NOT NULL,
+        PRIMARY KEY (pool, from_us)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )

@@ -13,12 +13,17 @@ from typing import Any, Final, TypeVar
 import apsw
 import msgspec
 
+from headrace.economics.budgets import Budget
+from headrace.economics.entries import Entry
 from headrace.errors import Permanent, Transient
-from headrace.ports import KeyRecord
+from headrace.ports import KeyRecord, Rate
 from headrace.state.decision import Decision
 from headrace.state.fleet import Lease
+from headrace.state.table import Price
 from headrace.state.usage import Usage
+from headrace.stores.ledger import Ledger
 from headrace.stores.schema import STEPS
+from headrace.stores.statements import Statements
 
 BUSY_TIMEOUT_MS: Final = 5_000
 RETRY_DELAY_US: Final = 1_000_000
@@ -79,12 +84,15 @@ class SqliteStore:
         except (Transient, Permanent):
             self._db.close()
             raise
+        self._ledger = Ledger(self._db)
+        self._prices: dict[str, Price] = {}  # by id; a price never changes under its id
+        self.statements = Statements(self._db)
 
     # --- usage --------------------------------------------------------------------------------------------------
 
     def usage_add(self, rows: Sequence[Usage], marks: Mapping[str, int]) -> int:
-        """Insert rows that are not there yet, roll them up, and keep the journals' read positions; all or nothing."""
-        new = 0
+        """Insert rows that are not there yet, charge them, roll them up, and keep the journals' read positions."""
+        new: list[Usage] = []
         with self._transaction():
             for row in rows:
                 counted = (row.input_tokens, row.cached_tokens, row.output_tokens)
@@ -92,9 +100,15 @@ class SqliteStore:
                 self._db.execute(_ADD_USAGE, (row.request, *place, row.ended_us, *counted, _encode(row)))
                 if self._db.changes():
                     self._db.execute(_ADD_TOTAL, (*place, *counted))
-                    new += 1
+                    new.append(row)
+            self._ledger.charged(new, {row.price: price for row in new if (price := self._price(row.price))})
             self._db.executemany("INSERT OR REPLACE INTO mark VALUES (?, ?)", list(marks.items()))
-        return new
+        return len(new)
+
+    def _price(self, name: str) -> Price | None:
+        if name not in self._prices and name and (found := self.statements.price(name)) is not None:
+            self._prices[name] = found
+        return self._prices.get(name)
 
     def usage_get(self, request: str) -> Usage | None:
         """One row by request id; `last` is the newest."""
@@ -121,6 +135,52 @@ class SqliteStore:
     def mark_drop(self, file: str) -> None:
         """Forget the position of a journal that was deleted."""
         self._write("DELETE FROM mark WHERE file = ?", (file,))
+
+    def usage_since(self, ended_us: int, limit: int = 1_000_000) -> list[Usage]:
+        """Oldest first."""
+        query = "SELECT record FROM usage WHERE ended_us >= ? ORDER BY ended_us LIMIT ?"
+        return self._many(query, (ended_us, limit), _usage)
+
+    # --- the books ----------------------------------------------------------------------------------------------
+
+    def book(self, device: str, until_us: int, entries: Sequence[Entry], costs: Sequence[tuple[Usage, int]]) -> int:
+        """One device's time up to a moment; all or nothing. Booked once, however often it is asked."""
+        with self._transaction():
+            if self.statements.booked().get(device, 0) >= until_us:
+                return 0
+            new = self._ledger.post(entries)
+            self._ledger.costed(costs)
+            self._ledger.booked(device, until_us)
+            return new
+
+    def post(self, entries: Sequence[Entry]) -> int:
+        """Append entries that are not there yet."""
+        with self._transaction():
+            return self._ledger.post(entries)
+
+    def terms(
+        self,
+        *,
+        prices: Sequence[Price] = (),
+        rates: Sequence[Rate] = (),
+        budgets: Sequence[Budget] = (),
+        without: Sequence[Budget] = (),
+    ) -> None:
+        """Prices, rates and budgets, from now on."""
+        with self._transaction():
+            for price in prices:
+                self._ledger.price(price)
+            for rate in rates:
+                self._ledger.rate(rate)
+            for budget in budgets:
+                self._ledger.budget(budget)
+            for budget in without:
+                self._ledger.budget(budget, remove=True)
+
+    def epoch_ended(self, epoch: str) -> None:
+        """A gateway is gone and settled."""
+        with self._transaction():
+            self._ledger.epoch_ended(epoch)
 
     # --- leases, decisions, keys, values ------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The only file that knows every adapter: each process of Headrace begins here.
 
-`python -m headrace.assembly host|controller|gateway|prepare` starts one process; the CLI calls the functions below
-before anything runs. Imports stand inside the functions on purpose: a gateway must not carry the controller's
+`python -m headrace.assembly host|controller|gateway|prepare|market` starts one process; the CLI calls the functions
+below before anything runs. Imports stand inside the functions on purpose: a gateway must not carry the controller's
 libraries, nor the host anybody's; an idle cloud is small because each process loads its own part alone.
 """
 
@@ -159,7 +159,7 @@ def run_controller(settings: Settings) -> int:
                 substrate=LocalSubstrate(settings),
                 engines=engines(),
                 find_artifact=find_artifact,
-                prepare_argv=command(settings, "prepare"),
+                command=lambda role: command(settings, role),
                 journal_reader=journal_reader,
                 clock=SystemClock(),
             )
@@ -211,6 +211,16 @@ def run_prepare(settings: Settings, key: str) -> int:
     return 0
 
 
+def run_market(names: str) -> int:
+    """Print what closed APIs charge; a process of its own, since the library that knows is large."""
+    import json
+
+    from headrace.stores import market
+
+    print(json.dumps(market.prices(names.split(","))))
+    return 0
+
+
 def command(settings: Settings, role: str, *words: str) -> list[str]:
     """The command line of one process of this cloud."""
     flags = ["--home", str(settings.home), "--listen", settings.listen, "--gateways", str(settings.gateways)]
@@ -220,7 +230,7 @@ def command(settings: Settings, role: str, *words: str) -> list[str]:
 def main() -> int:
     """Start the process that the command line names."""
     words = argparse.ArgumentParser(prog="headrace.assembly")
-    words.add_argument("role", choices=["host", "controller", "gateway", "prepare"])
+    words.add_argument("role", choices=["host", "controller", "gateway", "prepare", "market"])
     words.add_argument("--home", required=True)
     words.add_argument("--listen", required=True)
     words.add_argument("--gateways", type=int, required=True)
@@ -234,6 +244,8 @@ def main() -> int:
         return run_controller(settings)
     if given.role == "gateway":
         return run_gateway(settings, int(given.subject))
+    if given.role == "market":
+        return run_market(given.subject)
     return run_prepare(settings, given.subject)
 
 

@@ -287,6 +287,10 @@ class Store(Protocol):
         """Newest first."""
         ...
 
+    def leases_since(self, ended_us: int) -> list[Lease]:
+        """Those that are open, or ended at that moment or later."""
+        ...
+
     def decide(self, decision: Decision) -> int:
         """Append to the journal of reasons; its sequence number."""
         ...

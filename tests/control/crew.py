@@ -163,7 +163,7 @@ def main(role: str, home: str) -> None:
         "substrate": LocalSubstrate(settings),
         "engines": {"llama_cpp": WellEngine()},
         "find_artifact": lambda _: prepared,
-        "prepare_argv": ("false",),
+        "command": lambda role: ("false", role),
         "journal_reader": journal_reader,
         "clock": SystemClock(),
     }

@@ -7,19 +7,22 @@ from typing import Any
 import msgspec
 
 from headrace.control.actuator import Actuator
+from headrace.control.budgets import Budgets
 from headrace.control.health import Health
 from headrace.control.keys import Keyring
 from headrace.control.leases import Leases
 from headrace.control.loop import Loop, Parts
+from headrace.control.market import Market
 from headrace.control.metrics import Metrics
 from headrace.control.prepare import Preparer
 from headrace.control.publisher import REPORT_STALE_US, Publisher
 from headrace.control.records import Records
+from headrace.control.terms import Terms
 from headrace.control.upstream_keys import UpstreamKeys
 from headrace.errors import Invalid
 from headrace.ports import Artifact, Command, WorkerSpec, WorkerStatus
 from headrace.settings import Settings
-from headrace.specs.catalog import Catalog, EngineSpec, ModelSpec, PoolSpec, Scaling, TenantSpec
+from headrace.specs.catalog import Catalog, EngineSpec, ModelSpec, PoolSpec, PriceSpec, Scaling, TenantSpec
 from headrace.state.demand import Demand
 from headrace.state.fleet import Device
 from headrace.state.table import Ability, Report, Table
@@ -41,12 +44,15 @@ def model(name: str = "m", kind: str = "llama_cpp", **changed: Any) -> ModelSpec
         "memory_bytes": GIB,
         "pools": ("local",),
         "scaling": Scaling(max_replicas=2),
+        "price": PriceSpec(kind="fixed", units={"input_tokens": 20_000, "output_tokens": 80_000}),
     }
     return ModelSpec(**(fields | changed))
 
 
 def catalog(*models: ModelSpec, tenants: tuple[TenantSpec, ...] = (TenantSpec(name="default"),)) -> Catalog:
-    pool = PoolSpec(name="local", accelerator="cpu", count=1, memory_bytes=4 * GIB, cpus=4)
+    pool = PoolSpec(
+        name="local", accelerator="cpu", count=1, memory_bytes=4 * GIB, cpus=4, price_nanousd_per_hour=80_000_000
+    )
     return Catalog(pools=(pool,), models=tuple(sorted(models, key=lambda m: m.key)), tenants=tenants)
 
 
@@ -166,6 +172,9 @@ class SimCloud:
         self.health = Health(self.substrate, self.records, self.clock, lambda: self.loop.wake())
         self.keyring = Keyring(self.store, b"pepper", no_secret)
         self.upstream_keys = UpstreamKeys(no_secret)
+        self.terms = Terms(self.store, self.records, Market(("false",)), self.clock)
+        self.terms.refresh(wanted)
+        self.budgets = Budgets(self.store, self.records, self.clock, self.publisher.tell, self.publisher.linked)
         parts = Parts(
             substrate=self.substrate,
             engines=dict(self.engines),
@@ -177,6 +186,8 @@ class SimCloud:
             keyring=self.keyring,
             upstream_keys=self.upstream_keys,
             metrics=self.metrics,
+            terms=self.terms,
+            budgets=self.budgets,
         )
         self.loop = Loop(parts, wanted, self.preparer, self.health)
         self.loop.machine = list(MACHINE)

@@ -36,7 +36,7 @@ async def test_a_successor_adopts_what_runs_and_restarts_nothing(tmp_path: Path,
         assert await until_answered(crew, "leases") == [lease]
         assert lease["ended_us"] == 0
         kinds = [event["kind"] for event in await until_answered(crew, "events")]
-        assert kinds == ["replica.adopt", "replica.ready", "replica.start"]
+        assert kinds == ["replica.adopt", "replica.ready", "replica.start", "price.set"]
         ear.close()
         log = (crew.settings.logs / "controller.log").read_text()
         assert ("ended by itself" in log) == (end == signal.SIGTERM)

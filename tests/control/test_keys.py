@@ -108,7 +108,7 @@ def test_revoking_what_is_not_there_is_a_404(store):
 def test_a_key_s_limit_is_never_above_its_tenant_s(own, tenant, expected):
     """The smaller of the two, or the one there is."""
     wanted = catalog(tenants=(TenantSpec(name="default", limits=Limits(concurrency=tenant)),))
-    (route,) = tables.route_keys([record(id="a", concurrency=own)], wanted)
+    (route,) = tables.route_keys([record(id="a", concurrency=own)], wanted, lambda *_: ())
     assert route.limits.concurrency == expected
 
 

@@ -116,7 +116,7 @@ async def test_a_crash_closes_one_lease_and_opens_the_next(cloud):
     assert newest.cause == "started again, since its predecessor was ended by SIGKILL"
     assert first.ended_by == "was ended by SIGKILL"
     kinds = [decision.kind for decision in cloud.store.decisions(limit=10)]
-    assert kinds == ["replica.lost", "replica.ready", "replica.start"]
+    assert kinds == ["replica.lost", "replica.ready", "replica.start", "price.set"]
 
 
 async def test_a_launch_that_was_lost_is_noticed_and_made_again(cloud):
@@ -188,7 +188,7 @@ async def test_a_full_disk_stops_no_deed_and_nothing_is_forgotten(cloud, monkeyp
     assert cloud.store.decisions(limit=9) == []
     monkeypatch.setattr(cloud.store, "decide", kept)
     await cloud.after(S)
-    assert [d.kind for d in cloud.store.decisions(limit=9)] == ["replica.ready", "replica.start"]
+    assert [d.kind for d in cloud.store.decisions(limit=9)] == ["replica.ready", "replica.start", "price.set"]
     assert len(cloud.store.lease_list(open_only=True)) == 1
 
 

@@ -1,8 +1,10 @@
 """Every microsecond of a device is in exactly one part, and the parts add up to the nano-dollar."""
 
+import itertools
 import random
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headrace.economics import booking, sharing
 from headrace.economics.booking import Tenure, book, cost_nanousd
@@ -56,7 +58,7 @@ def test_any_partition_of_a_time_costs_the_same(found: list[Tenure], rate: int, 
     idle = [Tenure(name=t.name, model=t.model, share_ppm=t.share_ppm, start_us=t.start_us, ready_us=t.ready_us,
                    end_us=t.end_us) for t in found]  # fmt: skip
     bounds = [0, *sorted(set(cuts)), 5_000_000]
-    pieces = sum(p.nanousd for a, b in zip(bounds, bounds[1:], strict=False) for p in book(rate, a, b, idle, {}, "d"))
+    pieces = sum(p.nanousd for a, b in itertools.pairwise(bounds) for p in book(rate, a, b, idle, {}, "d"))
     assert pieces == sum(p.nanousd for p in book(rate, 0, 5_000_000, idle, {}, "d"))
 
 

@@ -1,6 +1,7 @@
 """Budgets: whatever gateways do, in any order, with any deaths, nothing is spent beyond the limit."""
 
-from hypothesis import settings, strategies as st
+from hypothesis import settings
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from headrace.economics.budgets import Escrow, Slice

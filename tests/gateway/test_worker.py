@@ -12,7 +12,7 @@ import uvloop
 from headrace.assembly import SystemClock
 from headrace.gateway import worker
 from headrace.settings import Settings
-from headrace.state.table import Report, Table
+from headrace.state.table import FromGateway, Report, Table
 from headrace.stores.journal import FileJournal
 from tests.gateway.world import PEPPER
 
@@ -44,7 +44,9 @@ def test_the_door_opens_once_there_is_a_table(tmp_path: Path):
             table = Table(revision=7, models=(), replicas=(), keys=())
             writer.write(msgspec.json.encode(table) + b"\n")
             while line := await reader.readline():
-                reports.append(msgspec.json.decode(line, type=Report))
+                match msgspec.json.decode(line, type=FromGateway):
+                    case Report() as report:
+                        reports.append(report)
             writer.close()
 
         link = await asyncio.start_unix_server(control, str(settings.link_socket))
@@ -54,13 +56,15 @@ def test_the_door_opens_once_there_is_a_table(tmp_path: Path):
         await asyncio.sleep(0.2)
         assert not is_open(settings.port)
         may_tell.set()
-        async with asyncio.timeout(10):
-            while not is_open(settings.port) or not any(report.revision == 7 for report in reports):
-                await asyncio.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-        async with asyncio.timeout(10):
-            await serving
-        link.close()
+        try:
+            async with asyncio.timeout(10):
+                while not is_open(settings.port) or not any(report.revision == 7 for report in reports):
+                    await asyncio.sleep(0.01)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            async with asyncio.timeout(10):
+                await serving
+            link.close()
 
     uvloop.run(main())
     assert not is_open(settings.port)

@@ -17,7 +17,7 @@ from headrace.gateway.worker import Worker
 from headrace.settings import Settings
 from headrace.specs.catalog import Limits
 from headrace.state import keys
-from headrace.state.table import Ability, RouteKey, RouteModel, RouteReplica, Table
+from headrace.state.table import Ability, Price, RouteKey, RouteModel, RouteReplica, Table
 from headrace.state.usage import Begun, Entry, Usage
 from headrace.stores import journal_reader
 from headrace.stores.journal import FileJournal
@@ -27,6 +27,7 @@ PEPPER = bytes(range(32))
 KEY_ID, SECRET, KEY = keys.make_key(bytes(range(44)))
 HI = {"model": "m", "messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 16}
 CHAT = "/v1/chat/completions"
+UNITS = {"input_tokens": 20_000, "output_tokens": 80_000}
 
 
 def run(work: Callable[[], Awaitable[None]]) -> None:
@@ -62,7 +63,9 @@ def table(
     limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> Table:
     key = RouteKey(id=KEY_ID, digest=keys.digest(PEPPER, SECRET), tenant="t", role="user", limits=limits)
-    return Table(revision=revision, models=tuple(models) or (model(),), replicas=tuple(replicas), keys=(key,))
+    every = tuple(models) or (model(),)
+    prices = tuple(Price(id="p", model=f"{m.name}@{m.version}", units=UNITS) for m in every)
+    return Table(revision=revision, models=every, replicas=tuple(replicas), keys=(key,), prices=prices)
 
 
 @dataclass

@@ -27,8 +27,9 @@ def test_money_is_read_as_written():
 
 def test_a_price_left_out_is_unknown_and_not_zero():
     """None and 0 are different facts."""
-    assert catalog(changed(", price_per_hour: 0.08", "")).pools[0].price_nanousd_per_hour is None
-    assert catalog(changed("0.08", "0")).pools[0].price_nanousd_per_hour == 0
+    priced = changed("    memory: 600MiB\n", "    memory: 600MiB\n    price: {requests: 1}\n")
+    assert catalog(priced.replace(", price_per_hour: 0.08", "")).pools[0].price_nanousd_per_hour is None
+    assert catalog(priced.replace("0.08", "0")).pools[0].price_nanousd_per_hour == 0
 
 
 def test_auto_stands_for_the_machine_given():
@@ -50,6 +51,7 @@ def test_without_versions_there_is_one_called_v1():
 def test_a_version_replaces_only_what_it_says():
     """The engine's other fields come from the model, unless the kind is another."""
     versions = """
+    price: {input_tokens: 1, output_tokens: 2}
     versions:
       v1: {weight: 90}
       v2: {weight: 10, source: package://weights/next.gguf, engine: {threads: 3}}
@@ -62,9 +64,10 @@ tenants:"""
     assert not v3.owned
 
 
-def test_an_existing_server_needs_an_address_and_nothing_else():
-    """`engine.url` is its source; no memory, since it takes none of ours."""
-    text = changed("    source: package://weights/small.gguf\n", "").replace("    memory: 600MiB\n", "")
+def test_an_existing_server_needs_an_address_and_a_price():
+    """`engine.url` is its source; no memory, since it takes none of ours; what it costs nobody but you knows."""
+    text = changed("    source: package://weights/small.gguf\n", "    price: {requests: 0.001}\n")
+    text = text.replace("    memory: 600MiB\n", "")
     text = text.replace("{kind: llama_cpp, slots: 4}", "{kind: openai, url: 'http://127.0.0.1:8000', api_key: 'env:K'}")
     (model,) = catalog(text).models
     assert (model.source, model.engine.url, model.engine.api_key) == ("http://127.0.0.1:8000",) * 2 + ("env:K",)
@@ -74,7 +77,7 @@ def test_an_existing_server_needs_an_address_and_nothing_else():
 def test_the_order_in_the_file_does_not_change_the_revision():
     """Equal wishes have equal revisions, comments and aliases aside."""
     one = "  a: &m {task: embed, source: package://x/y, engine: {kind: onnx}, memory: 1GiB}\n"
-    head = "version: 1\npools: {local: {accelerator: cpu, memory: 8GiB, cpus: 2}}\nmodels:\n"
+    head = "version: 1\npools: {local: {accelerator: cpu, memory: 8GiB, cpus: 2, price_per_hour: 1}}\nmodels:\n"
     two = one.replace("a: &m", "b:")
     assert catalog(head + one + two).revision == catalog(head + "  # turned\n" + two + one).revision
     assert catalog(head + one + "  b: *m\n").revision == catalog(head + one + two).revision

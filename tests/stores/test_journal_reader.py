@@ -53,6 +53,7 @@ def test_a_dead_gateway_owes_the_end_of_what_began(tmp_path):
     assert first == usage(
         "open", outcome="failed", status=502, code="gateway_lost", ended_us=5_000, stream=True, version="v1",
         replica="r2", output_tokens=9, counted="gateway", attempts=1, error=first.error,
+        sent_us=first.arrived_us, left_us=first.left_us,
     )  # fmt: skip
     assert (second.request, second.output_tokens, second.replica) == ("silent", 0, "")
 

@@ -22,6 +22,7 @@ def command() -> None:
     show_default=True,
     help="admin may change the cloud.",
 )
+@click.option("--team", default="", help="A team of the tenant, for its budget.")
 @click.option("--model", "models", multiple=True, help="A model it may use; repeat for more. All, when not given.")
 @click.option("--requests-per-minute", type=int, help="The tenant's limit, when not given.")
 @click.option("--tokens-per-minute", type=int, help="In and out; the tenant's limit, when not given.")

@@ -5,7 +5,7 @@ is committed. When the store cannot be written nothing is lost: the journals wai
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -77,11 +77,29 @@ class Bookkeeper:
         self._open: dict[str, dict[str, list[Entry]]] = {}
         self._began_in: dict[str, str] = {}
         self._turn = asyncio.Lock()
+        self._caught_up_us = 0
+        self.charged: Callable[[], None] = lambda: None  # something was charged
+        self.ended: Callable[[str], None] = lambda _: None  # a gateway is gone and settled
+
+    def settled_until(self) -> int:
+        """Every request that arrived before this moment has ended and is in the store, or never was."""
+        began = [
+            found[0].arrived_us
+            for waiting in self._open.values()
+            for found in waiting.values()
+            if isinstance(found[0], Begun)
+        ]
+        return min([self._caught_up_us, *began])
+
+    def living(self) -> set[str]:
+        """The gateways that still write a journal."""
+        files = self._reader.files(self._folder)
+        return {self._reader.epoch_of(path) for path in files if self._reader.owner_alive(path)}
 
     async def catch_up(self) -> int:
         """Read what there is; how many records were new. Raises Transient when the store cannot be written."""
         async with self._turn:
-            new = 0
+            new, began_us = 0, self._clock.now_us()
             files = self._reader.files(self._folder)
             alive = {self._reader.epoch_of(path) for path in files if self._reader.owner_alive(path)}
             for path in files:
@@ -94,6 +112,9 @@ class Bookkeeper:
                 for path in mine:
                     new += await self._read(path)  # what was written between the first reading and the death
                 new += self._settle(epoch, mine)
+            self._caught_up_us = began_us
+            if new:
+                self.charged()
             return new
 
     async def try_to_catch_up(self) -> int:
@@ -167,6 +188,7 @@ class Bookkeeper:
             self._delete(path)
         for request in self._open.pop(epoch, {}):
             self._began_in.pop(request, None)
+        self.ended(epoch)
         return new
 
     def _drop_full(self, epoch: str, segments: list[Path]) -> None:

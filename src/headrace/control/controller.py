@@ -14,24 +14,29 @@ from headrace import telemetry
 from headrace.control import catalogs, keys
 from headrace.control.actuator import Actuator
 from headrace.control.bookkeeper import EVERY_S, IDLE_S, Bookkeeper, Reader
+from headrace.control.books import Books
+from headrace.control.budgets import Budgets
 from headrace.control.health import Health
 from headrace.control.keys import Keyring
 from headrace.control.leases import Leases
 from headrace.control.loop import Loop, Parts
+from headrace.control.market import Market
 from headrace.control.metrics import Metrics
 from headrace.control.prepare import Preparer
 from headrace.control.publisher import Publisher
 from headrace.control.records import Records
+from headrace.control.terms import Terms, mentioned
 from headrace.control.upstream_keys import UpstreamKeys
 from headrace.errors import Unreachable
 from headrace.policy.actions import Stop
 from headrace.ports import Artifact, Clock, Engine, Store, Substrate
 from headrace.settings import Settings
 from headrace.specs.catalog import Catalog, ModelSpec
-from headrace.state.table import Report
+from headrace.state.table import Purses, Report
 
 STOP_DRAIN_US: Final = 120_000_000
 STUMBLE_S: Final = 1.0
+BOOK_S: Final = 2.0
 _LEASES_LEARNED: Final = 200
 
 
@@ -46,7 +51,7 @@ class Controller:
         substrate: Substrate,
         engines: Mapping[str, Engine],
         find_artifact: Callable[[ModelSpec], Artifact | None],
-        prepare_argv: Sequence[str],
+        command: Callable[[str], Sequence[str]],
         journal_reader: Reader,
         clock: Clock,
     ) -> None:
@@ -62,11 +67,16 @@ class Controller:
         self.records = Records(store, clock)
         self.keyring = Keyring(store, keys.pepper(settings), process_settings.secret)
         self.bookkeeper = Bookkeeper(settings.journals, store, journal_reader, self.metrics, clock)
-        self.publisher = Publisher(settings.link_socket, settings.table_file, clock, self._heard)
+        self.publisher = Publisher(settings.link_socket, settings.table_file, clock, self._heard, self._asked)
+        self.market = Market(command("market"))
+        self.terms = Terms(store, self.records, self.market, clock)
+        self.budgets = Budgets(store, self.records, clock, self.publisher.tell, self.publisher.linked)
+        self.books = Books(store, self.records, self.terms, self.bookkeeper, clock)
+        self.bookkeeper.charged, self.bookkeeper.ended = self.budgets.spent, self.budgets.gone
         self._actuator = Actuator(settings, substrate, self.engines, self.records, clock)
         self._leases = Leases(store, self.records, clock)
         self._upstream_keys = UpstreamKeys(process_settings.secret)
-        self.preparer = Preparer(find_artifact, prepare_argv, clock, self._wake)
+        self.preparer = Preparer(find_artifact, command("prepare"), clock, self._wake)
         self._health = Health(substrate, self.records, clock, self._wake)
         parts = Parts(
             substrate=substrate,
@@ -79,7 +89,10 @@ class Controller:
             keyring=self.keyring,
             upstream_keys=self._upstream_keys,
             metrics=self.metrics,
+            terms=self.terms,
+            budgets=self.budgets,
         )
+        self._learning = asyncio.Event()
         self.loop = Loop(parts, catalog, self.preparer, self._health)
         self._take(catalog)
 
@@ -94,8 +107,14 @@ class Controller:
     def _heard(self, report: Report) -> None:
         self.loop.heard(report)
 
+    def _asked(self, purses: Purses) -> None:
+        self.budgets.heard(purses)
+
     def _take(self, catalog: Catalog) -> None:
         self.loop.catalog = catalog
+        self.terms.refresh(catalog)
+        self.budgets.refresh(catalog)
+        self._learning.set()
         self.keyring.refresh(catalog)
         self._upstream_keys.refresh(catalog)
         self.metrics.wanted(catalog)
@@ -114,6 +133,7 @@ class Controller:
         """Drain and stop one replica, if there is one of that name."""
         if self.loop.knows(replica):
             self._actuator.stop(Stop(replica, STOP_DRAIN_US, "an administrator asked for it"))
+            self._leases.draining(replica)
             self.loop.wake()
 
     def missing_keys(self, catalog: Catalog) -> list[str]:
@@ -130,6 +150,13 @@ class Controller:
         if not await self.publisher.settled():
             telemetry.logger().warning("keys.unsettled", revision=self.publisher.revision)
 
+    async def budgets_changed(self) -> None:
+        """A budget was set or removed: every gateway knows before the administrator is told that it is done."""
+        self.budgets.refresh(self.catalog)
+        self.budgets.spent()
+        self.loop.publish()
+        await self.publisher.settled()
+
     # --- the loops ----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -138,6 +165,8 @@ class Controller:
         await self.substrate.start()
         running = await self.substrate.workers()
         self._leases.adopt(running)
+        self.budgets.began(self.bookkeeper.living())
+        self.books.began(still_running=bool(running))
         loop.learn(self.store.lease_list(limit=_LEASES_LEARNED))
         for status in running:
             loop.news(status)
@@ -150,6 +179,8 @@ class Controller:
             group.create_task(_again("rounds", loop.round, loop.pause))
             group.create_task(_again("health", self._look, self._health.pause))
             group.create_task(self._keep_books())
+            group.create_task(_again("costs", self._book, lambda: asyncio.sleep(BOOK_S)))
+            group.create_task(_again("market", self._learn_market, self._new_names))
 
     async def close(self) -> None:
         """End what belongs to this process; replicas run on."""
@@ -166,6 +197,19 @@ class Controller:
 
     async def _look(self) -> None:
         await self._health.look(self.loop.fleet, self.catalog)
+
+    async def _book(self) -> None:
+        if self.records.flush():
+            await self.books.turn(self.loop.fleet.devices)
+
+    async def _new_names(self) -> None:
+        await self._learning.wait()
+
+    async def _learn_market(self) -> None:
+        self._learning.clear()
+        if await self.market.learn(mentioned(self.catalog)):
+            self.terms.refresh(self.catalog)
+            self.loop.wake()
 
     async def _keep_books(self) -> None:
         pause_s = IDLE_S

@@ -54,6 +54,12 @@ class Leases:
         if lease is not None and status.phase == "ready" and not lease.ready_us:
             self._put(msgspec.structs.replace(lease, ready_us=status.ready_us))
 
+    def draining(self, replica: str) -> None:
+        """It was told to go: from here on its idle time is a drain."""
+        lease = self._open.get(replica)
+        if lease is not None and not lease.drain_us:
+            self._put(msgspec.structs.replace(lease, drain_us=self._clock.now_us()))
+
     def alive(self) -> None:
         """Now and then, while leases are open: somebody looks. A full disk only makes the last look older."""
         now_us = self._clock.now_us()

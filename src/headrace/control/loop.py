@@ -14,6 +14,7 @@ import msgspec
 from headrace.control import observer, tables
 from headrace.control.activity import Activity
 from headrace.control.actuator import Actuator
+from headrace.control.budgets import Budgets
 from headrace.control.health import Health
 from headrace.control.keys import Keyring
 from headrace.control.leases import Leases
@@ -21,6 +22,7 @@ from headrace.control.metrics import Metrics
 from headrace.control.prepare import Preparer
 from headrace.control.publisher import Publisher
 from headrace.control.records import Records
+from headrace.control.terms import Terms
 from headrace.control.upstream_keys import UpstreamKeys
 from headrace.errors import HeadraceError
 from headrace.policy.actions import Hold, Start
@@ -51,6 +53,8 @@ class Parts:
     keyring: Keyring
     upstream_keys: UpstreamKeys
     metrics: Metrics
+    terms: Terms
+    budgets: Budgets
 
 
 class Loop:
@@ -143,6 +147,7 @@ class Loop:
         self.holds = made.holds
         for stop in made.stops:
             parts.actuator.stop(stop)
+            parts.leases.draining(stop.replica)
         asked: list[ModelSpec] = []
         for start in made.starts:
             await self._start(start, asked, now_us)
@@ -203,8 +208,9 @@ class Loop:
         """Tell gateways, if anything they need has changed."""
         parts = self._parts
         replicas = tables.route_replicas(self.catalog, self.fleet, parts.upstream_keys.of)
-        keys = tables.route_keys(parts.keyring.records(), self.catalog)
-        parts.publisher.publish(tables.table(self.models(), replicas, keys))
+        keys = tables.route_keys(parts.keyring.records(), self.catalog, parts.budgets.of)
+        prices = parts.terms.in_force()
+        parts.publisher.publish(tables.table(self.models(), replicas, keys, prices))
 
     # --- what is known ------------------------------------------------------------------------------------------
 
@@ -223,6 +229,8 @@ class Loop:
 
     def fault(self, model: ModelSpec) -> str:
         """Why a model cannot be served at all, empty when it can."""
+        if problem := self._parts.terms.problem(model):
+            return problem
         if not model.owned:
             if problem := self._parts.upstream_keys.problem(model):
                 return f"the key of its server is missing: {problem}"

@@ -1,4 +1,4 @@
-"""Makes the table gateways route by, and serves the push channel: tables out, reports in.
+"""Makes the table gateways route by, and serves the push channel: tables and grants out, reports and questions in.
 
 The table is sent whole on every change and written to disk, so that a gateway can start while the controller is away.
 Its revision grows for ever: it begins with the wall clock.
@@ -15,23 +15,36 @@ import msgspec
 from headrace import telemetry
 from headrace.ports import Clock
 from headrace.state.demand import Demand, total
-from headrace.state.table import Report, Table
+from headrace.state.table import FromGateway, Grants, Purses, Report, Table
 
 REPORT_STALE_US: Final = 2_000_000
 SETTLED_POLLS: Final = 500
 SETTLED_POLL_S: Final = 0.002
 _MESSAGE_BYTES_MAX: Final = 4 << 20
+_DECODER: Final[msgspec.json.Decoder[FromGateway]] = msgspec.json.Decoder(FromGateway)
 _UNSENT_BYTES_MAX: Final = 16 << 20  # a gateway that reads nothing is let go; it comes back for the whole table
 
 
 class Publisher:
-    """The controller's end of the link to all gateways. `heard` is called with each report."""
+    """The controller's end of the link to all gateways. `heard` is called with each report.
 
-    def __init__(self, socket: Path, file: Path, clock: Clock, heard: Callable[[Report], None]) -> None:
+    `asked` is called with what a gateway says about its budgets.
+    """
+
+    def __init__(
+        self,
+        socket: Path,
+        file: Path,
+        clock: Clock,
+        heard: Callable[[Report], None],
+        asked: Callable[[Purses], None] = lambda _: None,
+    ) -> None:
         self._socket = socket
         self._file = file
         self._clock = clock
         self._heard = heard
+        self._asked = asked
+        self._links: dict[str, asyncio.StreamWriter] = {}  # by the gateway's epoch
         self._writers: set[asyncio.StreamWriter] = set()
         self._in_force: dict[asyncio.StreamWriter, int] = {}  # the revision each link's gateway routes by
         self._reports: dict[str, tuple[Report, int]] = {}
@@ -80,6 +93,16 @@ class Publisher:
             await asyncio.sleep(SETTLED_POLL_S)
         return False
 
+    def tell(self, epoch: str, grants: Grants) -> None:
+        """Answer one gateway, if it is still there."""
+        writer = self._links.get(epoch)
+        if writer is not None and not writer.is_closing():
+            writer.write(msgspec.json.encode(grants) + b"\n")
+
+    def linked(self) -> list[str]:
+        """The epochs of the gateways on the link."""
+        return list(self._links)
+
     def hear(self, report: Report) -> None:
         """Take one gateway's report."""
         self._reports[report.epoch] = (report, self._clock.monotonic_us())
@@ -124,12 +147,18 @@ class Publisher:
             writer.write(self._line)
         try:
             while line := await reader.readline():
-                report = msgspec.json.decode(line, type=Report)
-                self._in_force[writer] = report.revision
-                self.hear(report)
+                match _DECODER.decode(line):
+                    case Report() as report:
+                        self._in_force[writer] = report.revision
+                        self._links[report.epoch] = writer
+                        self.hear(report)
+                    case Purses() as purses:
+                        self._links[purses.epoch] = writer
+                        self._asked(purses)
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             telemetry.logger().warning("link.broken", error=str(error))
         finally:
             self._writers.discard(writer)
             self._in_force.pop(writer, None)
+            self._links = {epoch: link for epoch, link in self._links.items() if link is not writer}
             writer.close()

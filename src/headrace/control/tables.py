@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from headrace.ports import Engine, KeyRecord
 from headrace.specs.catalog import Catalog, Limits, ModelSpec
 from headrace.state.fleet import Fleet
-from headrace.state.table import RouteKey, RouteModel, RouteReplica, Table
+from headrace.state.table import Price, RouteBudget, RouteKey, RouteModel, RouteReplica, Table
 
 
 def state_of(model: ModelSpec, fleet: Fleet, *, prepared: bool, preparing: bool, fault: str) -> str:
@@ -79,8 +79,11 @@ def allowed(record: KeyRecord, catalog: Catalog) -> tuple[str, ...]:
     return tuple(model for model in given if "*" in record.models or model in record.models)
 
 
-def route_keys(records: Iterable[KeyRecord], catalog: Catalog) -> tuple[RouteKey, ...]:
-    """Valid keys as gateways see them, each with its own limits, never above its tenant's."""
+BudgetsOf = Callable[[str, str, str], tuple[RouteBudget, ...]]
+
+
+def route_keys(records: Iterable[KeyRecord], catalog: Catalog, budgets: BudgetsOf) -> tuple[RouteKey, ...]:
+    """Valid keys as gateways see them, each with its own limits, never above its tenant's, and its budgets."""
     tenants = {tenant.name: tenant for tenant in catalog.tenants}
     found = []
     for record in records:
@@ -98,14 +101,22 @@ def route_keys(records: Iterable[KeyRecord], catalog: Catalog) -> tuple[RouteKey
                     tokens_per_minute=_least(record.tokens_per_minute, limits.tokens_per_minute),
                     concurrency=_least(record.concurrency, limits.concurrency),
                 ),
+                team=record.team,
+                budgets=budgets(record.tenant, record.team, record.id),
             )
         )
     return tuple(found)
 
 
-def table(models: Mapping[str, RouteModel], replicas: tuple[RouteReplica, ...], keys: tuple[RouteKey, ...]) -> Table:
+def table(
+    models: Mapping[str, RouteModel],
+    replicas: tuple[RouteReplica, ...],
+    keys: tuple[RouteKey, ...],
+    prices: tuple[Price, ...],
+) -> Table:
     """The whole table; its revision is the publisher's."""
-    return Table(revision=0, models=tuple(models[key] for key in sorted(models)), replicas=replicas, keys=keys)
+    every = tuple(models[key] for key in sorted(models))
+    return Table(revision=0, models=every, replicas=replicas, keys=keys, prices=prices)
 
 
 def _least(own: int | None, default: int | None) -> int | None:

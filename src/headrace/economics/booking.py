@@ -78,7 +78,7 @@ def book(
 ) -> list[Part]:
     """The parts of one device's cost between two moments; they add up to `cost_nanousd` exactly.
 
-    Members must lie wholly before `to_us`, or begin after it: who is still at work is booked once he has ended.
+    Everybody who was there before `to_us` must be known: who is still at work is waited for.
     """
     if to_us <= from_us:
         return []

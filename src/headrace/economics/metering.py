@@ -5,68 +5,63 @@ record says was worked on and delivered, never by how it travelled.
 """
 
 from collections.abc import Mapping
-from typing import Final, Literal, get_args
+from typing import Final
 
+from headrace.specs.priced import Unit
 from headrace.state.usage import Usage
 
-Unit = Literal[
-    "input_tokens",
-    "cached_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "embeddings",
-    "documents",
-    "images",
-    "megapixel_steps",
-    "audio_ms",
-    "video_ms",
-    "agent_steps",
-    "pipeline_runs",
-    "requests",
-    "busy_us",
-]
-UNITS: Final[tuple[Unit, ...]] = get_args(Unit)
 Quantities = Mapping[Unit, int]
 
-# What people price by: how many of a unit one "each" of a price list is, and how it is called there.
-SCALES: Final[dict[Unit, tuple[int, str]]] = {
-    "input_tokens": (1_000_000, "million input tokens"),
-    "cached_tokens": (1_000_000, "million cached input tokens"),
-    "output_tokens": (1_000_000, "million output tokens"),
-    "reasoning_tokens": (1_000_000, "million reasoning tokens"),
-    "embeddings": (1_000, "thousand embeddings"),
-    "documents": (1_000, "thousand ranked documents"),
-    "images": (1, "image"),
-    "megapixel_steps": (1, "megapixel step"),
-    "audio_ms": (60_000, "minute of audio"),
-    "video_ms": (1_000, "second of video"),
-    "agent_steps": (1, "agent step"),
-    "pipeline_runs": (1, "pipeline run"),
-    "requests": (1, "request"),
-    "busy_us": (3_600_000_000, "hour of a slot at work"),
-}
 _ITEMS: Final[dict[str, Unit]] = {"embed": "embeddings", "rerank": "documents"}
 
 
-def quantities(row: Usage) -> dict[Unit, int]:
-    """What a request used, in every unit that is not 0.
+def measured(
+    task: str,
+    outcome: str,
+    *,
+    began: bool,
+    input_tokens: int,
+    cached_tokens: int,
+    output_tokens: int,
+    items: int,
+    busy_us: int,
+) -> dict[Unit, int]:
+    """What a request used, in every unit that is not 0. `began`: the client was sent something of an answer.
 
     A refused request used nothing. One that failed before its first byte used nothing either: that was our fault. One
     that failed later, or was cancelled, used what was worked on and delivered.
 
-    >>> row = Usage(request="r", epoch="e", tenant="t", key="k", model="m", task="chat", outcome="finished",
-    ...             status=200, arrived_us=0, ended_us=9, input_tokens=10, cached_tokens=4, output_tokens=3, busy_us=7)
-    >>> quantities(row)
+    >>> measured("chat", "finished", began=True, input_tokens=10, cached_tokens=4, output_tokens=3, items=0, busy_us=7)
     {'input_tokens': 6, 'cached_tokens': 4, 'output_tokens': 3, 'requests': 1, 'busy_us': 7}
     """
-    if row.outcome == "refused" or (row.outcome == "failed" and not row.first_us):
+    if outcome == "refused" or (outcome == "failed" and not began):
         return {}
-    found: dict[Unit, int] = {
-        "input_tokens": row.input_tokens - row.cached_tokens,
-        "cached_tokens": row.cached_tokens,
-        "output_tokens": row.output_tokens,
-        _ITEMS.get(row.task, "requests"): row.items,
-        "requests": 1,
-        "busy_us": row.busy_us,
-    }
-    return {unit: amount for unit, amount in found.items() if amount}
+    if not (input_tokens or output_tokens or items or busy_us):
+        return {}  # it left before anybody worked on it
+    found: dict[Unit, int] = {}
+    if input_tokens > cached_tokens:
+        found["input_tokens"] = input_tokens - cached_tokens
+    if cached_tokens:
+        found["cached_tokens"] = cached_tokens
+    if output_tokens:
+        found["output_tokens"] = output_tokens
+    if items and task in _ITEMS:
+        found[_ITEMS[task]] = items
+    found["requests"] = 1
+    if busy_us:
+        found["busy_us"] = busy_us
+    return found
+
+
+def quantities(row: Usage) -> dict[Unit, int]:
+    """What a usage record says was used."""
+    return measured(
+        row.task,
+        row.outcome,
+        began=row.first_us > 0,
+        input_tokens=row.input_tokens,
+        cached_tokens=row.cached_tokens,
+        output_tokens=row.output_tokens,
+        items=row.items,
+        busy_us=row.busy_us,
+    )

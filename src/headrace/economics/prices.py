@@ -1,30 +1,22 @@
 """Price books: what is charged for a unit of a model, to whom, from when on, and what a request comes to.
 
-Unit prices are integers in pico-dollars (10^-12): $0.02 for a million tokens is 20,000 pico-dollars for one. A charge is
-summed exactly in pico-dollars and rounded up once, to the next nano-dollar, so that work is never free. A price is
+Unit prices are integers in pico-dollars (10^-12): $0.02 for a million tokens is 20,000 pico-dollars for one. A charge
+is summed exactly in pico-dollars and rounded up once, to the next nano-dollar, so that work is never free. A price is
 pinned when a request is admitted; a new price never rewrites an old one, it only begins later.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
 import msgspec
 
-from headrace.economics.metering import SCALES, Quantities, Unit
+from headrace.economics.metering import Quantities
+from headrace.specs.priced import Unit
 from headrace.state.table import Price
 
 PICOUSD_PER_NANOUSD: Final = 1_000
-PICOUSD_PER_USD: Final = 10**12
 PPM: Final = 1_000_000
-
-# What a price list of a task must name, one group of these at least; else it would give something away.
-NEEDED: Final[dict[str, tuple[frozenset[Unit], ...]]] = {
-    "chat": (frozenset({"input_tokens", "output_tokens"}), frozenset({"requests"}), frozenset({"busy_us"})),
-    "embed": (frozenset({"input_tokens"}), frozenset({"embeddings"}), frozenset({"requests"}), frozenset({"busy_us"})),
-    "rerank": (frozenset({"input_tokens"}), frozenset({"documents"}), frozenset({"requests"}), frozenset({"busy_us"})),
-}
 
 
 def charge_nanousd(price: Price, used: Quantities) -> int:
@@ -60,34 +52,6 @@ def lines(price: Price, used: Quantities) -> list[tuple[Unit, int, int]]:
         if per:
             found.append((unit, amount, per))
     return found
-
-
-def missing(task: str, units: Iterable[str]) -> str:
-    """Why these unit prices do not price a task; empty when they do."""
-    given = set(units)
-    groups = NEEDED.get(task, (frozenset({"requests"}),))
-    if any(group <= given for group in groups):
-        return ""
-    return " or ".join(" and ".join(sorted(group)) for group in groups)
-
-
-def picousd_per_unit(dollars: Decimal, unit: Unit) -> int:
-    """The price of one, given the price of as many as a price list names; rounded up to the next pico-dollar.
-
-    >>> picousd_per_unit(Decimal("0.02"), "input_tokens")
-    20000
-    """
-    exact = dollars * PICOUSD_PER_USD / SCALES[unit][0]
-    return int(exact.to_integral_value(rounding=ROUND_CEILING))
-
-
-def dollars_each(picousd: int, unit: Unit) -> Decimal:
-    """What a price list shows for a unit price.
-
-    >>> dollars_each(20_000, "input_tokens")
-    Decimal('0.02')
-    """
-    return Decimal(picousd * SCALES[unit][0]) / PICOUSD_PER_USD
 
 
 def by_time(rate_nanousd_per_hour: int, share_ppm: int, slots: int, markup_ppm: int = 0) -> int:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from headrace.gateway.directory import Directory
 from headrace.gateway.limits import Meter
 from headrace.gateway.link import Link
+from headrace.gateway.purse import Wallet
 from headrace.gateway.shared import Counters
 from headrace.policy.actions import Answer, Assign
 from headrace.policy.dispatch import Dispatch
@@ -37,6 +38,7 @@ class Desk(Protocol):
     journal: Journal
     link: Link
     meter: Meter
+    wallet: Wallet
 
     def act_all(self, found: Iterable[Answer]) -> None:
         """Carry out decisions about other requests."""

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from headrace.economics.prices import Book
 from headrace.errors import Invalid
 from headrace.gateway.upstream import Pool
 from headrace.state.table import RouteKey, RouteModel, Table
@@ -15,10 +16,12 @@ class Directory:
         self.table = Table(revision=0, models=(), replicas=(), keys=())
         self.models: dict[str, list[RouteModel]] = {}
         self.pools: dict[tuple[str, str], Pool] = {}
+        self.book = Book(())
 
     def update(self, table: Table) -> None:
         """Take a new table."""
         self.table = table
+        self.book = Book(table.prices)
         self.models = {}
         for model in table.models:
             self.models.setdefault(model.name, []).append(model)

@@ -9,10 +9,13 @@ import zlib
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from headrace.errors import HeadraceError, Invalid, Transient
 from headrace.gateway.attempt import Attempt
 from headrace.gateway.client import Client
 from headrace.gateway.desk import Desk
+from headrace.gateway.hold import Hold
 from headrace.gateway.record import Record
 from headrace.gateway.reply import Reply
 from headrace.policy.actions import Answer, Assign, Reject, Wait
@@ -31,7 +34,9 @@ BETWEEN_US: Final = 20_000_000
 TOTAL_US: Final = 600_000_000
 PROGRESS_PIECES: Final = 64
 _OWN_FAULT: Final = 500  # may be the request's own doing, so it says nothing about the replica
-_REFUSALS: Final = frozenset({"overloaded", "model_unavailable", "model_not_found"})
+_REFUSALS: Final = frozenset(
+    {"overloaded", "model_unavailable", "model_not_found", "insufficient_quota", "budget_unavailable"}
+)
 _NOT_RECORDED: Final = "The usage of this request cannot be recorded, so it is not served. Try again later."
 
 
@@ -39,8 +44,8 @@ class Exchange:
     """One request at work in one gateway worker. Moments are of the clock that never goes back, microseconds."""
 
     __slots__ = (
-        "_answer", "_answer_bytes", "_attempt", "_bounds", "_client", "_commented_us", "_heard_us", "_meter",
-        "_record", "_rendered", "_reply", "_scanner", "_settled", "_status", "_worker",
+        "_answer", "_answer_bytes", "_arrived", "_attempt", "_bounds", "_client", "_commented_us", "_heard_us", "_hold",
+        "_meter", "_record", "_rendered", "_reply", "_scanner", "_settled", "_status", "_worker",
     )  # fmt: skip
 
     def __init__(self, worker: Desk, client: Client, reply: Reply, record: Record) -> None:
@@ -58,19 +63,45 @@ class Exchange:
         self._meter: StreamMeter | None = None
         self._answer: list[bytes] = []
         self._answer_bytes = self._status = self._heard_us = self._commented_us = 0
-        self._settled = False
+        self._settled = self._arrived = False
+        self._hold = Hold(worker.wallet, record.bill, self)
 
     # --- admission ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Check what can be checked before an engine, count the request in, and ask the fast brain. May raise."""
+        """Check what can be checked before an engine, count the request in, and hold its worst case. May raise."""
         record, worker = self._record, self._worker
-        call, model, key = record.call, record.model, record.key
+        call, model, key, bill = record.call, record.model, record.key, record.bill
         call.check_context(model.context_tokens)
-        self._render(model.name)
+        _, body = self._render(model.name)
+        bill.bind(call, len(body), self._bounds, model.context_tokens)
         self._reply.headers += worker.meter.admit(key, self._estimate, record.arrived_us)
         self._client.work = self
         worker.exchanges[record.request_id] = self
+        self._hold.take(record.arrived_us)
+
+    def shorten(self, nanousd: int) -> bool:
+        """See `hold.Holder`."""
+        record, model = self._record, self._record.model
+        bill, call = record.bill, record.call
+        tokens = bill.affordable(call, self._sent_bytes, model.context_tokens, nanousd) // call.n - 1
+        if call.task != "chat" or tokens < 1:
+            return False
+        call.output_max, self._rendered = min(tokens, model.context_tokens), None
+        self._bounds = call.output_bound(model.output_tokens_default, model.context_tokens)
+        bill.bind(call, len(self._render(model.name)[1]), self._bounds, model.context_tokens)
+        bill.note = f"the budget allows {self._bounds} tokens of answer"
+        return True
+
+    def turned_away(self, code: str, message: str, retry_after_us: int | None) -> None:
+        """See `hold.Holder`."""
+        self._fail(code, message, retry_after_us=retry_after_us)
+
+    def admitted(self) -> None:
+        """See `hold.Holder`: the fast brain decides."""
+        record, worker = self._record, self._worker
+        call, model, key = record.call, record.model, record.key
+        self._arrived = True
         worker.journal.append(record.begun())
         request = Request(
             id=record.request_id,
@@ -227,7 +258,7 @@ class Exchange:
         self._detach()
         self._release(ok=True)
         counts = self._record.believe(meter.counts, self._bounds, self._sent_bytes, pieces=meter.pieces)
-        tail = meter.tail(counts)
+        tail = meter.tail(self._billed(counts, self._record.busy_us))
         self._settle("finished", 200, counts, lambda: self._reply.end_events(tail, broken=False))
 
     def _finish_whole(self, body: bytes) -> None:
@@ -236,7 +267,8 @@ class Exchange:
         counts = record.believe(counted, self._bounds, self._sent_bytes, output_bytes=len(body))
         try:
             if call.stream:
-                *events, last = call.finish_stream(body, record.request_id, record.wall_us // 1_000_000, counts)
+                shown = self._billed(counts, self._worker.clock.monotonic_us() - record.sent_us)
+                *events, last = call.finish_stream(body, record.request_id, record.wall_us // 1_000_000, shown)
             else:
                 events, last = [], call.finish(body, record.request_id, counts)
         except HeadraceError as error:
@@ -244,6 +276,7 @@ class Exchange:
             return
         record.first_us = self._worker.clock.monotonic_us()
         self._release(ok=True)
+        self._billed(counts, record.busy_us)
         self._reply.headers += record.headers(record.first_us)
         if call.stream:
             if events:
@@ -251,7 +284,15 @@ class Exchange:
                 self._reply.events(b"".join(events))
             self._settle("finished", 200, counts, lambda: self._reply.end_events(last, broken=False))
         else:
-            self._settle("finished", 200, counts, lambda: self._reply.whole(last))
+            self._settle("finished", 200, counts, lambda: self._reply.whole(last, record.bill.header()))
+
+    def _billed(self, counts: Counts, busy_us: int) -> Counts:
+        """The charge is fixed now; what the stream shows of it, if its client asked for usage."""
+        record = self._record
+        record.bill.settle(record.model.task, "finished", counts, began=True, busy_us=busy_us)
+        if not (record.call.stream and record.call.include_usage):
+            return counts
+        return msgspec.structs.replace(counts, bill=record.bill.shown())
 
     def _disbelieve(self, reason: str) -> None:
         """The engine cannot be trusted with this request: its connection ends, and so does the attempt."""
@@ -276,7 +317,8 @@ class Exchange:
         if attempt is None:
             return
         now_us, replica = self._worker.clock.monotonic_us(), attempt.assign.replica
-        record.released(now_us)
+        record.bill.reopen()
+        record.released(now_us, failed=True)
         record.why = f"attempt {record.attempts} on {replica} failed: {reason}"
         self._worker.counters.flying("replica:" + replica, -1)
         self.act(self._worker.dispatch.lost(record.request_id, now_us, crashed=crashed))
@@ -286,7 +328,7 @@ class Exchange:
         headers = b""
         if retry_after_us is not None:
             headers += b"retry-after: %d\r\n" % -(-retry_after_us // 1_000_000)
-        if code == "engine_crash":
+        if code in ("engine_crash", "insufficient_quota"):
             headers += b"x-should-retry: false\r\n"
         outcome: Outcome = "refused" if code in _REFUSALS else "failed"
         said = lambda: self._reply.error(code, message, param, headers)  # noqa: E731 - as above
@@ -300,9 +342,10 @@ class Exchange:
         self._detach()
         if self._meter is not None:
             record.pieces = self._meter.pieces
+        self._hold.cancel()
         if self._attempt is not None:
             self._release(ok=False)
-        else:
+        elif self._arrived:
             self._worker.act_all(self._worker.dispatch.left(record.request_id, self._worker.clock.monotonic_us()))
         used = record.call.input_tokens if record.attempts else 0
         counts = Counts(input_tokens=used, output_tokens=record.pieces)
@@ -365,13 +408,11 @@ class Exchange:
         correction = counts.input_tokens + counts.output_tokens - self._estimate
         worker.meter.done(record.key, correction, record.arrived_us, now_us)
         usage = record.usage(outcome, status, counts, now_us, code, error)
-        if last_words is None:
-            worker.journal.append(usage, worker.stored)
-            return
 
         def committed(done: bool) -> None:
             worker.stored(done)
-            if self._client.work is not self:
+            self._hold.settle(record.bill.charge if done else 0)
+            if last_words is None or self._client.work is not self:
                 return  # it hung up meanwhile
             if done:
                 last_words()

@@ -1,4 +1,4 @@
-"""The gateway's end of the push channel: tables in, reports out.
+"""The gateway's end of the push channel: tables and grants in, reports and questions about budgets out.
 
 The controller may be away for as long as it likes: the last table stays in force, and a worker that starts meanwhile
 begins with the one on disk.
@@ -13,21 +13,36 @@ import msgspec
 
 from headrace import telemetry
 from headrace.gateway.directory import read_table
-from headrace.state.table import Report, Table
+from headrace.state.table import FromControl, Grants, Purses, Report, Table
 
 REPORT_S: Final = 0.25
 RECONNECT_S: Final = 0.1
 _MESSAGE_BYTES_MAX: Final = 16 << 20
+_DECODER: Final[msgspec.json.Decoder[FromControl]] = msgspec.json.Decoder(FromControl)
 
 
 class Link:
-    """One worker's link to control. `took` is called with each table, `report` makes what is sent."""
+    """One worker's link to control. `took` is called with each table, `report` makes what is sent.
 
-    def __init__(self, socket: Path, file: Path, took: Callable[[Table], None], report: Callable[[], Report]) -> None:
+    `granted` is called with each grant; `hello` makes what a controller is told first.
+    """
+
+    def __init__(
+        self,
+        socket: Path,
+        file: Path,
+        took: Callable[[Table], None],
+        report: Callable[[], Report],
+        *,
+        granted: Callable[[Grants], None] = lambda _: None,
+        hello: Callable[[], Purses] | None = None,
+    ) -> None:
         self._socket = socket
         self._file = file
         self._took = took
         self._report = report
+        self._granted = granted
+        self._hello = hello
         self._now = asyncio.Event()
         self._writer: asyncio.StreamWriter | None = None
 
@@ -42,6 +57,13 @@ class Link:
         """Somebody waits for a model: do not let the next report take its time."""
         self._now.set()
 
+    def send(self, message: Purses) -> bool:
+        """Send a message now; False when there is no controller."""
+        if self._writer is None or self._writer.is_closing():
+            return False
+        self._writer.write(msgspec.json.encode(message) + b"\n")
+        return True
+
     async def run(self) -> None:
         """Keep the link up, for ever."""
         while True:
@@ -50,12 +72,13 @@ class Link:
             except OSError:
                 await asyncio.sleep(RECONNECT_S)
                 continue
+            if self._hello is not None:
+                self.send(self._hello())  # before any report: until then a new controller grants nothing
             reporting = asyncio.ensure_future(self._reports(self._writer))
             reporting.add_done_callback(self._reports_ended)
             try:
                 while line := await reader.readline():
-                    self._took(read_table(line))
-                    self._now.set()  # control learns at once that this table is in force here
+                    self._hear(_DECODER.decode(line))
             except (OSError, ValueError, msgspec.MsgspecError) as error:
                 telemetry.logger().warning("link.broken", error=str(error))
             finally:
@@ -63,6 +86,14 @@ class Link:
                 self._writer.close()
                 self._writer = None
             await asyncio.sleep(RECONNECT_S)
+
+    def _hear(self, message: FromControl) -> None:
+        match message:
+            case Table():
+                self._took(message)
+                self._now.set()  # control learns at once that this table is in force here
+            case Grants():
+                self._granted(message)
 
     async def _reports(self, writer: asyncio.StreamWriter) -> None:
         while True:

@@ -1,8 +1,9 @@
 """What one request leaves behind: the mark that it began, marks of its progress, and the one record of its end."""
 
+from headrace.gateway.bill import Bill
 from headrace.policy.actions import Assign
 from headrace.state.table import RouteKey, RouteModel
-from headrace.state.usage import Begun, Outcome, Progress, Usage
+from headrace.state.usage import Begun, Outcome, Progress, Span, Usage
 from headrace.wire.call import Call
 from headrace.wire.usage import Counts, plausible
 
@@ -15,18 +16,20 @@ class Record:
     """
 
     __slots__ = (
-        "arrived_us", "attempts", "busy_us", "call", "cold", "counted", "epoch", "first_us", "key", "model", "pieces",
-        "queue_us", "request_id", "sent_us", "served_by", "wall_us", "why",
+        "arrived_us", "attempts", "bill", "busy_us", "call", "cold", "counted", "epoch", "failed", "first_us", "key",
+        "left_us", "model", "pieces", "queue_us", "request_id", "sent_us", "served_by", "wall_us", "why",
     )  # fmt: skip
 
-    def __init__(self, request_id: str, epoch: str, key: RouteKey, model: RouteModel, call: Call) -> None:
+    def __init__(self, request_id: str, epoch: str, key: RouteKey, model: RouteModel, call: Call, bill: Bill) -> None:
         self.request_id = request_id
         self.epoch = epoch
         self.key = key
         self.model = model
         self.call = call
+        self.bill = bill
         self.arrived_us = self.wall_us = 0
-        self.queue_us = self.first_us = self.sent_us = self.busy_us = 0
+        self.queue_us = self.first_us = self.sent_us = self.left_us = self.busy_us = 0
+        self.failed: tuple[Span, ...] = ()
         self.attempts = self.pieces = 0
         self.cold = self.counted = False
         self.served_by: Assign | None = None
@@ -39,11 +42,25 @@ class Record:
         self.attempts += 1
         self.served_by = assign
         self.sent_us = now_us
+        self.bill.served_by(assign.version)
         self.why = f"{assign.reason}; before that: {self.why}" if self.why else assign.reason
 
-    def released(self, now_us: int) -> None:
-        """The replica has it no more."""
-        self.busy_us += now_us - self.sent_us
+    def released(self, now_us: int, *, failed: bool = False) -> None:
+        """The replica has it no more. What a failed attempt took is nobody's work."""
+        if not failed:
+            self.busy_us += now_us - self.sent_us
+            self.left_us = now_us
+        elif self.served_by is not None:
+            span = Span(
+                replica=self.served_by.replica,
+                incarnation=self.served_by.incarnation,
+                start_us=self._wall(self.sent_us),
+                end_us=self._wall(now_us),
+            )
+            self.failed = (*self.failed, span)
+
+    def _wall(self, moment_us: int) -> int:
+        return self.wall_us + moment_us - self.arrived_us
 
     def believe(
         self, counts: Counts | None, output_max: int, sent_bytes: int, *, pieces: int = 0, output_bytes: int = 0
@@ -83,6 +100,7 @@ class Record:
             task=self.model.task,
             arrived_us=self.wall_us,
             stream=self.call.stream,
+            team=self.key.team,
         )
 
     def progress(self, now_us: int) -> Progress:
@@ -94,11 +112,13 @@ class Record:
             at_us=self.wall_us + now_us - self.arrived_us,
             replica=served.replica if served else "",
             version=served.version if served else "",
+            incarnation=served.incarnation if served else "",
         )
 
     def usage(self, outcome: Outcome, status: int, counts: Counts, now_us: int, code: str, error: str) -> Usage:
         """The record of the end."""
-        served = self.served_by
+        served, bill = self.served_by, self.bill
+        bill.settle(self.model.task, outcome, counts, began=self.first_us > 0, busy_us=self.busy_us)
         return Usage(
             request=self.request_id,
             epoch=self.epoch,
@@ -130,4 +150,13 @@ class Record:
             cold=self.cold,
             why=self.why,
             error=error,
+            team=self.key.team,
+            sent_us=self._wall(self.sent_us) if self.left_us else 0,
+            left_us=self._wall(self.left_us) if self.left_us else 0,
+            failed=self.failed,
+            charge_nanousd=bill.charge,
+            price=bill.price.id if bill.price is not None else "",
+            held_nanousd=bill.bound if bill.held_in else 0,
+            budgets=bill.budgets,
+            note=bill.note,
         )

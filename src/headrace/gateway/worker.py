@@ -19,6 +19,7 @@ from headrace import telemetry
 from headrace.errors import HeadraceError, Invalid, Refused
 from headrace.gateway import answers, relay
 from headrace.gateway.auth import Doorman
+from headrace.gateway.bill import Bill, quote
 from headrace.gateway.client import Client
 from headrace.gateway.desk import Acting
 from headrace.gateway.directory import Directory
@@ -26,6 +27,7 @@ from headrace.gateway.exchange import Exchange
 from headrace.gateway.http1 import Head
 from headrace.gateway.limits import Meter
 from headrace.gateway.link import Link
+from headrace.gateway.purse import Wallet
 from headrace.gateway.record import Record
 from headrace.gateway.reply import Reply
 from headrace.gateway.shared import Counters
@@ -74,7 +76,15 @@ class Worker:
         self.has_table = asyncio.Event()
         self._looked_us = 0
         self._names = _names()
-        self.link = Link(settings.link_socket, settings.table_file, self._took, self._report)
+        self.wallet = Wallet(epoch, lambda purses: self.link.send(purses))
+        self.link = Link(
+            settings.link_socket,
+            settings.table_file,
+            self._took,
+            self._report,
+            granted=self.wallet.granted,
+            hello=self.wallet.connected,
+        )
 
     # --- what a client asks -------------------------------------------------------------------------------------
 
@@ -146,8 +156,15 @@ class Worker:
                     Progress(request=request_id, output_tokens=0, at_us=self.clock.now_us()), self.stored
                 )
                 raise Refused(fault.CATALOGUE["storage_unavailable"][2], status=503, code="storage_unavailable")
+            bill = Bill(self.directory.book, self.directory.models[model.name], key, self.clock.now_us())
+            if not bill.priced:
+                raise Refused(f"The model {model.name!r} has no price yet.", status=503, code="model_unavailable")
+            if head.headers.get(b"x-headrace-dry-run"):
+                client.write(answers.json(quote(bill, call, model), headers))
+                client.finished()
+                return
             reply = Reply(client, headers, chunked=head.minor == 1)
-            Exchange(self, client, reply, Record(request_id, self.epoch, key, model, call)).start()
+            Exchange(self, client, reply, Record(request_id, self.epoch, key, model, call, bill)).start()
         except (Invalid, Refused) as error:
             client.write(_refusal(error, headers))
             client.finished()
@@ -251,6 +268,8 @@ class Worker:
             self.look_around(now_us)
             if self.dispatch.held:
                 self.act_all(self.dispatch.tick(now_us))
+            if self.wallet.waits:
+                self.wallet.tick(now_us)
             now_s = time.monotonic()
             if now_s - swept_s >= SWEEP_S:
                 swept_s = now_s

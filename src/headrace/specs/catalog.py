@@ -66,6 +66,30 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     drain_us: int = 120_000_000
 
 
+class PriceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a model is priced. `units` are pico-dollars each, for kind fixed; see specs.priced.
+
+    cost_plus: what its time on a device costs, plus `markup_ppm`. mirror: what `mirror` (PROVIDER/MODEL) charges, less
+    `discount_ppm`. `from_us` is when it begins, 0 for when it is applied.
+    """
+
+    kind: Literal["fixed", "cost_plus", "mirror"] = "cost_plus"
+    units: dict[str, int] = {}
+    markup_ppm: int = 0
+    mirror: str = ""
+    discount_ppm: int = 0
+    from_us: int = 0
+
+
+class BudgetSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a tenant may spend in each period; see economics.budgets."""
+
+    period: Literal["day", "month", "total"]
+    limit_nanousd: int
+    at_limit: Literal["refuse", "degrade", "notify"] = "refuse"
+    warn_percent: tuple[int, ...] = (50, 80, 100)
+
+
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One version of one model. `weight` is its share of the model's traffic, relative to its sibling versions.
 
@@ -85,6 +109,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     golden: Golden | None = None
     output_tokens_default: int = 512
     description: str = ""
+    price: PriceSpec = PriceSpec()
+    compare_to: str = ""
 
     @property
     def key(self) -> str:
@@ -115,6 +141,8 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     memory_bytes: int
     cpus: int = 1
     price_nanousd_per_hour: int | None = None
+    price_basis: str = "on_demand"
+    price_from_us: int = 0
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -136,6 +164,8 @@ class TenantSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     models: tuple[str, ...] = ("*",)
     limits: Limits = Limits()
     keys: tuple[str, ...] = ()
+    prices: dict[str, PriceSpec] = {}
+    budgets: tuple[BudgetSpec, ...] = ()
 
 
 class Catalog(msgspec.Struct, frozen=True, kw_only=True):

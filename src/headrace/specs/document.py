@@ -15,6 +15,8 @@ NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]*$"
 REFERENCE_PATTERN: Final = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$"
 URL_PATTERN: Final = r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"
 ARG_PATTERN: Final = r"^[a-z][a-z0-9_-]*$"
+DATE_PATTERN: Final = r"^\d{4}-\d{2}-\d{2}$"
+MARKET_PATTERN: Final = r"^[a-z0-9_-]+/[A-Za-z0-9][A-Za-z0-9._:-]*$"
 QUANTISE_PATTERN: Final = r"^[A-Za-z0-9_]*$"
 
 # What a value that does not match its pattern should look like; `specs.form` puts it behind the message.
@@ -23,6 +25,8 @@ PATTERN_WORDS: Final = {
     REFERENCE_PATTERN: "name where the secret is found, env:NAME or file:/absolute/path, never the secret itself",
     URL_PATTERN: "write it like http://127.0.0.1:8000, without user, query or fragment",
     ARG_PATTERN: "write the option without its dashes, like max_model_len",
+    DATE_PATTERN: "write a date like 2026-12-01",
+    MARKET_PATTERN: "write PROVIDER/MODEL, like openai/gpt-4o-mini",
     QUANTISE_PATTERN: "name a format, like Q4_0",
 }
 
@@ -63,6 +67,7 @@ Money = Annotated[
     int | float | str,
     Meta(extra=_MONEY, description="US dollars, at most 9 decimals; a text is read exactly, too", examples=[2.10]),
 ]
+Date = Annotated[str, Meta(pattern=DATE_PATTERN, max_length=10, examples=["2026-12-01"])]
 _Prompt = Annotated[str, Meta(min_length=1, max_length=4096)]
 _Tokens = Annotated[int, Meta(ge=1, le=10_000_000)]
 _PerMinute = Annotated[int, Meta(ge=1, le=10**12)]
@@ -71,6 +76,44 @@ _ArgName = Annotated[str, Meta(pattern=ARG_PATTERN, max_length=64)]
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Any part of the file: keys that are not known are refused."""
+
+
+_Percent = Annotated[int, Meta(ge=0, le=10_000)]
+
+
+class Price(Section, frozen=True):
+    """What is charged for a model. Units, or cost_plus, or mirror; in dollars, exact to 9 decimals."""
+
+    input_tokens: Annotated[Money | None, Meta(description="for a million tokens of prompt")] = None
+    cached_tokens: Annotated[
+        Money | None, Meta(description="for a million of them found in the prefix cache; as input_tokens if left out")
+    ] = None
+    output_tokens: Annotated[Money | None, Meta(description="for a million tokens of answer")] = None
+    embeddings: Annotated[Money | None, Meta(description="for a thousand texts embedded")] = None
+    documents: Annotated[Money | None, Meta(description="for a thousand documents ranked")] = None
+    requests: Annotated[Money | None, Meta(description="for each request")] = None
+    slot_hour: Annotated[Money | None, Meta(description="for an hour of one slot of a replica at work")] = None
+    cost_plus: Annotated[
+        _Percent | None,
+        Meta(description="percent added to what its time on a device costs; the default, with 0, if all is left out"),
+    ] = None
+    mirror: Annotated[
+        Annotated[str, Meta(pattern=MARKET_PATTERN, max_length=128)] | None,
+        Meta(description="charge what a closed API does, like openai/gpt-4o-mini"),
+    ] = None
+    discount: Annotated[Annotated[int, Meta(ge=0, le=99)], Meta(description="percent less than what is mirrored")] = 0
+    begins: Annotated[Date | None, Meta(description="when it begins, midnight UTC; when it is applied if left out")] = (
+        None
+    )
+
+
+class Owned(Section, frozen=True):
+    """A device that was bought: its price spread over its years, and its power."""
+
+    purchase: Annotated[Money, Meta(description="of one device, with its part of the machine")]
+    years: Annotated[int, Meta(ge=1, le=20, description="over which it is written off")]
+    power_watts: Annotated[int, Meta(ge=0, le=100_000, description="drawn on average, with its part of cooling")] = 0
+    power_per_kwh: Annotated[Money, Meta(description="what a kilowatt-hour costs")] = 0
 
 
 class Pool(Section, frozen=True):
@@ -87,6 +130,13 @@ class Pool(Section, frozen=True):
     ] = "auto"
     price_per_hour: Annotated[
         Money | None, Meta(description="of one device, in US dollars; left out means unknown, which is not zero")
+    ] = None
+    reserved_per_month: Annotated[
+        Money | None, Meta(description="of one device, instead of price_per_hour; a month is 730 hours")
+    ] = None
+    owned: Annotated[Owned | None, Meta(description="a bought device, instead of price_per_hour")] = None
+    price_begins: Annotated[
+        Date | None, Meta(description="when this price begins, midnight UTC; when it is applied if left out")
     ] = None
 
 
@@ -202,6 +252,11 @@ class Model(Section, frozen=True):
         dict[Name, Version] | None, Meta(description="several versions share the traffic; one called v1 when left out")
     ] = None
     output_tokens: Annotated[_Tokens, Meta(description="expected length of an answer that sets no limit")] = 512
+    price: Annotated[Price, Meta(description="what is charged for it")] = Price()
+    compare_to: Annotated[
+        Annotated[str, Meta(pattern=MARKET_PATTERN, max_length=128)] | None,
+        Meta(description="the closed API that its users would use instead, like openai/gpt-4o-mini"),
+    ] = None
     description: Annotated[str, Meta(max_length=1024, description="for people")] = ""
 
 
@@ -212,6 +267,21 @@ class Limits(Section, frozen=True):
     tokens_per_minute: Annotated[_PerMinute | None, Meta(description="tokens, in and out, in any minute")] = None
     concurrency: Annotated[
         Annotated[int, Meta(ge=1, le=1_000_000)] | None, Meta(description="requests at the same time")
+    ] = None
+
+
+class TenantBudget(Section, frozen=True):
+    """What a tenant may spend; any of the periods, all of them hold."""
+
+    day: Annotated[Money | None, Meta(description="dollars a day, midnight to midnight UTC")] = None
+    month: Annotated[Money | None, Meta(description="dollars a calendar month, UTC")] = None
+    total: Annotated[Money | None, Meta(description="dollars for ever")] = None
+    at_limit: Annotated[
+        Literal["refuse", "degrade", "notify"],
+        Meta(description="refuse; degrade to shorter answers while something is left; or only notify"),
+    ] = "refuse"
+    warn: Annotated[
+        list[Annotated[int, Meta(ge=1, le=100)]] | None, Meta(description="percent at which the operator is told")
     ] = None
 
 
@@ -226,6 +296,10 @@ class Tenant(Section, frozen=True):
         list[Reference] | None,
         Meta(description="keys made elsewhere, as references; most are made with `headrace key create`"),
     ] = None
+    prices: Annotated[
+        dict[Name, Price] | None, Meta(description="its own prices, by model; the models' when left out")
+    ] = None
+    budget: Annotated[TenantBudget | None, Meta(description="what it may spend; no limit when left out")] = None
 
 
 class Document(Section, frozen=True):

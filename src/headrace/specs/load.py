@@ -4,10 +4,12 @@ Pure: reads no file and no environment; references to secrets stay references, a
 argument. All faults that can be told from the text are told at once, each with file:line:col.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from headrace import units
 from headrace.specs import document as doc
+from headrace.specs import money
 from headrace.specs.catalog import (
     Catalog,
     EngineSpec,
@@ -70,24 +72,47 @@ class _Resolver:
         if len(models) > MODELS_MAX:
             self._note(("models",), f"has {len(models)} model versions; give at most {MODELS_MAX}")
         tenants = document.tenants if document.tenants is not None else {"default": doc.Tenant()}
-        names = tuple(document.models)
+        tasks = {name: model.task for name, model in document.models.items()}
+        self._published(models, pools)
         return Catalog(
             pools=pools,
             models=tuple(sorted(models, key=lambda model: model.key)),
-            tenants=tuple(self._tenant(name, tenant, names) for name, tenant in sorted(tenants.items())),
+            tenants=tuple(self._tenant(name, tenant, tasks) for name, tenant in sorted(tenants.items())),
         )
+
+    def _published(self, models: list[ModelSpec], pools: tuple[PoolSpec, ...]) -> None:
+        """A model without a price and without a cost basis is not published: unknown is never 0."""
+        unknown = {pool.name for pool in pools if pool.price_nanousd_per_hour is None}
+        free = {pool.name for pool in pools if pool.price_nanousd_per_hour == 0}
+        for model in models:
+            if model.price.kind != "cost_plus":
+                continue
+            path = ("models", model.name)
+            if not model.owned:
+                self._note(path, "price is missing; a server that is not ours has no cost to go by: give unit prices")
+            elif lacking := [pool for pool in model.pools if pool in unknown]:
+                self._note(
+                    path,
+                    f"has no price, and pool {lacking[0]} none to go by: give the pool a price_per_hour, "
+                    "or the model a price",
+                )
+            elif nothing := [pool for pool in model.pools if pool in free]:
+                self._note(path, f"has no price, and pool {nothing[0]} costs 0: give the model a price")
 
     # --- pools ---------------------------------------------------------------------------------------------------
 
     def _pool(self, name: str, pool: doc.Pool) -> PoolSpec:
         cpus = pool.cpus
+        rate, basis = money.rate(pool, ("pools", name), self._note)
         return PoolSpec(
             name=name,
             accelerator=pool.accelerator,
             count=pool.count,
             memory_bytes=self._auto(name, pool, "memory") if pool.memory == "auto" else units.size_bytes(pool.memory),
             cpus=self._auto(name, pool, "cpus") if isinstance(cpus, str) else cpus,
-            price_nanousd_per_hour=None if pool.price_per_hour is None else units.nanousd(pool.price_per_hour),
+            price_nanousd_per_hour=rate,
+            price_basis=basis,
+            price_from_us=money.date_us(pool.price_begins, ("pools", name, "price_begins"), self._note),
         )
 
     def _auto(self, name: str, pool: doc.Pool, field: str) -> int:
@@ -160,6 +185,8 @@ class _Resolver:
             golden=None if golden is None else Golden(**_fields(golden)),
             output_tokens_default=model.output_tokens,
             description=own.description or model.description,
+            price=money.price(model.price, model.task, (*path, "price"), self._note),
+            compare_to=model.compare_to or "",
         )
 
     def _engine(self, model: doc.Model, own: doc.Version, path: tuple[str, ...]) -> EngineSpec:
@@ -236,7 +263,16 @@ class _Resolver:
 
     # --- tenants -------------------------------------------------------------------------------------------------
 
-    def _tenant(self, name: str, tenant: doc.Tenant, models: tuple[str, ...]) -> TenantSpec:
+    def _tenant(self, name: str, tenant: doc.Tenant, tasks: Mapping[str, str]) -> TenantSpec:
+        models = tuple(tasks)
+        prices = {}
+        for model, price in (tenant.prices or {}).items():
+            path = ("tenants", name, "prices", model)
+            if model not in tasks:
+                hint = closest(model, models) or f"; there are {', '.join(models) or 'none'}"
+                self._note(path, f"no model is called {shown(model)}{hint}")
+            else:
+                prices[model] = money.price(price, tasks[model], path, self._note)
         for index, model in enumerate(tenant.models or ()):
             if model != "*" and model not in models:
                 hint = closest(model, models) or f"; there are {', '.join(models) or 'none'}"
@@ -247,6 +283,8 @@ class _Resolver:
             models=("*",) if tenant.models is None else tuple(dict.fromkeys(tenant.models)),
             limits=Limits(**_fields(tenant.limits)),
             keys=tuple(dict.fromkeys(tenant.keys or ())),
+            prices=prices,
+            budgets=money.budgets(tenant.budget, ("tenants", name, "budget"), self._note),
         )
 
     def _note(self, path: tuple[str, ...], message: str) -> None:

@@ -70,7 +70,7 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """What one incarnation of a replica took of a device, and when: the raw fact of the cost side.
 
-    `share` is in millionths of the device. `ready_us` and `ended_us` are 0 until they happen.
+    `share` is in millionths of the device. `ready_us`, `drain_us` and `ended_us` are 0 until they happen.
     """
 
     replica: str
@@ -87,3 +87,9 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     ended_us: int = 0
     cause: str = ""
     ended_by: str = ""
+    drain_us: int = 0
+
+    @property
+    def name(self) -> str:
+        """`replica/incarnation`: what the books call it."""
+        return f"{self.replica}/{self.incarnation}"

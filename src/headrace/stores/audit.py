@@ -1,4 +1,4 @@
-"""Proves the books, or names what is wrong with them: chain, sums, roll-ups, charges. Reads only, on its own connection.
+"""Proves the books, or says what is wrong: chain, sums, roll-ups, charges. Reads only, by an own connection.
 
 Called in a thread of the controller and by tests; what it finds is for people, and nothing is repaired.
 """

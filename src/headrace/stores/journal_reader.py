@@ -108,7 +108,11 @@ def settle_dead(entries: Iterable[Entry], ended_us: int) -> Iterator[Usage]:
             version=mark.version if mark else "",
             replica=mark.replica if mark else "",
             output_tokens=mark.output_tokens if mark else 0,
+            incarnation=mark.incarnation if mark else "",
             counted="gateway",
             attempts=1,
+            team=start.team,
+            sent_us=start.arrived_us if mark else 0,
+            left_us=max(mark.at_us, start.arrived_us) if mark else 0,
             error="the gateway that carried this request ended before it did",
         )

@@ -107,6 +107,7 @@ STEPS: Final = (
         PRIMARY KEY (model, tenant, from_us)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX price_by_id ON price (id);
+    CREATE INDEX lease_by_end ON lease (ended_us);
     CREATE TABLE rate (
         pool TEXT NOT NULL,
         from_us INTEGER NOT NULL,

@@ -194,6 +194,11 @@ class SqliteStore:
         which = "WHERE ended_us = 0 " if open_only else ""
         return self._many(f"SELECT record FROM lease {which}ORDER BY started_us DESC LIMIT ?", (limit,), _lease)  # noqa: S608 - one of two literals
 
+    def leases_since(self, ended_us: int) -> list[Lease]:
+        """Those that are open, or ended at that moment or later."""
+        query = "SELECT record FROM lease WHERE ended_us = 0 OR ended_us >= ? ORDER BY started_us"
+        return self._many(query, (ended_us,), _lease)
+
     def decide(self, decision: Decision) -> int:
         """Append to the journal of reasons; the entry's sequence number."""
         row = (decision.subject, _encode(decision))

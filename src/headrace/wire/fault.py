@@ -39,6 +39,7 @@ CATALOGUE: Final[dict[str, tuple[int, str, str]]] = {
     "unprocessable": (422, _INVALID, "The request is well formed and cannot be carried out."),
     "rate_limit_exceeded": (429, "rate_limit_error", "Rate limit reached. Try again after the time in Retry-After."),
     "insufficient_quota": (429, "insufficient_quota", "The budget of this key is used up."),
+    "budget_unavailable": (503, _SERVER, "The budget of this key cannot be asked just now; try again."),
     "headers_too_large": (431, _INVALID, "The headers of the request are larger than the limit."),
     "internal_error": (500, _SERVER, "The gateway made a mistake. It is logged under the request id."),
     "not_implemented": (501, _INVALID, "This transfer coding is not implemented."),

@@ -13,7 +13,10 @@ _TIME_MAX_MS: Final = 86_400_000.0  # a day in one request is not a measurement
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens in, of them found in the prefix cache, and out; items (embeddings, ranked documents); engine times."""
+    """Tokens in, of them found in the prefix cache, and out; items (embeddings, ranked documents); engine times.
+
+    `bill` is what the client is shown of the charge, under `usage.headrace`.
+    """
 
     input_tokens: int = 0
     cached_tokens: int = 0
@@ -21,6 +24,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     items: int = 0
     prefill_us: int = 0
     decode_us: int = 0
+    bill: dict[str, str] | None = None
 
     def usage(self, *, generated: bool = True) -> dict[str, object]:
         """The `usage` object of OpenAI's API."""
@@ -31,6 +35,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         if generated:
             shown["completion_tokens"] = self.output_tokens
             shown["prompt_tokens_details"] = {"cached_tokens": self.cached_tokens}
+        if self.bill is not None:
+            shown["headrace"] = self.bill
         return shown
 
 

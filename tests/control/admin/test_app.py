@@ -54,7 +54,7 @@ class Door:
             substrate=SimSubstrate(self.clock),
             engines={kind: SimEngine(kind) for kind in ("llama_cpp", "onnx", "openai", "openvino", "vllm")},
             find_artifact=lambda _: None,
-            prepare_argv=("false",),
+            command=lambda role: ("false", role),
             journal_reader=journal_reader,
             clock=self.clock,
         )

@@ -30,6 +30,7 @@ class NewKey(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     name: Name = ""
     tenant: Name = "default"
     role: Role = "user"
+    team: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9._-]*$")] = ""
     models: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=1000)] = ("*",)
     requests_per_minute: Limit = None
     tokens_per_minute: Limit = None

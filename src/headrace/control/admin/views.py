@@ -142,6 +142,7 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     tenant: str
     role: str
+    team: str
     models: tuple[str, ...]
     requests_per_minute: int | None
     tokens_per_minute: int | None

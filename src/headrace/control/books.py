@@ -1,0 +1,303 @@
+"""Books what every device cost, up to the last moment that is settled; moves overheads once an hour is over.
+
+A device's time is booked once, in order, in pieces that end at hours and changes of its price. What is booked ends
+before the earliest request that is still at work, so that everybody who shared a batch is known when it is shared.
+Time in which the machine was off, and jumps of the wall clock, are not charged and say so.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+
+from headrace.control.bookkeeper import Bookkeeper
+from headrace.control.records import Records
+from headrace.control.terms import Terms
+from headrace.economics import booking, entries, overhead, work
+from headrace.economics.booking import Part, Tenure
+from headrace.economics.entries import HOUR_US, Entry, hour_of
+from headrace.economics.sharing import Member
+from headrace.economics.work import Samples, WorkModel
+from headrace.errors import Transient
+from headrace.ports import Clock, Rate, Store
+from headrace.state.fleet import Device, Lease
+from headrace.state.usage import Usage
+
+LAG_US: Final = 1_500_000  # a record may be this late and still find its time unbooked
+TICK_US: Final = 10_000_000
+OFF_US: Final = 60_000_000
+JUMP_US: Final = 5_000_000
+LEARN_MAX: Final = 100
+HOURS_MAX: Final = 48
+_TICK: Final = "books-tick"
+_MOVED: Final = "books-moved"
+_WORK: Final = "work:"
+
+
+def device_name(device: Device | Lease) -> str:
+    """What the books call a device."""
+    return f"{device.pool}/{device.node}/{device.device}"
+
+
+class Books:
+    """The cost side of the ledger."""
+
+    def __init__(self, store: Store, records: Records, terms: Terms, bookkeeper: Bookkeeper, clock: Clock) -> None:
+        self._store = store
+        self._records = records
+        self._terms = terms
+        self._bookkeeper = bookkeeper
+        self._clock = clock
+        self._ticked_us = int(store.get(_TICK) or 0)
+        self._off: tuple[int, int] | None = None  # from, to: time that is nobody's
+        self._wall_us, self._steady_us = clock.now_us(), clock.monotonic_us()
+        self._samples: dict[str, Samples] = {}
+
+    def began(self, *, still_running: bool) -> None:
+        """A controller has started. When nothing ran and nobody looked, the time since is not charged."""
+        now_us = self._clock.now_us()
+        if self._ticked_us and not still_running and now_us - self._ticked_us > OFF_US:
+            self._off = (self._ticked_us, now_us)
+
+    async def turn(self, devices: Iterable[Device]) -> None:
+        """Book what is settled. A full disk only delays it."""
+        now_us = self._clock.now_us()
+        self._watch_clock(now_us)
+        until_us = min(self._bookkeeper.settled_until(), now_us) - LAG_US
+        try:
+            booked = self._store.statements.booked()
+            for device in devices:
+                name = device_name(device)
+                if name not in booked:
+                    self._store.book(name, now_us - LAG_US, [], [])
+                elif until_us > booked[name]:
+                    await self._device(device, booked[name], until_us)
+            self._move(self._store.statements.booked())
+            if now_us - self._ticked_us > TICK_US:
+                self._ticked_us = now_us
+                self._store.put(_TICK, str(now_us).encode())
+        except Transient:
+            return  # told by the bookkeeper, whose work comes first
+
+    def model(self, key: str) -> WorkModel:
+        """The work model of a model version, as far as it was learned."""
+        return work.fitted(self._sample(key))
+
+    # --- one device ---------------------------------------------------------------------------------------------
+
+    async def _device(self, device: Device, from_us: int, until_us: int) -> None:
+        name = device_name(device)
+        if self._off is not None and from_us < self._off[1]:
+            off_from, off_to = self._off
+            if from_us < off_from:
+                until_us = min(until_us, off_from)
+            else:
+                self._store.book(name, off_to, [], [])
+                self._records.decide("books.off", name, "nothing ran and nobody looked: this time is not charged")
+                return
+        rates = self._terms.rates(device.pool)
+        leases = [lease for lease in self._store.leases_since(from_us) if device_name(lease) == name]
+        rows = self._store.usage_since(from_us) if leases else []
+        members = _members(rows)
+        self._learn(leases, [row for row in rows if from_us < row.left_us <= until_us], members)
+        for start_us, end_us, rate in pieces(rates, from_us, until_us):
+            if rate is None:  # nobody had said what it costs: unknown is not booked as nothing
+                self._store.book(name, end_us, [], [])
+                continue
+            self._piece(device, start_us, end_us, rate, leases, rows, members)
+            await asyncio.sleep(0)
+
+    def _piece(
+        self,
+        device: Device,
+        from_us: int,
+        to_us: int,
+        rate: Rate,
+        leases: list[Lease],
+        rows: list[Usage],
+        members: dict[str, list[Member]],
+    ) -> None:
+        name = device_name(device)
+        tenures = [
+            Tenure(
+                name=lease.name,
+                model=f"{lease.model}@{lease.version}",
+                share_ppm=lease.share_ppm,
+                start_us=lease.started_us,
+                ready_us=lease.ready_us,
+                end_us=lease.ended_us,
+                drain_us=lease.drain_us,
+                members=tuple(m for m in members.get(lease.name, ()) if m.end_us > from_us and m.start_us < to_us),
+            )
+            for lease in leases
+            if lease.started_us < to_us
+        ]
+        models = {tenure.model: self.model(tenure.model) for tenure in tenures}
+        parts = booking.book(rate.nanousd_per_hour, from_us, to_us, tenures, models, name)
+        missed = booking.residual(parts, rate.nanousd_per_hour, from_us, to_us)
+        assert missed == 0, f"the parts of {name} miss {missed} nano-dollars of its cost"
+        by_request = {row.request: row for row in rows}
+        made = [self._entry(part, device, from_us, to_us, by_request) for part in parts if part.nanousd]
+        made += self._moved_loads(parts, leases, rows, from_us, to_us)
+        costs = [(by_request[part.subject], part.nanousd) for part in parts if part.cause == "request" and part.nanousd]
+        self._store.book(name, to_us, made, costs)
+
+    def _entry(self, part: Part, device: Device, from_us: int, to_us: int, rows: dict[str, Usage]) -> Entry:
+        tenant = rows[part.subject].tenant if part.cause == "request" else ""
+        return entries.cost(
+            part,
+            pool=device.pool,
+            device=device_name(device),
+            from_us=from_us,
+            to_us=to_us,
+            hour_us=hour_of(from_us),
+            tenant=tenant,
+        )
+
+    def _moved_loads(
+        self, parts: list[Part], leases: list[Lease], rows: list[Usage], from_us: int, to_us: int
+    ) -> list[Entry]:
+        """Cold starts, to who caused them: the first of the requests that waited for this replica."""
+        found = []
+        for part in parts:
+            if part.cause != "load" or not part.nanousd:
+                continue
+            lease = next(lease for lease in leases if lease.name == part.lease)
+            woke = [
+                row for row in rows if row.cold and (row.replica, row.incarnation) == (lease.replica, lease.incarnation)
+            ]
+            if woke:
+                first = min(woke, key=lambda row: row.arrived_us)
+                found.append(
+                    overhead.move_load(
+                        part.model, f"{part.lease} {from_us}", part.nanousd, first.tenant, first.request, to_us,
+                        hour_of(from_us),
+                    )
+                )  # fmt: skip
+        return found
+
+    # --- the hour's end -----------------------------------------------------------------------------------------
+
+    def _move(self, booked: dict[str, int]) -> None:
+        """Idle time and drains of hours that are over, to the tenants of each model."""
+        if not booked:
+            return
+        over_us = hour_of(min(booked.values()))
+        done_us = int(self._store.get(_MOVED) or 0)
+        hour_us = max(done_us, over_us - HOURS_MAX * HOUR_US)
+        while hour_us < over_us:
+            sums = self._store.statements.balances(hour_us, hour_us + HOUR_US)
+            used: dict[str, dict[str, int]] = {}
+            for account, amount in sums.items():
+                if account.startswith("used/"):
+                    _, tenant, model = account.split("/", 2)
+                    used.setdefault(model, {})[tenant] = amount
+            moves: list[Entry] = []
+            for account, amount in sorted(sums.items()):
+                cause, _, model = account.partition("/")
+                if cause in ("idle", "drain"):
+                    moves += overhead.move_in_proportion(
+                        cause, model, amount, used.get(model, {}), hour_us + HOUR_US, hour_us
+                    )
+            if moves:
+                self._store.post(moves)
+            hour_us += HOUR_US
+        if over_us > done_us:
+            self._store.put(_MOVED, str(over_us).encode())
+
+    # --- clocks and learning ------------------------------------------------------------------------------------
+
+    def _watch_clock(self, now_us: int) -> None:
+        """A wall clock that jumped ahead has not cost anything."""
+        steady_us = self._clock.monotonic_us()
+        jumped_us = (now_us - self._wall_us) - (steady_us - self._steady_us)
+        if abs(jumped_us) > JUMP_US:
+            self._records.decide("books.clock", "clock", f"the wall clock jumped by {jumped_us // 1_000_000} s")
+            if jumped_us > 0:
+                self._off = (now_us - jumped_us, now_us)
+        self._wall_us, self._steady_us = now_us, steady_us
+
+    def _sample(self, key: str) -> Samples:
+        if key not in self._samples:
+            kept = self._store.get(_WORK + key)
+            self._samples[key] = msgspec.json.decode(kept, type=Samples) if kept else Samples()
+        return self._samples[key]
+
+    def _learn(self, leases: list[Lease], rows: list[Usage], members: dict[str, list[Member]]) -> None:
+        """What engines told of their times, into the work models."""
+        keys = {lease.name: f"{lease.model}@{lease.version}" for lease in leases}
+        changed = set()
+        for row in [row for row in rows if row.outcome == "finished"][-LEARN_MAX:]:
+            name = f"{row.replica}/{row.incarnation}"
+            key = keys.get(name)
+            if key is None:
+                continue
+            before = self._sample(key)
+            if row.task == "chat":
+                others = presence(row, members[name])
+                after = work.learn(
+                    before,
+                    present=others,
+                    decode_us=row.engine_decode_us,
+                    decode_tokens=row.output_tokens,
+                    prefill_us=row.engine_prefill_us,
+                    prefill_tokens=row.input_tokens - row.cached_tokens,
+                )
+            else:
+                after = work.learn_items(before, busy_us=row.left_us - row.sent_us, items=max(1, row.items))
+            self._samples[key] = after
+            changed.add(key)
+        for key in changed:
+            self._store.put(_WORK + key, msgspec.json.encode(self._samples[key]))
+
+
+def pieces(rates: list[Rate], from_us: int, until_us: int) -> list[tuple[int, int, Rate | None]]:
+    """A time cut at whole hours and where a rate begins; each piece with its rate, None before the first one."""
+    cuts = {from_us, until_us, *(rate.from_us for rate in rates if from_us < rate.from_us < until_us)}
+    cuts |= set(range(hour_of(from_us) + HOUR_US, until_us, HOUR_US))
+    order = sorted(cuts)
+    found = []
+    for start_us, end_us in pairwise(order):
+        rate = next((rate for rate in reversed(rates) if rate.from_us <= start_us), None)
+        found.append((start_us, end_us, rate))
+    return found
+
+
+def presence(row: Usage, members: list[Member]) -> float:
+    """How many requests were at the replica on average while this one was, itself included."""
+    length = row.left_us - row.sent_us
+    if length <= 0:
+        return 1.0
+    shared = sum(max(0, min(member.end_us, row.left_us) - max(member.start_us, row.sent_us)) for member in members)
+    return max(1.0, shared / length)
+
+
+def _members(rows: Iterable[Usage]) -> dict[str, list[Member]]:
+    """Everybody who was at a replica, by lease."""
+    found: dict[str, list[Member]] = {}
+    for row in rows:
+        for span in row.failed:
+            stay = Member(
+                request=row.request, start_us=span.start_us, first_us=span.end_us, end_us=span.end_us, failed=True
+            )
+            found.setdefault(f"{span.replica}/{span.incarnation}", []).append(stay)
+        if row.left_us and row.replica:
+            found.setdefault(f"{row.replica}/{row.incarnation}", []).append(_member(row))
+    return found
+
+
+def _member(row: Usage) -> Member:
+    first_us = row.arrived_us + row.first_us if row.first_us else row.left_us
+    chat = row.task == "chat"
+    return Member(
+        request=row.request,
+        start_us=row.sent_us,
+        first_us=min(max(first_us, row.sent_us), row.left_us),
+        end_us=row.left_us,
+        prefill_tokens=row.input_tokens - row.cached_tokens if chat else 0,
+        decode_tokens=row.output_tokens,
+        items=0 if chat else max(1, row.items),
+        failed=row.outcome == "failed",
+    )

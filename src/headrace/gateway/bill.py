@@ -1,0 +1,151 @@
+"""What a request may come to at most, what it did come to, and the budgets it counts against; pinned at admission."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from headrace.economics.budgets import Budget
+from headrace.economics.metering import measured
+from headrace.economics.prices import Book, charge_nanousd
+from headrace.specs.priced import Unit
+from headrace.state.table import Price, RouteKey, RouteModel
+from headrace.wire.call import Call
+from headrace.wire.usage import Counts
+
+BUSY_US_MAX: Final = 600_000_000  # how long a request may hold a slot; see exchange.TOTAL_US
+TEMPLATE_BYTES: Final = 512  # what a chat template may add to a prompt, beyond its turns
+NANOUSD_PER_USD: Final = 10**9
+
+
+class Bill:
+    """One request's money. `bound` is its worst case, which is what budgets hold and a charge never passes."""
+
+    __slots__ = ("_by_version", "_settled", "bound", "budgets", "charge", "degrades", "held_in", "note", "price")
+
+    def __init__(self, book: Book, versions: Sequence[RouteModel], key: RouteKey, now_us: int) -> None:
+        found = {model.version: book.find(model.name, model.version, key.tenant) for model in versions}
+        self._by_version: dict[str, Price] = {version: price for version, price in found.items() if price is not None}
+        self.price: Price | None = None
+        self.degrades = self._settled = False
+        self.budgets: tuple[str, ...] = ()
+        self.held_in: tuple[str, ...] = ()
+        if key.budgets:
+            every = [
+                (Budget(scope=b.scope, period=b.period, limit_nanousd=0).id(now_us), b.at_limit)  # type: ignore[arg-type] # one of its literals
+                for b in key.budgets
+            ]
+            self.budgets = tuple(name for name, _ in every)
+            self.held_in = tuple(name for name, at_limit in every if at_limit != "notify")
+            self.degrades = all(at_limit == "degrade" for _, at_limit in every if at_limit != "notify")
+        self.bound = self.charge = 0
+        self.note = ""
+
+    @property
+    def priced(self) -> bool:
+        """Whether any version has a price; what has none is not served."""
+        return bool(self._by_version)
+
+    def bind(self, call: Call, sent_bytes: int, output_bound: int, context_tokens: int) -> None:
+        """Work out the worst case: the prompt as long as its bytes allow, the answer as long as it may get."""
+        used = worst(call, sent_bytes, output_bound, context_tokens)
+        self.bound = max((charge_nanousd(_dearest(price), used) for price in self._by_version.values()), default=0)
+
+    def affordable(self, call: Call, sent_bytes: int, context_tokens: int, nanousd: int) -> int:
+        """How many tokens of answer, over all choices, so much money covers."""
+        without = worst(call, sent_bytes, 0, context_tokens)
+        most = None
+        for price in self._by_version.values():
+            rest = nanousd - charge_nanousd(_dearest(price), without)
+            each = price.units.get("output_tokens", 0)
+            tokens = max(0, rest) * 1000 // each if each else (context_tokens if rest >= 0 else 0)
+            most = tokens if most is None else min(most, tokens)
+        return most or 0
+
+    def served_by(self, version: str) -> None:
+        """The version that took it decides the price."""
+        self.price = self._by_version.get(version, self.price)
+
+    def settle(self, task: str, outcome: str, counts: Counts, *, began: bool, busy_us: int) -> int:
+        """What it comes to, never more than its worst case. Fixed by the first call, lest two moments tell two sums."""
+        if self.price is not None and not self._settled:
+            self._settled = True
+            used = measured(
+                task,
+                outcome,
+                began=began,
+                input_tokens=counts.input_tokens,
+                cached_tokens=counts.cached_tokens,
+                output_tokens=counts.output_tokens,
+                items=counts.items,
+                busy_us=busy_us,
+            )
+            self.charge = min(self.bound, charge_nanousd(self.price, used))
+        return self.charge
+
+    def reopen(self) -> None:
+        """The attempt that was billed came to nothing."""
+        self._settled, self.charge = False, 0
+
+    def header(self) -> bytes:
+        """The charge as header lines."""
+        return b"x-headrace-cost: %b\r\nx-headrace-cost-unit: USD\r\n" % dollars(self.charge).encode()
+
+    def shown(self) -> dict[str, str]:
+        """The charge as it stands in `usage.headrace`."""
+        made = {"cost": dollars(self.charge), "unit": "USD", "price": self.price.id if self.price else ""}
+        return {**made, "note": self.note} if self.note else made
+
+
+def quote(bill: Bill, call: Call, model: RouteModel) -> dict[str, object]:
+    """What a call would cost, before it is made: the expected charge, and the most it could come to.
+
+    Expected: the prompt by the gateway's own count, and as many tokens of answer as it may have.
+    """
+    bound = call.output_bound(model.output_tokens_default, model.context_tokens)
+    _, body = call.render(model.ability, model.name, model.output_tokens_default, model.context_tokens)
+    bill.bind(call, len(body), bound, model.context_tokens)
+    bill.served_by(model.version)
+    counts = Counts(input_tokens=min(call.input_tokens, model.context_tokens), output_tokens=bound, items=call.items)
+    expected = bill.settle(model.task, "finished", counts, began=True, busy_us=0)
+    return {
+        "object": "headrace.quote",
+        "model": model.name,
+        "input_tokens": counts.input_tokens,
+        "output_tokens": bound,
+        "expected": dollars(expected),
+        "worst_case": dollars(bill.bound),
+        "unit": "USD",
+        "price": bill.price.id if bill.price else "",
+        "units": {unit: str(pico) for unit, pico in (bill.price.units if bill.price else {}).items()},
+    }
+
+
+def worst(call: Call, sent_bytes: int, output_bound: int, context_tokens: int) -> dict[Unit, int]:
+    """The most a call may use. A token is a byte at least, and a prompt never longer than the context."""
+    prompts = max(1, call.items)
+    used: dict[Unit, int] = {
+        "input_tokens": min(context_tokens * prompts, sent_bytes + TEMPLATE_BYTES),
+        "output_tokens": output_bound + call.n if call.task == "chat" else 0,
+        "requests": 1,
+        "busy_us": BUSY_US_MAX,
+    }
+    if call.items and call.task != "chat":
+        used["embeddings" if call.task == "embed" else "documents"] = call.items
+    return used
+
+
+def _dearest(price: Price) -> Price:
+    """Where cached tokens cost more than fresh ones, any token might be one."""
+    cached = price.units.get("cached_tokens", 0)
+    if cached <= price.units.get("input_tokens", 0):
+        return price
+    return Price(id=price.id, model=price.model, units={**price.units, "input_tokens": cached})
+
+
+def dollars(nanousd: int) -> str:
+    """Nano-dollars as dollars, all nine decimals.
+
+    >>> dollars(1_580)
+    '0.000001580'
+    """
+    whole, rest = divmod(nanousd, NANOUSD_PER_USD)
+    return f"{whole}.{rest:09}"

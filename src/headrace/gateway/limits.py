@@ -32,7 +32,7 @@ class Meter:
             if requests_max is not None:
                 if spent.requests >= requests_max:
                     raise _refused(f"{spent.requests} requests this minute", requests_max, wait_us)
-                lines += _lines(b"requests", requests_max, requests_max - spent.requests - 1, wait_us)
+                lines = _lines(b"requests", requests_max, requests_max - spent.requests - 1, wait_us)
             if tokens_max is not None:
                 if spent.tokens + tokens > tokens_max:
                     if tokens > tokens_max:
@@ -44,18 +44,18 @@ class Meter:
                         )
                     raise _refused(f"{spent.tokens + tokens} tokens this minute", tokens_max, wait_us)
                 lines += _lines(b"tokens", tokens_max, tokens_max - spent.tokens - tokens, wait_us)
-        self._counters.spend(name, 1, tokens, now_us)
-        self._counters.flying(name, 1)
+        self._counters.count(name, 1, 1, tokens, now_us)
         return lines
 
     def done(self, key: RouteKey, correction: int, arrived_us: int, now_us: int) -> None:
         """A request has ended; `correction` is what it used less what was estimated."""
         name = "key:" + key.id
-        self._counters.flying(name, -1)
-        if correction and key.limits.tokens_per_minute is not None:
-            if correction < 0 and arrived_us < self._counters.minute(name, now_us):
-                return  # the minute that was charged too much is over; this one was not charged
-            self._counters.spend(name, 0, correction, now_us)
+        if key.limits.tokens_per_minute is None or (
+            # The minute that was charged too much may be over; this one was not charged.
+            correction < 0 and arrived_us < self._counters.minute(name, now_us)
+        ):
+            correction = 0
+        self._counters.count(name, -1, 0, correction, now_us)
 
 
 def _refused(what: str, limit: int, wait_us: int) -> Refused:
@@ -69,8 +69,7 @@ def _refused(what: str, limit: int, wait_us: int) -> Refused:
 
 def _lines(what: bytes, limit: int, remaining: int, wait_us: int) -> bytes:
     seconds = -(-wait_us // 1_000_000)
-    minutes, rest = divmod(seconds, 60)
-    reset = b"%dm%ds" % (minutes, rest) if minutes else b"%ds" % rest
+    reset = b"%ds" % seconds if seconds < 60 else b"%dm%ds" % divmod(seconds, 60)
     return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n" % (
         what,
         limit,

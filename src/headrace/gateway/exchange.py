@@ -15,7 +15,7 @@ from headrace.gateway.client import Client
 from headrace.gateway.desk import Desk
 from headrace.gateway.record import Record
 from headrace.gateway.reply import Reply
-from headrace.policy.actions import Answer, Assign, Reject, Wait
+from headrace.policy.actions import Answer, Assign, Wait
 from headrace.state.request import Request
 from headrace.state.usage import Outcome
 from headrace.wire import fault
@@ -39,8 +39,8 @@ class Exchange:
     """One request at work in one gateway worker. Moments are of the clock that never goes back, microseconds."""
 
     __slots__ = (
-        "_answer", "_answer_bytes", "_attempt", "_bounds", "_client", "_commented_us", "_heard_us", "_meter",
-        "_record", "_rendered", "_reply", "_scanner", "_settled", "_status", "_worker",
+        "_answer", "_answer_bytes", "_attempt", "_bounds", "_client", "_commented_us", "_estimate", "_heard_us",
+        "_meter", "_record", "_rendered", "_reply", "_scanner", "_settled", "_status", "_worker",
     )  # fmt: skip
 
     def __init__(self, worker: Desk, client: Client, reply: Reply, record: Record) -> None:
@@ -52,6 +52,7 @@ class Exchange:
         record.wall_us = worker.clock.now_us()
         model = record.model
         self._bounds = record.call.output_bound(model.output_tokens_default, model.context_tokens)
+        self._estimate = record.call.input_tokens + self._bounds
         self._rendered: tuple[str, str, bytes] | None = None
         self._attempt: Attempt | None = None
         self._scanner: EventScanner | None = None
@@ -88,26 +89,21 @@ class Exchange:
         self.act(worker.dispatch.arrive(request, record.arrived_us))
 
     @property
-    def _estimate(self) -> int:
-        return self._record.call.input_tokens + self._bounds
-
-    @property
     def _sent_bytes(self) -> int:
         return len(self._rendered[2]) if self._rendered else 0
 
     def act(self, answer: Answer) -> None:
         """Carry out what the fast brain decided."""
-        match answer:
-            case Assign():
-                self._assign(answer)
-            case Wait():
-                self._record.why = f"{self._record.why}; {answer.reason}" if self._record.why else answer.reason
-                self._record.cold = self._record.cold or answer.cold
-                self._commented_us = self._worker.clock.monotonic_us() + FIRST_COMMENT_US
-                if answer.wake:
-                    self._worker.link.report_now()
-            case Reject():
-                self._fail(answer.code, answer.reason, retry_after_us=answer.retry_after_us)
+        if isinstance(answer, Assign):
+            self._assign(answer)
+        elif isinstance(answer, Wait):
+            self._record.why = f"{self._record.why}; {answer.reason}" if self._record.why else answer.reason
+            self._record.cold = self._record.cold or answer.cold
+            self._commented_us = self._worker.clock.monotonic_us() + FIRST_COMMENT_US
+            if answer.wake:
+                self._worker.link.report_now()
+        else:
+            self._fail(answer.code, answer.reason, retry_after_us=answer.retry_after_us)
 
     def _assign(self, assign: Assign) -> None:
         worker = self._worker

@@ -25,16 +25,16 @@ class Meter:
         requests_max, tokens_max = limits.requests_per_minute, limits.tokens_per_minute
         lines = b""
         if requests_max is not None or tokens_max is not None or limits.concurrency is not None:
-            spent = self._counters.spent(name, now_us)
-            wait_us = spent.resets_us - now_us
-            if limits.concurrency is not None and spent.in_flight >= limits.concurrency:
-                raise _refused(f"{spent.in_flight} requests at once", limits.concurrency, _CONCURRENCY_RETRY_US)
+            in_flight, requests, used, resets_us = self._counters.spent(name, now_us)
+            wait_us = resets_us - now_us
+            if limits.concurrency is not None and in_flight >= limits.concurrency:
+                raise _refused(f"{in_flight} requests at once", limits.concurrency, _CONCURRENCY_RETRY_US)
             if requests_max is not None:
-                if spent.requests >= requests_max:
-                    raise _refused(f"{spent.requests} requests this minute", requests_max, wait_us)
-                lines = _lines(b"requests", requests_max, requests_max - spent.requests - 1, wait_us)
+                if requests >= requests_max:
+                    raise _refused(f"{requests} requests this minute", requests_max, wait_us)
+                lines = _lines(b"requests", requests_max, requests_max - requests - 1, wait_us)
             if tokens_max is not None:
-                if spent.tokens + tokens > tokens_max:
+                if used + tokens > tokens_max:
                     if tokens > tokens_max:
                         raise Refused(
                             f"This request may take {tokens} tokens; the key's limit is {tokens_max} a minute. "
@@ -42,8 +42,8 @@ class Meter:
                             status=429,
                             code="rate_limit_exceeded",
                         )
-                    raise _refused(f"{spent.tokens + tokens} tokens this minute", tokens_max, wait_us)
-                lines += _lines(b"tokens", tokens_max, tokens_max - spent.tokens - tokens, wait_us)
+                    raise _refused(f"{used + tokens} tokens this minute", tokens_max, wait_us)
+                lines += _lines(b"tokens", tokens_max, tokens_max - used - tokens, wait_us)
         self._counters.count(name, 1, 1, tokens, now_us)
         return lines
 

@@ -126,7 +126,12 @@ class Upstream(asyncio.Protocol):
             if data:
                 if self.user is not user:
                     raise ValueError("the engine sent more than it said")
-                self._body(user, data)
+                if self._state == SIZED:
+                    self._sized(user, data)
+                elif self._state == CHUNKED:
+                    self._chunks(user, data)
+                else:
+                    user.upstream_data(data)
         except ValueError as nonsense:
             self._lose(str(nonsense))
 
@@ -151,28 +156,23 @@ class Upstream(asyncio.Protocol):
             if end < 0:
                 self._data = data
                 return b""
-            block, data = data[: end + 2], data[end + 4 :]
-            head = _read_head(block)
-            if head.status >= 200:
+            status, state, length, reusable, events = _read_head(data[: end + 2])
+            data = data[end + 4 :]
+            if status >= 200:
                 break
-        self._state, self._left, self.reusable = head.state, head.length, head.reusable
-        user.upstream_head(head.status, head.events)
-        if head.state == SIZED and not head.length and self.user is user:
+        self._state, self._left, self.reusable = state, length, reusable
+        user.upstream_head(status, events)
+        if state == SIZED and not length and self.user is user:
             self._finish(user)
         return data
 
-    def _body(self, user: User, data: bytes) -> None:
-        if self._state == SIZED:
-            if len(data) > self._left:
-                raise ValueError("the engine sent more than it said")
-            self._left -= len(data)
-            user.upstream_data(data)
-            if not self._left and self.user is not None:
-                self._finish(self.user)
-        elif self._state == OPEN:
-            user.upstream_data(data)
-        else:
-            self._chunks(user, data)
+    def _sized(self, user: User, data: bytes) -> None:
+        left = self._left = self._left - len(data)
+        if left < 0:
+            raise ValueError("the engine sent more than it said")
+        user.upstream_data(data)
+        if not left and self.user is not None:
+            self._finish(self.user)
 
     def _chunks(self, user: User, data: bytes) -> None:
         """Take the framing off. `_left` is what is still to come of the chunk at hand, its CRLF included."""

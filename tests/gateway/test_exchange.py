@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.gateway import client, exchange
+from headrace.gateway import client, exchange, patience
 from tests.gateway import stub
 from tests.gateway.stub import DONE, END, STREAM_HEAD, StubUpstream, framed, piece, usage, whole, words
 from tests.gateway.world import HI, World, model, post, replica, run, until, world
@@ -347,7 +347,7 @@ def test_a_connection_whose_end_never_comes_is_closed(tmp_path: Path, monkeypatc
 
 def test_a_silent_replica_is_given_up(tmp_path: Path, monkeypatch):
     """No first event in time: the connection is closed, and the request goes elsewhere."""
-    monkeypatch.setattr(exchange, "FIRST_EVENT_US", 50_000)
+    monkeypatch.setattr(patience, "FIRST_EVENT_US", 50_000)
 
     async def check(here: World, a: StubUpstream, b: StubUpstream) -> None:
         for _ in range(2):
@@ -359,7 +359,7 @@ def test_a_silent_replica_is_given_up(tmp_path: Path, monkeypatch):
 
 def test_a_stream_that_stalls_ends_with_an_error_event(tmp_path: Path, monkeypatch):
     """Nothing between two events for too long."""
-    monkeypatch.setattr(exchange, "BETWEEN_US", 50_000)
+    monkeypatch.setattr(patience, "BETWEEN_US", 50_000)
 
     async def stalls(_: stub.Question, writer: asyncio.StreamWriter) -> None:
         writer.write(STREAM_HEAD + b"".join(map(framed, words("Par")[:2])))

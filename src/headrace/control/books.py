@@ -27,6 +27,7 @@ from headrace.state.usage import Usage
 
 LAG_US: Final = 1_500_000  # a record may be this late and still find its time unbooked
 TICK_US: Final = 10_000_000
+QUIET_US: Final = 30_000_000  # when nobody was served, entries may wait and be fewer
 OFF_US: Final = 60_000_000
 JUMP_US: Final = 5_000_000
 LEARN_MAX: Final = 100
@@ -100,6 +101,8 @@ class Books:
         rates = self._terms.rates(device.pool)
         leases = [lease for lease in self._store.leases_since(from_us) if device_name(lease) == name]
         rows = self._store.usage_since(from_us) if leases else []
+        if not rows and until_us - from_us < QUIET_US:
+            return
         members = _members(rows)
         self._learn(leases, [row for row in rows if from_us < row.left_us <= until_us], members)
         for start_us, end_us, rate in pieces(rates, from_us, until_us):

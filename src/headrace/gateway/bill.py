@@ -6,12 +6,13 @@ from typing import Final
 from headrace.economics.budgets import Budget
 from headrace.economics.metering import measured
 from headrace.economics.prices import Book, charge_nanousd
+from headrace.errors import Refused
 from headrace.specs.priced import Unit
 from headrace.state.table import Price, RouteKey, RouteModel
 from headrace.wire.call import Call
 from headrace.wire.usage import Counts
 
-BUSY_US_MAX: Final = 600_000_000  # how long a request may hold a slot; see exchange.TOTAL_US
+BUSY_US_MAX: Final = 600_000_000  # how long a request may hold a slot; see patience.TOTAL_US
 TEMPLATE_BYTES: Final = 512  # what a chat template may add to a prompt, beyond its turns
 NANOUSD_PER_USD: Final = 10**9
 
@@ -39,17 +40,24 @@ class Bill:
         self.bound = self.charge = 0
         self.note = ""
 
-    @property
-    def priced(self) -> bool:
-        """Whether any version has a price; what has none is not served."""
-        return bool(self._by_version)
-
     def bind(self, call: Call, sent_bytes: int, output_bound: int, context_tokens: int) -> None:
-        """Work out the worst case: the prompt as long as its bytes allow, the answer as long as it may get."""
+        """Work out the worst case: the longest prompt and answer there can be. Raises Refused without a price."""
+        if not self._by_version:
+            message = f"The model {call.model!r} has no price yet, so it cannot be served."
+            raise Refused(message, status=503, code="model_unavailable")
         used = worst(call, sent_bytes, output_bound, context_tokens)
         self.bound = max((charge_nanousd(_dearest(price), used) for price in self._by_version.values()), default=0)
 
-    def affordable(self, call: Call, sent_bytes: int, context_tokens: int, nanousd: int) -> int:
+    def shorten(self, call: Call, sent_bytes: int, context_tokens: int, nanousd: int) -> bool:
+        """Make a call ask for an answer that so much money covers; False when it covers none."""
+        tokens = self._affordable(call, sent_bytes, context_tokens, nanousd) // call.n - 1
+        if call.task != "chat" or tokens < 1:
+            return False
+        call.output_max = min(tokens, context_tokens)
+        self.note = f"the budget allows {call.output_max} tokens of answer"
+        return True
+
+    def _affordable(self, call: Call, sent_bytes: int, context_tokens: int, nanousd: int) -> int:
         """How many tokens of answer, over all choices, so much money covers."""
         without = worst(call, sent_bytes, 0, context_tokens)
         most = None

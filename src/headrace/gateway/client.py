@@ -101,7 +101,12 @@ class Client(asyncio.Protocol):
             data = self._data + data
             self._data = b""
         try:
-            self._read(data)
+            if self._chunks is not None:
+                self._read_chunks(data)
+            elif self._body is not None:
+                self._read_body(data)
+            elif data:
+                self._read_head(data)
         except BadHttp as bad:
             self.refuse(answers.error(bad.code, bad.message, close=True))
 
@@ -186,34 +191,27 @@ class Client(asyncio.Protocol):
 
     # --- reading ------------------------------------------------------------------------------------------------
 
-    def _read(self, data: bytes) -> None:
-        if self._chunks is not None:
-            self._read_chunks(data)
-        elif self._body is not None:
-            self._read_body(data)
-        elif data:
-            self._read_head(data)
-
     def _read_head(self, data: bytes) -> None:
         end = data.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX + 4)
         if end < 0:
             self._await_head(data)
             return
-        head = self._head = parse_head(data[: end + 4])
-        rest = data[end + 4 :]
+        end += 4
+        head = self._head = parse_head(data[:end])
+        rest = data[end:]
         length = head.length
-        if head.chunked:
+        if length and len(rest) == length:  # the whole request and no more, as nearly all come
+            self._take(rest)
+        elif head.chunked:
             if self._begin(head, rest):
                 self._chunks = Chunks()
                 self._read_chunks(rest)
         elif not length:
             self._data = rest
             self._take(b"")
-        elif len(rest) >= length:
-            if len(rest) > length:
-                self._data = rest[length:]
-                rest = rest[:length]
-            self._take(rest)
+        elif len(rest) > length:
+            self._data = rest[length:]
+            self._take(rest[:length])
         elif self._begin(head, rest):
             self._body = []
             self._left = length

@@ -12,13 +12,14 @@ from typing import Final
 import msgspec
 
 from headrace.errors import HeadraceError, Invalid, Transient
+from headrace.gateway import patience
 from headrace.gateway.attempt import Attempt
 from headrace.gateway.client import Client
 from headrace.gateway.desk import Desk
 from headrace.gateway.hold import Hold
 from headrace.gateway.record import Record
 from headrace.gateway.reply import Reply
-from headrace.policy.actions import Answer, Assign, Reject, Wait
+from headrace.policy.actions import Answer, Assign, Wait
 from headrace.state.request import Request
 from headrace.state.usage import Outcome
 from headrace.wire import fault
@@ -27,13 +28,10 @@ from headrace.wire.usage import Counts
 
 ANSWER_BYTES_MAX: Final = 64 << 20
 ERROR_BYTES_MAX: Final = 64 << 10
-FIRST_COMMENT_US: Final = 1_000_000
-COMMENT_US: Final = 5_000_000
-FIRST_EVENT_US: Final = 120_000_000
-BETWEEN_US: Final = 20_000_000
-TOTAL_US: Final = 600_000_000
+FIRST_COMMENT_US, COMMENT_US = 1_000_000, 5_000_000
 PROGRESS_PIECES: Final = 64
 _OWN_FAULT: Final = 500  # may be the request's own doing, so it says nothing about the replica
+_HOPELESS: Final = frozenset({"engine_crash", "insufficient_quota"})
 _REFUSALS: Final = frozenset(
     {"overloaded", "model_unavailable", "model_not_found", "insufficient_quota", "budget_unavailable"}
 )
@@ -44,19 +42,17 @@ class Exchange:
     """One request at work in one gateway worker. Moments are of the clock that never goes back, microseconds."""
 
     __slots__ = (
-        "_answer", "_answer_bytes", "_arrived", "_attempt", "_bounds", "_client", "_commented_us", "_heard_us", "_hold",
-        "_meter", "_record", "_rendered", "_reply", "_scanner", "_settled", "_status", "_worker",
+        "_answer", "_answer_bytes", "_arrived", "_attempt", "_bounds", "_client", "_commented_us", "_estimate",
+        "_heard_us", "_hold", "_meter", "_record", "_rendered", "_reply", "_scanner", "_settled", "_status", "_worker",
     )  # fmt: skip
 
     def __init__(self, worker: Desk, client: Client, reply: Reply, record: Record) -> None:
-        self._worker = worker
-        self._client = client
-        self._reply = reply
-        self._record = record
+        self._worker, self._client, self._reply, self._record = worker, client, reply, record
         record.arrived_us = worker.clock.monotonic_us()
         record.wall_us = worker.clock.now_us()
         model = record.model
         self._bounds = record.call.output_bound(model.output_tokens_default, model.context_tokens)
+        self._estimate = record.call.input_tokens + self._bounds
         self._rendered: tuple[str, str, bytes] | None = None
         self._attempt: Attempt | None = None
         self._scanner: EventScanner | None = None
@@ -82,20 +78,13 @@ class Exchange:
 
     def shorten(self, nanousd: int) -> bool:
         """See `hold.Holder`."""
-        record, model = self._record, self._record.model
-        bill, call = record.bill, record.call
-        tokens = bill.affordable(call, self._sent_bytes, model.context_tokens, nanousd) // call.n - 1
-        if call.task != "chat" or tokens < 1:
+        call, bill, model = self._record.call, self._record.bill, self._record.model
+        if not bill.shorten(call, self._sent_bytes, model.context_tokens, nanousd):
             return False
-        call.output_max, self._rendered = min(tokens, model.context_tokens), None
+        self._rendered = None
         self._bounds = call.output_bound(model.output_tokens_default, model.context_tokens)
         bill.bind(call, len(self._render(model.name)[1]), self._bounds, model.context_tokens)
-        bill.note = f"the budget allows {self._bounds} tokens of answer"
         return True
-
-    def turned_away(self, code: str, message: str, retry_after_us: int | None) -> None:
-        """See `hold.Holder`."""
-        self._fail(code, message, retry_after_us=retry_after_us)
 
     def admitted(self) -> None:
         """See `hold.Holder`: the fast brain decides."""
@@ -119,26 +108,21 @@ class Exchange:
         self.act(worker.dispatch.arrive(request, record.arrived_us))
 
     @property
-    def _estimate(self) -> int:
-        return self._record.call.input_tokens + self._bounds
-
-    @property
     def _sent_bytes(self) -> int:
         return len(self._rendered[2]) if self._rendered else 0
 
     def act(self, answer: Answer) -> None:
         """Carry out what the fast brain decided."""
-        match answer:
-            case Assign():
-                self._assign(answer)
-            case Wait():
-                self._record.why = f"{self._record.why}; {answer.reason}" if self._record.why else answer.reason
-                self._record.cold = self._record.cold or answer.cold
-                self._commented_us = self._worker.clock.monotonic_us() + FIRST_COMMENT_US
-                if answer.wake:
-                    self._worker.link.report_now()
-            case Reject():
-                self._fail(answer.code, answer.reason, retry_after_us=answer.retry_after_us)
+        if isinstance(answer, Assign):
+            self._assign(answer)
+        elif isinstance(answer, Wait):
+            self._record.why = f"{self._record.why}; {answer.reason}" if self._record.why else answer.reason
+            self._record.cold = self._record.cold or answer.cold
+            self._commented_us = self._worker.clock.monotonic_us() + FIRST_COMMENT_US
+            if answer.wake:
+                self._worker.link.report_now()
+        else:
+            self.fail(answer.code, answer.reason, retry_after_us=answer.retry_after_us)
 
     def _assign(self, assign: Assign) -> None:
         worker = self._worker
@@ -236,7 +220,7 @@ class Exchange:
         error = fault.of_upstream(self._status, body)
         if isinstance(error, Invalid):
             self._release(ok=True)
-            self._fail(error.code, error.message, error.param)
+            self.fail(error.code, error.message, error.param)
             return
         if self._status != _OWN_FAULT:
             self._worker.faulty(attempt.assign)
@@ -323,13 +307,10 @@ class Exchange:
         self._worker.counters.flying("replica:" + replica, -1)
         self.act(self._worker.dispatch.lost(record.request_id, now_us, crashed=crashed))
 
-    def _fail(self, code: str, message: str, param: str | None = None, retry_after_us: int | None = None) -> None:
+    def fail(self, code: str, message: str, param: str | None = None, retry_after_us: int | None = None) -> None:
         """The end without an answer."""
-        headers = b""
-        if retry_after_us is not None:
-            headers += b"retry-after: %d\r\n" % -(-retry_after_us // 1_000_000)
-        if code in ("engine_crash", "insufficient_quota"):
-            headers += b"x-should-retry: false\r\n"
+        headers = b"" if retry_after_us is None else b"retry-after: %d\r\n" % -(-retry_after_us // 1_000_000)
+        headers += b"x-should-retry: false\r\n" if code in _HOPELESS else b""
         outcome: Outcome = "refused" if code in _REFUSALS else "failed"
         said = lambda: self._reply.error(code, message, param, headers)  # noqa: E731 - as above
         self._settle(outcome, fault.status(code), Counts(), said, code, message)
@@ -367,11 +348,8 @@ class Exchange:
             return
         if self._client.slow:
             return  # it is the client that is slow, and its own deadline runs
-        silent_us = now_us - self._heard_us
-        streaming = record.call.stream and not record.call.buffered
-        limit_us = (BETWEEN_US if record.first_us else FIRST_EVENT_US) if streaming else TOTAL_US
-        if silent_us > limit_us or now_us - record.sent_us > TOTAL_US:
-            self._disbelieve(f"the engine was silent for {silent_us // 1_000_000} s")
+        if patience.at_end(record, self._heard_us, now_us):
+            self._disbelieve(f"the engine was silent for {(now_us - self._heard_us) // 1_000_000} s")
 
     # --- settling -----------------------------------------------------------------------------------------------
 
@@ -405,8 +383,8 @@ class Exchange:
         record, worker = self._record, self._worker
         del worker.exchanges[record.request_id]
         now_us = worker.clock.monotonic_us()
-        correction = counts.input_tokens + counts.output_tokens - self._estimate
-        worker.meter.done(record.key, correction, record.arrived_us, now_us)
+        used = counts.input_tokens + counts.output_tokens
+        worker.meter.done(record.key, used - self._estimate, record.arrived_us, now_us)
         usage = record.usage(outcome, status, counts, now_us, code, error)
 
         def committed(done: bool) -> None:

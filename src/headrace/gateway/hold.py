@@ -20,7 +20,7 @@ class Holder(Protocol):
         """Ask for a shorter answer that so much money covers; False when none does."""
         ...
 
-    def turned_away(self, code: str, message: str, retry_after_us: int | None) -> None:
+    def fail(self, code: str, message: str, *, retry_after_us: int | None = None) -> None:
         """The budgets do not cover it."""
         ...
 
@@ -67,11 +67,12 @@ class Hold:
             self._held = True
             holder.admitted()
         elif not denied.budget:
-            holder.turned_away("budget_unavailable", "The budget cannot be asked just now; try again.", RETRY_US)
+            message = "The budget cannot be asked just now; try again."
+            holder.fail("budget_unavailable", message, retry_after_us=RETRY_US)
         elif self._degraded():
             holder.admitted()
         else:
-            holder.turned_away("insufficient_quota", _told(bill, denied), None)
+            holder.fail("insufficient_quota", _told(bill, denied))
 
     def _degraded(self) -> bool:
         """A shorter answer, if all its budgets say so and what is left covers one."""

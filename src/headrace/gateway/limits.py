@@ -25,16 +25,16 @@ class Meter:
         requests_max, tokens_max = limits.requests_per_minute, limits.tokens_per_minute
         lines = b""
         if requests_max is not None or tokens_max is not None or limits.concurrency is not None:
-            spent = self._counters.spent(name, now_us)
-            wait_us = spent.resets_us - now_us
-            if limits.concurrency is not None and spent.in_flight >= limits.concurrency:
-                raise _refused(f"{spent.in_flight} requests at once", limits.concurrency, _CONCURRENCY_RETRY_US)
+            in_flight, requests, used, resets_us = self._counters.spent(name, now_us)
+            wait_us = resets_us - now_us
+            if limits.concurrency is not None and in_flight >= limits.concurrency:
+                raise _refused(f"{in_flight} requests at once", limits.concurrency, _CONCURRENCY_RETRY_US)
             if requests_max is not None:
-                if spent.requests >= requests_max:
-                    raise _refused(f"{spent.requests} requests this minute", requests_max, wait_us)
-                lines += _lines(b"requests", requests_max, requests_max - spent.requests - 1, wait_us)
+                if requests >= requests_max:
+                    raise _refused(f"{requests} requests this minute", requests_max, wait_us)
+                lines = _lines(b"requests", requests_max, requests_max - requests - 1, wait_us)
             if tokens_max is not None:
-                if spent.tokens + tokens > tokens_max:
+                if used + tokens > tokens_max:
                     if tokens > tokens_max:
                         raise Refused(
                             f"This request may take {tokens} tokens; the key's limit is {tokens_max} a minute. "
@@ -42,20 +42,20 @@ class Meter:
                             status=429,
                             code="rate_limit_exceeded",
                         )
-                    raise _refused(f"{spent.tokens + tokens} tokens this minute", tokens_max, wait_us)
-                lines += _lines(b"tokens", tokens_max, tokens_max - spent.tokens - tokens, wait_us)
-        self._counters.spend(name, 1, tokens, now_us)
-        self._counters.flying(name, 1)
+                    raise _refused(f"{used + tokens} tokens this minute", tokens_max, wait_us)
+                lines += _lines(b"tokens", tokens_max, tokens_max - used - tokens, wait_us)
+        self._counters.count(name, 1, 1, tokens, now_us)
         return lines
 
     def done(self, key: RouteKey, correction: int, arrived_us: int, now_us: int) -> None:
         """A request has ended; `correction` is what it used less what was estimated."""
         name = "key:" + key.id
-        self._counters.flying(name, -1)
-        if correction and key.limits.tokens_per_minute is not None:
-            if correction < 0 and arrived_us < self._counters.minute(name, now_us):
-                return  # the minute that was charged too much is over; this one was not charged
-            self._counters.spend(name, 0, correction, now_us)
+        if key.limits.tokens_per_minute is None or (
+            # The minute that was charged too much may be over; this one was not charged.
+            correction < 0 and arrived_us < self._counters.minute(name, now_us)
+        ):
+            correction = 0
+        self._counters.count(name, -1, 0, correction, now_us)
 
 
 def _refused(what: str, limit: int, wait_us: int) -> Refused:
@@ -69,8 +69,7 @@ def _refused(what: str, limit: int, wait_us: int) -> Refused:
 
 def _lines(what: bytes, limit: int, remaining: int, wait_us: int) -> bytes:
     seconds = -(-wait_us // 1_000_000)
-    minutes, rest = divmod(seconds, 60)
-    reset = b"%dm%ds" % (minutes, rest) if minutes else b"%ds" % rest
+    reset = b"%ds" % seconds if seconds < 60 else b"%dm%ds" % divmod(seconds, 60)
     return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n" % (
         what,
         limit,

@@ -77,17 +77,13 @@ class Record:
     def headers(self, now_us: int) -> bytes:
         """What a whole answer tells of its way, as header lines."""
         served, total_us = self.served_by, now_us - self.arrived_us
+        replica, version = (served.replica, served.version) if served else ("", "")
+        overhead_us = max(0, total_us - self.queue_us - (self.busy_us or now_us - self.sent_us))
         return (
-            b"openai-processing-ms: %d\r\nx-headrace-replica: %b\r\nx-headrace-model-version: %b\r\n"
-            b"x-headrace-queue-ms: %d\r\nx-headrace-overhead-ms: %d\r\n"
-            % (
-                total_us // 1_000,
-                served.replica.encode() if served else b"",
-                served.version.encode() if served else b"",
-                self.queue_us // 1_000,
-                max(0, total_us - self.queue_us - (self.busy_us or now_us - self.sent_us)) // 1_000,
-            )
-        )
+            f"openai-processing-ms: {total_us // 1_000}\r\nx-headrace-replica: {replica}\r\n"
+            f"x-headrace-model-version: {version}\r\nx-headrace-queue-ms: {self.queue_us // 1_000}\r\n"
+            f"x-headrace-overhead-ms: {overhead_us // 1_000}\r\n"
+        ).encode()
 
     def begun(self) -> Begun:
         """The mark at admission."""

@@ -57,27 +57,42 @@ class Counters:
 
     def flying(self, name: str, change: int) -> None:
         """One more, or one less, at work for this name."""
-        self._cells[self._place(name) + 1] += change
+        self._cells[(self._places.get(name) or self._place(name)) + 1] += change
 
     def spend(self, name: str, requests: int, tokens: int, now_us: int) -> None:
         """Count into this minute; `tokens` may be negative, when less was used than had been expected."""
-        cells, at = self._cells, self._place(name)
-        start = _minute(cells[at], now_us)
-        if cells[at + 2] != start:
-            cells[at + 2], cells[at + 3], cells[at + 4] = start, 0, 0
-        cells[at + 3] += requests
-        cells[at + 4] = max(0, cells[at + 4] + tokens)
+        self.count(name, 0, requests, tokens, now_us)
+
+    def count(self, name: str, change: int, requests: int, tokens: int, now_us: int) -> None:
+        """`flying` and `spend` at once, as they come with each request."""
+        cells = self._cells
+        at = self._places.get(name) or self._place(name)
+        if change:
+            cells[at + 1] += change
+        start = now_us - (now_us - cells[at]) % WINDOW_US  # see `_minute`
+        if cells[at + 2] == start:
+            requests += cells[at + 3]
+            tokens += cells[at + 4]
+        else:
+            cells[at + 2] = start
+        cells[at + 3] = requests
+        cells[at + 4] = max(0, tokens)
 
     def minute(self, name: str, now_us: int) -> int:
         """When the minute of this moment began for this name."""
-        return _minute(_tag(name), now_us)
+        return _minute(self._cells[self._places.get(name) or self._place(name)], now_us)
 
     def spent(self, name: str, now_us: int) -> Spent:
         """Over all workers."""
-        cells, flying, requests, tokens = self._cells, 0, 0, 0
-        own = self._place(name)
-        tag = cells[own]
+        cells = self._cells
+        own = self._places.get(name) or self._place(name)
+        tag, flying, used, requests, tokens = cells[own : own + _FIELDS]
         start = _minute(tag, now_us)
+        if len(self._regions) == 1:
+            if used != start:
+                requests = tokens = 0
+            return Spent(flying, requests, tokens, start + WINDOW_US)
+        flying = requests = tokens = 0
         for region in self._regions:
             place = own if region == self._own else self._find(region, tag)
             if place is None:

@@ -8,7 +8,8 @@ which is what frees the engine's slot.
 import asyncio
 import re
 import ssl
-from typing import Final, Protocol, cast
+from functools import lru_cache
+from typing import Final, NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
 from headrace.state.table import RouteReplica
@@ -23,6 +24,7 @@ _CODING: Final = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)")
 _NUMBER: Final = re.compile(rb"[0-9]{1,12}")
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,12})(?:[ \t]*;[\t -~]*)?")
 _CHUNK_LINE_BYTES_MAX: Final = 128
+_HEADS_KNOWN_MAX: Final = 256
 
 
 HEAD, SIZED, CHUNKED, OPEN = range(4)  # what a connection reads: a head, or a body by how it ends
@@ -120,11 +122,16 @@ class Upstream(asyncio.Protocol):
         self._heard = True
         try:
             if self._state == HEAD:
-                data = self._head(user, self._data + data)
+                data = self._head(user, self._data + data if self._data else data)
             if data:
                 if self.user is not user:
                     raise ValueError("the engine sent more than it said")
-                self._body(user, data)
+                if self._state == SIZED:
+                    self._sized(user, data)
+                elif self._state == CHUNKED:
+                    self._chunks(user, data)
+                else:
+                    user.upstream_data(data)
         except ValueError as nonsense:
             self._lose(str(nonsense))
 
@@ -144,52 +151,28 @@ class Upstream(asyncio.Protocol):
         self._data = b""
         while True:
             end = data.find(b"\r\n\r\n")
-            if max(end, len(data) if end < 0 else 0) > HEAD_BYTES_MAX:
+            if end > HEAD_BYTES_MAX or (end < 0 and len(data) > HEAD_BYTES_MAX):
                 raise ValueError("the head of the engine's answer is too large")
             if end < 0:
                 self._data = data
                 return b""
-            head, data = data[: end + 2], data[end + 4 :]
-            match = _STATUS.match(head)
-            if match is None:
-                raise ValueError("the engine's answer is not HTTP")
-            if int(match[1]) >= 200:
+            status, state, length, reusable, events = _read_head(data[: end + 2])
+            data = data[end + 4 :]
+            if status >= 200:
                 break
-        head = head.lower()
-        self._frame(head)
-        user.upstream_head(int(match[1]), b"\r\ncontent-type: text/event-stream" in head)
-        if self._state == SIZED and not self._left and self.user is user:
+        self._state, self._left, self.reusable = state, length, reusable
+        user.upstream_head(status, events)
+        if state == SIZED and not length and self.user is user:
             self._finish(user)
         return data
 
-    def _frame(self, head: bytes) -> None:
-        """How the body ends; a head that says it in two ways is not believed. Raises ValueError."""
-        self.reusable = b"\r\nconnection: close" not in head and head.startswith(b"http/1.1")
-        codings, lengths = _CODING.findall(head), {length.strip(b" \t") for length in _LENGTH.findall(head)}
-        if codings:
-            if lengths or codings[1:] or codings[0].strip(b" \t") != b"chunked":
-                raise ValueError("the engine's answer has a framing of two kinds")
-            self._state, self._left = CHUNKED, 0
-        elif lengths:
-            length = lengths.pop()
-            if lengths or _NUMBER.fullmatch(length) is None:
-                raise ValueError("the length of the engine's answer is not a number")
-            self._state, self._left = SIZED, int(length)
-        else:
-            self._state, self.reusable = OPEN, False
-
-    def _body(self, user: User, data: bytes) -> None:
-        if self._state == SIZED:
-            if len(data) > self._left:
-                raise ValueError("the engine sent more than it said")
-            self._left -= len(data)
-            user.upstream_data(data)
-            if not self._left and self.user is not None:
-                self._finish(self.user)
-        elif self._state == OPEN:
-            user.upstream_data(data)
-        else:
-            self._chunks(user, data)
+    def _sized(self, user: User, data: bytes) -> None:
+        left = self._left = self._left - len(data)
+        if left < 0:
+            raise ValueError("the engine sent more than it said")
+        user.upstream_data(data)
+        if not left and self.user is not None:
+            self._finish(self.user)
 
     def _chunks(self, user: User, data: bytes) -> None:
         """Take the framing off. `_left` is what is still to come of the chunk at hand, its CRLF included."""
@@ -243,6 +226,40 @@ class Upstream(asyncio.Protocol):
             user.upstream_lost(reason, True)
 
 
+class _Head(NamedTuple):
+    """What the head of an answer says: the status, how the body ends, and what it is."""
+
+    status: int
+    state: int
+    length: int
+    reusable: bool
+    events: bool
+
+
+@lru_cache(maxsize=_HEADS_KNOWN_MAX)  # an engine's heads are few, and each is at most HEAD_BYTES_MAX
+def _read_head(block: bytes) -> _Head:
+    """A head, from its first line to its last CRLF. One that says in two ways how it ends raises ValueError."""
+    match = _STATUS.match(block)
+    if match is None:
+        raise ValueError("the engine's answer is not HTTP")
+    status, head = int(match[1]), block.lower()
+    if status < 200:
+        return _Head(status, HEAD, 0, True, False)
+    reusable = b"\r\nconnection: close" not in head and head.startswith(b"http/1.1")
+    events = b"\r\ncontent-type: text/event-stream" in head
+    codings, lengths = _CODING.findall(head), {length.strip(b" \t") for length in _LENGTH.findall(head)}
+    if codings:
+        if lengths or codings[1:] or codings[0].strip(b" \t") != b"chunked":
+            raise ValueError("the engine's answer has a framing of two kinds")
+        return _Head(status, CHUNKED, 0, reusable, events)
+    if lengths:
+        length = lengths.pop()
+        if lengths or _NUMBER.fullmatch(length) is None:
+            raise ValueError("the length of the engine's answer is not a number")
+        return _Head(status, SIZED, int(length), reusable, events)
+    return _Head(status, OPEN, 0, False, events)
+
+
 class Pool:
     """Connections to one incarnation of one replica; idle ones are taken last in, first out."""
 
@@ -257,6 +274,7 @@ class Pool:
         self._lines = (
             f" HTTP/1.1\r\nhost: {url.netloc or 'engine'}\r\ncontent-type: application/json\r\n{bearer}".encode()
         )
+        self._heads: dict[str, bytes] = {}  # up to the length, by path
 
     def take(self) -> Upstream | None:
         """An idle connection."""
@@ -285,13 +303,11 @@ class Pool:
 
     def request(self, path: str, body: bytes) -> bytes:
         """The bytes of a request to this replica; nothing of the client's head is in it."""
-        return b"POST %b%b%bcontent-length: %d\r\n\r\n%b" % (
-            self._prefix.encode(),
-            path.encode(),
-            self._lines,
-            len(body),
-            body,
-        )
+        head = self._heads.get(path)
+        if head is None:
+            head = b"POST %b%b%bcontent-length: " % (self._prefix.encode(), path.encode(), self._lines)
+            self._heads[path] = head  # our own paths, which are few
+        return b"%b%d\r\n\r\n%b" % (head, len(body), body)
 
     def give(self, upstream: Upstream) -> None:
         """A connection is idle again."""

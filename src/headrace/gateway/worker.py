@@ -15,6 +15,8 @@ from collections.abc import Coroutine, Iterable, Iterator, MutableMapping
 from typing import Any, Final
 from urllib.parse import unquote
 
+import msgspec
+
 from headrace import telemetry
 from headrace.errors import HeadraceError, Invalid, Refused
 from headrace.gateway import answers, relay
@@ -38,7 +40,8 @@ from headrace.settings import Settings
 from headrace.state.table import Report, RouteKey, Table
 from headrace.state.usage import Progress
 from headrace.wire import fault
-from headrace.wire.endpoint import Endpoint, endpoint
+from headrace.wire.call import Call
+from headrace.wire.endpoint import endpoint
 
 TICK_S: Final = 0.02
 SWEEP_S: Final = 0.25
@@ -120,54 +123,46 @@ class Worker:
             client.finished(close=True)
 
     def _route(self, client: Client, head: Head, body: bytes, request_id: str) -> None:
-        """1. The key; 2. administration; 3. models; 4. work for a model."""
+        """1. The key; 2. work for a model; 3. administration; 4. models."""
         headers = b"x-request-id: %b\r\n" % request_id.encode()
         key = self._doorman.key(head.headers)
         if key is None:
             client.write(_unknown_key(headers))
             client.finished()
             return
-        if relay.is_admin(head.path):
-            task = self.spawn(relay.relay(client, head, body, self.settings.admin_socket, headers))
-            relay.Relayed(client, task)
-            return
         target = endpoint(head.path)
         try:
-            if target is None:
-                client.write(self._models(head, key, headers))
-            elif head.method != b"POST":
-                client.write(_wrong_method(head, b"POST", headers))
-            else:
-                self._work(client, head, body, target, key, request_id)
+            if target is not None and head.method == b"POST":
+                if head.headers.get(b"content-encoding", b"identity") != b"identity":
+                    message = "Send the body without a content coding."
+                    raise Invalid(message, code="unsupported_media_type", status=415)
+                reply = Reply(client, headers, chunked=head.minor == 1)
+                dry_run = b"x-headrace-dry-run" in head.headers
+                self._work(client, target.read(body), key, request_id, reply, dry_run)
                 return
+            if target is not None:
+                client.write(_wrong_method(head, b"POST", headers))
+            elif relay.is_admin(head.path):
+                task = self.spawn(relay.relay(client, head, body, self.settings.admin_socket, headers))
+                relay.Relayed(client, task)
+                return
+            else:
+                client.write(self._models(head, key, headers))
         except (Invalid, Refused) as error:
             client.write(_refusal(error, headers))
         client.finished()
 
-    def _work(self, client: Client, head: Head, body: bytes, target: Endpoint, key: RouteKey, request_id: str) -> None:
-        headers = b"x-request-id: %b\r\n" % request_id.encode()
-        try:
-            if head.headers.get(b"content-encoding", b"identity") != b"identity":
-                raise Invalid("Send the body without a content coding.", code="unsupported_media_type", status=415)
-            call = target.parse(body)
-            model = self.directory.find(call.model, key, call.task)
-            if not self._storage_ok:
-                self.journal.append(
-                    Progress(request=request_id, output_tokens=0, at_us=self.clock.now_us()), self.stored
-                )
-                raise Refused(fault.CATALOGUE["storage_unavailable"][2], status=503, code="storage_unavailable")
-            bill = Bill(self.directory.book, self.directory.models[model.name], key, self.clock.now_us())
-            if not bill.priced:
-                raise Refused(f"The model {model.name!r} has no price yet.", status=503, code="model_unavailable")
-            if head.headers.get(b"x-headrace-dry-run"):
-                client.write(answers.json(quote(bill, call, model), headers))
-                client.finished()
-                return
-            reply = Reply(client, headers, chunked=head.minor == 1)
-            Exchange(self, client, reply, Record(request_id, self.epoch, key, model, call, bill)).start()
-        except (Invalid, Refused) as error:
-            client.write(_refusal(error, headers))
-            client.finished()
+    def _work(self, client: Client, call: Call, key: RouteKey, request_id: str, reply: Reply, dry_run: bool) -> None:
+        """Begin an exchange, or say what it would cost. Raises Invalid or Refused."""
+        model = self.directory.find(call.model, key, call.task)
+        if not self._storage_ok:
+            self.journal.append(Progress(request=request_id, output_tokens=0, at_us=self.clock.now_us()), self.stored)
+            raise Refused(fault.CATALOGUE["storage_unavailable"][2], status=503, code="storage_unavailable")
+        bill = Bill(self.directory.book, self.directory.models[model.name], key, self.clock.now_us())
+        if dry_run:
+            reply.whole(msgspec.json.encode(quote(bill, call, model)))
+            return
+        Exchange(self, client, reply, Record(request_id, self.epoch, key, model, call, bill)).start()
 
     def _health(self) -> bytes:
         if self.has_table.is_set() and not self.stopping:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -42,8 +44,7 @@ class Plan:
     holds: tuple[Hold, ...] = field(default=())
 
 
-@dataclass(frozen=True, slots=True)
-class Assign:
+class Assign(msgspec.Struct, frozen=True):
     """Fast brain: send the request to this replica."""
 
     request: str
@@ -53,8 +54,7 @@ class Assign:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """Fast brain: hold the request. `wake`: control must be told at once. `cold`: no replica is ready to serve it."""
 
     request: str
@@ -64,8 +64,7 @@ class Wait:
     cold: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
+class Reject(msgspec.Struct, frozen=True):
     """Fast brain: refuse, truthfully. `retry_after_us` is None when waiting does not help."""
 
     request: str

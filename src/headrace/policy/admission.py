@@ -52,7 +52,9 @@ def choose(lanes: Sequence[Lane], request: Request) -> Lane:
 
 
 def _by_weight(lanes: Sequence[Lane], point: int) -> Lane:
-    total = sum(lane.route.weight for lane in lanes)
+    total = 0
+    for lane in lanes:
+        total += lane.route.weight
     if total <= 0:
         return lanes[point % len(lanes)]
     point %= total

@@ -14,10 +14,10 @@ import fcntl
 import os
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Final
 
 from headrace.state.usage import Entry
@@ -26,6 +26,8 @@ from headrace.stores.framing import frame
 SEGMENT_BYTES_MAX: Final = 64 << 20
 SWITCH_S: Final = 0.0005  # the interpreter's default of 5 ms would hold every answer that long under load
 _CLOSED: Final = -1
+_CLOSE_POLL_S: Final = 0.002
+_END: Final = b""
 Committed = Callable[[bool], None]
 
 
@@ -39,10 +41,11 @@ class FileJournal:
         self._segment_bytes_max = segment_bytes_max
         self._segment = 0
         self._loop = asyncio.get_running_loop()
-        # A deque, since its append and popleft are atomic: the hot path takes no lock.
-        self._pending: deque[tuple[bytes, Committed | None]] = deque()
-        self._wake = threading.Event()
-        self._closing = False
+        self._frames: list[bytes] = []  # of the group that gathers, and who waits for it
+        self._waiting: list[Committed] = []
+        self._told: list[Committed] = []  # who waits for the group that is being written
+        self._busy = self._closing = False
+        self._groups: SimpleQueue[bytes] = SimpleQueue()
         self._good = 0
         self._file = self._life = self._open()
         sys.setswitchinterval(SWITCH_S)
@@ -55,34 +58,50 @@ class FileJournal:
             if committed is not None:
                 self._loop.call_soon(committed, False)
             return
-        self._pending.append((frame(entry), committed))
-        if not self._wake.is_set():
-            self._wake.set()
+        self._frames.append(frame(entry))
+        if committed is not None:
+            self._waiting.append(committed)
+        if not self._busy:
+            self._busy = True
+            self._loop.call_soon(self._send)  # not at once: what else this turn of the loop brings comes along
 
     async def close(self) -> None:
         """Commit what is pending, and give the lock up: from here on the epoch is dead to readers."""
         self._closing = True
-        self._wake.set()
+        while self._busy:  # noqa: ASYNC110 - the last group or two, once in a life
+            await asyncio.sleep(_CLOSE_POLL_S)
+        self._groups.put(_END)
         await asyncio.to_thread(self._thread.join)
         for file in {self._file, self._life} - {_CLOSED}:
             os.close(file)
         self._file = self._life = _CLOSED
 
+    def _send(self) -> None:
+        """Hand the gathered group to the thread."""
+        frames, self._frames = self._frames, []
+        self._told, self._waiting = self._waiting, []
+        self._groups.put(b"".join(frames))
+
+    def _written(self, done: bool) -> None:
+        """The thread has written a group, or could not: the next one goes, and who waited is told."""
+        told, self._told = self._told, []
+        if self._frames:
+            self._send()
+        else:
+            self._busy = False
+        for committed in told:
+            committed(done)
+
     # --- in the helper thread -----------------------------------------------------------------------------------
 
     def _write_groups(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()  # before taking: what is appended from here on wakes the next round
-            closing = self._closing
-            group = [self._pending.popleft() for _ in range(len(self._pending))]
-            if group:
-                done = self._commit(b"".join([data for data, _ in group]))
-                self._tell([committed for _, committed in group if committed is not None], done)
-            if closing and not self._pending:
-                return
-            if closing:
-                self._wake.set()
+        """One group at a time. Each step here asks for the interpreter, which the loop has: so there are few."""
+        while group := self._groups.get():
+            done = self._commit(group)
+            try:
+                self._loop.call_soon_threadsafe(self._written, done)
+            except RuntimeError:
+                return  # the loop is closed: nobody waits any more
 
     def _commit(self, data: bytes) -> bool:
         try:
@@ -90,9 +109,9 @@ class FileJournal:
                 self._segment += 1
                 self._file = self._open()
                 self._good = 0
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._file, view) :]
+            left = data
+            while left:
+                left = left[os.write(self._file, left) :]
         except OSError:
             self._cut_back()
             return False
@@ -144,16 +163,3 @@ class FileJournal:
             unseen.unlink(missing_ok=True)
             raise
         return file
-
-    def _tell(self, waiting: Sequence[Committed], done: bool) -> None:
-        if not waiting:
-            return
-
-        def call() -> None:
-            for committed in waiting:
-                committed(done)
-
-        try:
-            self._loop.call_soon_threadsafe(call)
-        except RuntimeError:
-            return  # the loop is closed: nobody waits any more

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta
 
 from headrace import errors
 from headrace.state.table import Ability
@@ -115,7 +115,7 @@ class ChatCall(Call, kw_only=True):
         """See `Call.render`."""
         request = self.request
         self.check_context(context_tokens)
-        _check_ability(request, ability)
+        rare = _check_ability(request, ability)
         limit = min(self.output_max or output_default, context_tokens)
         out = ChatOut(
             model=upstream_model,
@@ -123,8 +123,9 @@ class ChatCall(Call, kw_only=True):
             max_tokens=limit,
             temperature=request.temperature,
             n=request.n,
-            **sampling.rare_out(request, ability),
         )
+        if rare:
+            sampling.put_rare(out, request, rare, ability)
         self.counting = self.n > 1 and not self.stream and ability.dialect == "llama_cpp" and not request.logprobs
         if self.counting:
             out.logprobs, out.top_logprobs = True, 1
@@ -162,6 +163,8 @@ class ChatCall(Call, kw_only=True):
     def _tools(self, out: ChatOut, ability: Ability) -> None:
         request = self.request
         self.emulated = False
+        if not request.tools and ability.tools:
+            return
         if not request.tools or request.tool_choice == "none":
             if not ability.tools:
                 out.messages = tooling.plain_turns(self.turns)
@@ -200,8 +203,11 @@ def parse(body: bytes) -> Call:
     """The body of a chat request. Raises Invalid."""
     request = read(_DECODER, body, _KNOWN)
     _check(request)
-    turns = [turn(message, index) for index, message in enumerate(request.messages)]
-    size = sum(_size(each) for each in turns)
+    turns, size = [], 0
+    for index, message in enumerate(request.messages):
+        each = turn(message, index)
+        turns.append(each)
+        size += _size(each)
     if request.tools:
         size += tooling.check(request.tools, request.tool_choice)
     output = request.max_completion_tokens if request.max_tokens is None else request.max_tokens
@@ -234,38 +240,39 @@ def _check(request: ChatRequest) -> None:
         raise unsupported("store", "as true is not supported: answers are not kept")
     for name in sampling.given(request, _REFUSED):
         raise unsupported(name, f"is not supported; {_OLD[name]}") if name in _OLD else unsupported(name)
-    if request.modalities not in (None, ["text"]):
+    if request.modalities is not None and request.modalities != ["text"]:
         raise unsupported("modalities", "other than ['text'] is not supported by this model")
-    if not request.tools and request.tool_choice not in (None, "none", "auto"):
+    if request.tool_choice is not None and not request.tools and request.tool_choice not in ("none", "auto"):
         raise errors.Invalid("'tool_choice' is only allowed when 'tools' are given.", param="tool_choice")
     if isinstance(request.response_format, SchemaFormat) and request.response_format.json_schema.schema is not None:
         schemas.check(request.response_format.json_schema.schema, "response_format.json_schema.schema")
 
 
-def _check_ability(request: ChatRequest, ability: Ability) -> None:
-    sampling.check_ability(request, ability)
+def _check_ability(request: ChatRequest, ability: Ability) -> list[str]:
+    rare = sampling.check_ability(request, ability)
     if request.reasoning_effort is not None or request.verbosity is not None:
         sampling.refuse_unless(request, _DECLARED, ability)
     if request.logprobs and not ability.logprobs:
         raise unsupported("logprobs")
     if not ability.json_schema and isinstance(request.response_format, ObjectFormat | SchemaFormat):
         raise unsupported("response_format")
+    return rare
 
 
 def _size(each: Turn) -> int:
     size = size_of(each.content) if each.content else 0
-    if each.tool_calls:
+    if each.tool_calls is not UNSET and each.tool_calls:
         size += sum(size_of(call.function.arguments) + 64 for call in each.tool_calls)
     return size
 
 
 def _prefix(turns: list[Turn]) -> bytes:
-    first = turns[0]
-    if len(first.content or "") < PREFIX_MAX_BYTES and len(turns) > 1:
-        text = "\n".join(f"{each.role}:{(each.content or '')[:PREFIX_MAX_BYTES]}" for each in turns[:8])
-    else:
-        text = f"{first.role}:{(first.content or '')[:PREFIX_MAX_BYTES]}"
-    return text.encode()[:PREFIX_MAX_BYTES]
+    text = ""
+    for each in turns[:8]:
+        text = f"{text}\n{each.role}:{(each.content or '')[:PREFIX_MAX_BYTES]}"
+        if len(text) > PREFIX_MAX_BYTES:
+            break
+    return text.encode()[1 : 1 + PREFIX_MAX_BYTES]
 
 
 def _reply_schema(wanted: Format | None) -> dict[str, Any] | None:

@@ -59,7 +59,7 @@ class CompletionCall(Call, kw_only=True):
                 "This model does not serve /v1/completions. Use /v1/chat/completions.", code="unsupported_endpoint"
             )
         self.check_context(context_tokens * max(1, self.items))
-        sampling.check_ability(request, ability)
+        rare = sampling.check_ability(request, ability)
         limit = min(self.output_max or output_default, context_tokens)
         if request.logprobs is not None:
             if not ability.logprobs:
@@ -80,8 +80,8 @@ class CompletionCall(Call, kw_only=True):
             logprobs=1 if self.counting else request.logprobs,
             stream=streaming,
             stream_options=sampling.WITH_USAGE if streaming else None,
-            **sampling.rare_out(request, ability),
         )
+        sampling.put_rare(out, request, rare, ability)
         return PATH, msgspec.json.encode(out)
 
     def counts(self, body: bytes, dialect: str) -> Counts | None:

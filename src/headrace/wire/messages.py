@@ -114,15 +114,11 @@ def turn(message: Message, index: int) -> Turn:
     content = message.content
     if content is not None and not isinstance(content, str):
         content = _text(content, index)
-    match message:
-        case User():
-            made = Turn("user", content)
-        case Assistant():
-            return _assistant(message, content, index)
-        case Tool():
-            return Turn("tool", content, tool_call_id=message.tool_call_id)
-        case _:
-            made = Turn("system", content)
+    if isinstance(message, Assistant):
+        return _assistant(message, content, index)
+    if isinstance(message, Tool):
+        return Turn("tool", content, tool_call_id=message.tool_call_id)
+    made = Turn("user" if isinstance(message, User) else "system", content)
     if message.name is not None:
         made.name = message.name
     return made

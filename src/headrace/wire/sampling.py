@@ -98,13 +98,15 @@ def check_stream(request: Sampling) -> None:
         )
 
 
-def check_ability(request: Sampling, ability: Ability) -> None:
-    """Refuse by name what the engine has not declared."""
+def check_ability(request: Sampling, ability: Ability) -> list[str]:
+    """Refuse by name what the engine has not declared; which of the rarely given parameters are given."""
     if request.n is not None and request.n > 1 and not ability.n:
         raise unsupported("n", "above 1 is not supported by this model")
-    for name in given(request, EXTRAS):
-        if name not in ability.parameters and _ALIASES.get(name) not in ability.parameters:
+    rare = given(request, _RARE)
+    for name in rare:
+        if name in EXTRAS and name not in ability.parameters and _ALIASES.get(name) not in ability.parameters:
             raise unsupported(name)
+    return rare
 
 
 def refuse_unless(request: msgspec.Struct, names: tuple[str, ...], ability: Ability) -> None:
@@ -124,13 +126,11 @@ def check_logprobs(choices: int, tokens: int, alternatives: int) -> None:
         )
 
 
-def rare_out(request: Sampling, ability: Ability) -> dict[str, Any]:
-    """The rarely given sampling parameters that are given, by the names the engine has for them."""
-    made = {name: getattr(request, name) for name in given(request, _RARE)}
-    for name, theirs in _ALIASES.items():
-        if name in made and name not in ability.parameters:
-            made[theirs] = made.pop(name)
-    return made
+def put_rare(out: SamplingOut, request: Sampling, rare: list[str], ability: Ability) -> None:
+    """The parameters that `check_ability` found, by the names the engine has for them."""
+    for name in rare:
+        theirs = name if name in ability.parameters else _ALIASES.get(name, name)
+        setattr(out, theirs, getattr(request, name))
 
 
 def given(request: msgspec.Struct, names: tuple[str, ...]) -> list[str]:

@@ -10,6 +10,7 @@ import msgspec
 
 _FIGURE_MAX: Final = 1_000_000_000  # tokens; nothing real comes near
 _TIME_MAX_MS: Final = 86_400_000.0  # a day in one request is not a measurement
+_TIME_MAX_US: Final = 86_400_000_000
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,10 +109,11 @@ def counts_from(usage: Figures, timings: Timings | None, dialect: str, items: in
     elif dialect == "headrace":
         prefill_us, decode_us = usage.prefill_us or 0, usage.decode_us or 0
     cached = cached or 0
-    figures = (prompt, output, cached, prefill_us, decode_us)
-    if min(figures) < 0 or max(prompt, output) > _FIGURE_MAX or max(figures[3:]) > _TIME_MAX_MS * 1000:
+    if not (0 <= cached <= prompt <= _FIGURE_MAX and 0 <= output <= _FIGURE_MAX):
         return None
-    if cached > prompt or (total is not None and total != prompt + output):
+    if (prefill_us or decode_us) and not (0 <= prefill_us <= _TIME_MAX_US and 0 <= decode_us <= _TIME_MAX_US):
+        return None
+    if total is not None and total != prompt + output:
         return None
     return Counts(
         input_tokens=prompt,

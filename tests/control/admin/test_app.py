@@ -25,7 +25,7 @@ from tests.control.sim import MACHINE, SimClock, SimEngine, SimSubstrate, catalo
 CLOUD = """
 version: 1
 pools:
-  local: {accelerator: cpu}
+  local: {accelerator: cpu, price_per_hour: 0.08}
 models:
   m:
     task: chat
@@ -211,7 +211,8 @@ def test_apply_shows_first_is_guarded_by_revision_and_idempotent(door):
     assert catalogs.load(door.store) == door.control.catalog
     assert door.ask("GET", "catalog").headers["etag"] == f'"{done["revision"]}"'
     assert door.ask("POST", "apply", content=CLOUD).json()["diff"] == []
-    assert [e["subject"] for e in door.ask("GET", "events").json()["events"]] == [done["revision"]]
+    applied = [e["subject"] for e in door.ask("GET", "events").json()["events"] if e["kind"] == "catalog.apply"]
+    assert applied == [done["revision"]]
     assert error(door.ask("POST", "apply?dry_run=maybe", content=CLOUD))[0] == 400
 
 

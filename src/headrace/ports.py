@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from headrace.economics.audit import Audit
 from headrace.economics.budgets import Budget
 from headrace.economics.entries import Entry as LedgerEntry
 from headrace.specs.catalog import ModelSpec
@@ -337,6 +338,10 @@ class Store(Protocol):
     @property
     def statements(self) -> Statements:
         """What the books say."""
+        ...
+
+    def audit(self) -> Audit:
+        """Prove the books. Reads on an own connection, so it may run in a thread beside everything else."""
         ...
 
     def usage_since(self, ended_us: int, limit: int = 1_000_000) -> list[Usage]:

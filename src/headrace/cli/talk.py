@@ -39,6 +39,7 @@ def ask(client: Client, model: str, messages: list[dict[str, Any]], *, quiet: bo
         "first_token_seconds": round(first, 3),
         "request": stream.request_id,
         "replica": replica_of(client, stream),
+        "cost": usage.get("headrace", {}).get("cost", ""),
     }
 
 
@@ -54,8 +55,10 @@ def replica_of(client: Client, stream: Stream) -> str:
 
 def closing(took: dict[str, Any]) -> str:
     """The one line after an answer."""
+    cost = f"${took['cost']} · " if took["cost"] else ""
     return click.style(
         f"─ {took['output_tokens']} tokens · {took['seconds']:.2f} s (first {took['first_token_seconds']:.2f} s) · "
+        f"{cost}"
         f"replica {took['replica']}   explain: headrace explain {took['request']}",
         dim=True,
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import apsw
-import msgspec
 
+from headrace.economics.audit import Audit
 from headrace.economics.entries import FIRST_HASH, Entry, chained
 
 FOUND_MAX: Final = 20
@@ -23,13 +23,13 @@ _CHECKS: Final = {
     "all balances together are nothing": "SELECT sum(nanousd) FROM balance HAVING sum(nanousd) <> 0",
     "charges are those of the usage records": """
         SELECT hour_us, tenant, sum(a) FROM (
-            SELECT hour_us, tenant, charge_nanousd AS a FROM spend WHERE unit = 'requests' UNION ALL
+            SELECT hour_us, tenant, charge_nanousd AS a FROM spend WHERE unit = '' UNION ALL
             SELECT hour_us, substr(debit, 5), -nanousd FROM entry WHERE kind = 'charge'
         ) GROUP BY hour_us, tenant HAVING sum(a) <> 0 LIMIT 20
     """,
     "costs of requests are those of the ledger": """
         SELECT sum(a) FROM (
-            SELECT cost_nanousd AS a FROM spend WHERE unit = 'requests' UNION ALL
+            SELECT cost_nanousd AS a FROM spend WHERE unit = '' UNION ALL
             SELECT -nanousd FROM entry WHERE kind = 'request'
         ) HAVING sum(a) <> 0
     """,
@@ -38,16 +38,6 @@ _CHECKS: Final = {
         AND NOT EXISTS (SELECT 1 FROM usage WHERE request = subject) LIMIT 20
     """,
 }
-
-
-class Audit(msgspec.Struct, frozen=True, kw_only=True):
-    """What was looked at, and what was found; `ok` when that is nothing. `head` is the chain's last hash, hex."""
-
-    ok: bool
-    entries: int
-    head: str
-    found: tuple[str, ...]
-    total_nanousd: int = 0
 
 
 def audit(path: Path) -> Audit:

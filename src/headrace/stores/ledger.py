@@ -37,7 +37,7 @@ _BUDGET: Final = """
     INSERT INTO budget_spent VALUES (?, ?, ?) ON CONFLICT (budget, epoch) DO UPDATE SET
     nanousd = nanousd + excluded.nanousd
 """
-REQUESTS: Final = "requests"
+WHOLE: Final = ""  # the unit of the row in which a request counts as one, with its whole charge and cost
 _Place = tuple[int, str, str, str, str, str, str, str]
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -89,12 +89,12 @@ class Ledger:
         self._db.executemany(_BUDGET, [(*place, amount) for place, amount in budgets.items()])
 
     def _meter(self, row: Usage, price: Price | None, spend: dict[_Place, list[int]]) -> None:
-        """Every unit in its own row; the whole charge and cost stand in the row of the unit `requests`."""
+        """Every unit in its own row, with its part of the charge; the whole in a row of its own."""
         used = quantities(row)
         at = (hour_of(row.ended_us), row.tenant, row.team, row.key, row.model, row.version, row.task)
         shares = {unit: -(-amount * per // 1000) for unit, amount, per in lines(price, used)} if price else {}
-        for unit, amount in used.items():
-            charge = row.charge_nanousd if unit == REQUESTS else shares.get(unit, 0)
+        parts = [(unit, amount, shares.get(unit, 0)) for unit, amount in used.items()]
+        for unit, amount, charge in (*parts, (WHOLE, 1, row.charge_nanousd)) if parts else ():
             sums = spend.setdefault((*at, unit), [0, 0, 0])
             sums[0] += amount
             sums[1] += charge
@@ -104,7 +104,7 @@ class Ledger:
         spend: dict[_Place, int] = {}
         for row, nanousd in costs:
             place = (
-                hour_of(row.ended_us), row.tenant, row.team, row.key, row.model, row.version, row.task, REQUESTS
+                hour_of(row.ended_us), row.tenant, row.team, row.key, row.model, row.version, row.task, WHOLE
             )  # fmt: skip
             spend[place] = spend.get(place, 0) + nanousd
         self._db.executemany(_SPEND, [(*place, 0, 0, amount) for place, amount in spend.items()])

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import apsw
 import msgspec
 
+from headrace.economics.audit import Audit
 from headrace.economics.budgets import Budget
 from headrace.economics.entries import Entry
 from headrace.errors import Permanent, Transient
@@ -21,6 +22,7 @@ from headrace.state.decision import Decision
 from headrace.state.fleet import Lease
 from headrace.state.table import Price
 from headrace.state.usage import Usage
+from headrace.stores.audit import audit
 from headrace.stores.ledger import Ledger
 from headrace.stores.schema import STEPS
 from headrace.stores.statements import Statements
@@ -72,6 +74,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         """Raises Transient when the disk is full or busy, Permanent when the file is damaged or of a later schema."""
+        self._path = path
         with self._told(f"the database {path}"):
             self._db = apsw.Connection(str(path))
         try:
@@ -176,6 +179,10 @@ class SqliteStore:
                 self._ledger.budget(budget)
             for budget in without:
                 self._ledger.budget(budget, remove=True)
+
+    def audit(self) -> Audit:
+        """Read every entry once, on an own connection."""
+        return audit(self._path)
 
     def epoch_ended(self, epoch: str) -> None:
         """A gateway is gone and settled."""

@@ -30,7 +30,7 @@ class Statements:
         """
         assert set(by) <= set(DIMENSIONS), "dimensions come from a fixed list, never from a caller's text"
         names = ", ".join(by)
-        only = "" if "unit" in by else " AND unit = 'requests'"
+        only = " AND unit <> ''" if "unit" in by else " AND unit = ''"
         group = f" GROUP BY {names} ORDER BY {names}" if by else ""
         query = (
             f"SELECT {names + ', ' if by else ''}sum(amount), sum(charge_nanousd), sum(cost_nanousd) FROM spend "  # noqa: S608 - names from DIMENSIONS

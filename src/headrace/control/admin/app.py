@@ -14,8 +14,10 @@ from starlette.routing import Route
 from headrace import errors, telemetry
 from headrace.control.admin import auth, openapi
 from headrace.control.admin.accounts import Accounts
+from headrace.control.admin.budgets import Budgets
 from headrace.control.admin.changes import Changes
 from headrace.control.admin.cloud import Cloud
+from headrace.control.admin.costs import Costs
 from headrace.control.admin.explain import Explain
 from headrace.control.admin.replicas import Fleets
 from headrace.control.admin.routes import AdminRoute, Handler, json
@@ -25,7 +27,15 @@ from headrace.control.keys import Keyring
 
 def declared(controller: Controller) -> list[AdminRoute]:
     """Every route there is."""
-    nouns = (Cloud(controller), Changes(controller), Fleets(controller), Accounts(controller), Explain(controller))
+    nouns = (
+        Cloud(controller),
+        Changes(controller),
+        Fleets(controller),
+        Accounts(controller),
+        Explain(controller),
+        Costs(controller),
+        Budgets(controller),
+    )
     routes = [route for noun in nouns for route in noun.routes()]
 
     async def description(_request: Request) -> Response:

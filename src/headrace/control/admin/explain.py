@@ -8,11 +8,15 @@ from starlette.responses import Response
 
 from headrace import errors
 from headrace.control.admin import views
+from headrace.control.admin.receipts import receipt_lines
 from headrace.control.admin.routes import AdminRoute, json
 from headrace.control.controller import Controller
+from headrace.economics.entries import HOUR_US
+from headrace.economics.receipt import Receipt, receipt
 from headrace.ports import Clock
 from headrace.state.decision import Decision
 from headrace.state.fleet import Lease
+from headrace.state.table import Price
 from headrace.state.usage import Begun, Usage
 from headrace.units import US_PER_S, format_us
 
@@ -42,7 +46,9 @@ class Explain:
         begun = control.bookkeeper.begun(name) if row is None else None
         for found in (row, begun):
             if found is not None and (key.role == "admin" or found.tenant == key.tenant):
-                return json(self._request(found) if isinstance(found, Usage) else _at_work(found, control.clock))
+                if isinstance(found, Usage):
+                    return json(self._request(found, admin=key.role == "admin"))
+                return json(_at_work(found, control.clock))
         if key.role == "admin" and name != "last":
             events = control.store.decisions(limit=50, subject=name)
             if events:
@@ -53,16 +59,33 @@ class Explain:
             status=404,
         )
 
-    def _request(self, row: Usage) -> views.Explained:
+    def _request(self, row: Usage, *, admin: bool) -> views.Explained:
         lease = next((x for x in self._leases(row.replica) if x.incarnation == row.incarnation), None)
+        made = self._receipt(row)
         return views.Explained(
             id=row.request,
             kind="request",
             request=views.row(row),
             lease=lease,
             decision=self._decision(lease) if row.cold else None,
-            text=request_lines(row, lease),
+            receipt=made if admin else None,
+            text=[*request_lines(row, lease), *receipt_lines(made, admin=admin)],
         )
+
+    def _receipt(self, row: Usage) -> Receipt:
+        """What it cost and was charged; what a closed API would have charged, where one is named and known."""
+        control = self._controller
+        books = control.store.statements
+        entries = books.entries(row.request)
+        hours = {hour: books.balances(hour, hour + HOUR_US) for hour in {entry.hour_us for entry in entries}}
+        spec = control.catalog.model(f"{row.model}@{row.version}")
+        name = spec.compare_to if spec else ""
+        units = control.market.units(name) if name else None
+        market = None
+        if units is not None:
+            shown = f"{name} ({control.market.source(name)})"
+            market = (shown, Price(id=name, model=row.model, units=units))
+        return receipt(row, entries, books.price(row.price), hours, market=market)
 
     def _decision(self, lease: Lease | None) -> Decision | None:
         """The decision that started the replica a request waited for."""

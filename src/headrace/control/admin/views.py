@@ -1,11 +1,16 @@
 """What the admin API shows: the answers' forms. They make its OpenAPI description."""
 
+from typing import Any
+
 import msgspec
 
+from headrace.economics.receipt import Receipt
+from headrace.economics.statement import ModelCost
 from headrace.ports import KeyRecord
 from headrace.specs.catalog import Catalog
 from headrace.state.decision import Decision
 from headrace.state.fleet import Lease, Replica
+from headrace.state.table import Price
 from headrace.state.usage import Begun, Usage
 
 
@@ -159,6 +164,83 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
     keys: list[KeyView]
 
 
+class Spend(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums over whole hours; amounts are requests, or units when asked by unit. Nano-dollars."""
+
+    from_us: int
+    to_us: int
+    rows: list[dict[str, Any]]
+
+
+class StatementView(msgspec.Struct, frozen=True, kw_only=True):
+    """What devices cost (`owed`) and where it went; all parts add up to it. `rates` are nano-dollars an hour now."""
+
+    from_us: int
+    to_us: int
+    booked_until_us: int
+    owed_nanousd: int
+    charged_nanousd: int
+    free_nanousd: dict[str, int]
+    residual_nanousd: int
+    models: list[dict[str, Any]]
+    borne_nanousd: dict[str, dict[str, int]]
+    rates: dict[str, int]
+
+
+class ComparisonView(msgspec.Struct, frozen=True, kw_only=True):
+    """One model beside a closed API; `why` says why it cannot be compared."""
+
+    model: str
+    against: str
+    own_nanousd: int
+    source: str = ""
+    elsewhere_nanousd: int = 0
+    utilisation_ppm: int = 0
+    break_even_ppm: int = 0
+    own_is_cheaper: bool | None = None
+    why: str = ""
+
+
+class Comparisons(msgspec.Struct, frozen=True, kw_only=True):
+    """One row a model."""
+
+    from_us: int
+    to_us: int
+    rows: list[ComparisonView]
+
+
+class Prices(msgspec.Struct, frozen=True, kw_only=True):
+    """Pico-dollars for one of each unit."""
+
+    prices: list[Price]
+
+
+class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
+    """A budget in its current period; nano-dollars. Held: granted to gateways and not charged."""
+
+    scope: str
+    period: str
+    name: str
+    limit_nanousd: int
+    spent_nanousd: int
+    held_nanousd: int
+    left_nanousd: int
+    at_limit: str
+    warn_percent: tuple[int, ...]
+
+
+class BudgetsView(msgspec.Struct, frozen=True, kw_only=True):
+    """By scope."""
+
+    budgets: list[BudgetView]
+
+
+def model_cost(cost: ModelCost) -> dict[str, Any]:
+    """A model's cost with its sums."""
+    sums = {"total_nanousd": cost.total_nanousd, "overhead_nanousd": cost.overhead_nanousd}
+    return {**msgspec.structs.asdict(cost), **sums}
+
+
 class Explained(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Facts, and in `text` the same in lines a person reads."""
 
@@ -166,6 +248,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str
     text: list[str]
     request: dict[str, str | int | bool] | None = None
+    receipt: Receipt | None = None
     lease: Lease | None = None
     decision: Decision | None = None
     leases: list[Lease] = []

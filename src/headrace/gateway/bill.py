@@ -13,7 +13,7 @@ from headrace.wire.call import Call
 from headrace.wire.usage import Counts
 
 BUSY_US_MAX: Final = 600_000_000  # how long a request may hold a slot; see patience.TOTAL_US
-TEMPLATE_BYTES: Final = 512  # what a chat template may add to a prompt, beyond its turns
+TEMPLATE_TOKENS: Final = 128  # what a chat template may add to a prompt, beyond its turns
 NANOUSD_PER_USD: Final = 10**9
 
 
@@ -40,26 +40,26 @@ class Bill:
         self.bound = self.charge = 0
         self.note = ""
 
-    def bind(self, call: Call, sent_bytes: int, output_bound: int, context_tokens: int) -> None:
+    def bind(self, call: Call, output_bound: int, context_tokens: int) -> None:
         """Work out the worst case: the longest prompt and answer there can be. Raises Refused without a price."""
         if not self._by_version:
             message = f"The model {call.model!r} has no price yet, so it cannot be served."
             raise Refused(message, status=503, code="model_unavailable")
-        used = worst(call, sent_bytes, output_bound, context_tokens)
+        used = worst(call, output_bound, context_tokens)
         self.bound = max((charge_nanousd(_dearest(price), used) for price in self._by_version.values()), default=0)
 
-    def shorten(self, call: Call, sent_bytes: int, context_tokens: int, nanousd: int) -> bool:
+    def shorten(self, call: Call, context_tokens: int, nanousd: int) -> bool:
         """Make a call ask for an answer that so much money covers; False when it covers none."""
-        tokens = self._affordable(call, sent_bytes, context_tokens, nanousd) // call.n - 1
+        tokens = self._affordable(call, context_tokens, nanousd) // call.n - 1
         if call.task != "chat" or tokens < 1:
             return False
         call.output_max = min(tokens, context_tokens)
         self.note = f"the budget allows {call.output_max} tokens of answer"
         return True
 
-    def _affordable(self, call: Call, sent_bytes: int, context_tokens: int, nanousd: int) -> int:
+    def _affordable(self, call: Call, context_tokens: int, nanousd: int) -> int:
         """How many tokens of answer, over all choices, so much money covers."""
-        without = worst(call, sent_bytes, 0, context_tokens)
+        without = worst(call, 0, context_tokens)
         most = None
         for price in self._by_version.values():
             rest = nanousd - charge_nanousd(_dearest(price), without)
@@ -109,8 +109,8 @@ def quote(bill: Bill, call: Call, model: RouteModel) -> dict[str, object]:
     Expected: the prompt by the gateway's own count, and as many tokens of answer as it may have.
     """
     bound = call.output_bound(model.output_tokens_default, model.context_tokens)
-    _, body = call.render(model.ability, model.name, model.output_tokens_default, model.context_tokens)
-    bill.bind(call, len(body), bound, model.context_tokens)
+    call.render(model.ability, model.name, model.output_tokens_default, model.context_tokens)  # or it says why not
+    bill.bind(call, bound, model.context_tokens)
     bill.served_by(model.version)
     counts = Counts(input_tokens=min(call.input_tokens, model.context_tokens), output_tokens=bound, items=call.items)
     expected = bill.settle(model.task, "finished", counts, began=True, busy_us=0)
@@ -127,11 +127,15 @@ def quote(bill: Bill, call: Call, model: RouteModel) -> dict[str, object]:
     }
 
 
-def worst(call: Call, sent_bytes: int, output_bound: int, context_tokens: int) -> dict[Unit, int]:
-    """The most a call may use. A token is a byte at least, and a prompt never longer than the context."""
+def worst(call: Call, output_bound: int, context_tokens: int) -> dict[Unit, int]:
+    """The most a call may use. A token is a byte at least, and a prompt never longer than the context.
+
+    Should an engine count more all the same, the charge ends at this bound: the rest is ours to bear.
+    """
     prompts = max(1, call.items)
+    turns = 2 * (call.input_tokens - call.input_bytes // 3)  # the estimate's own allowance for them, twice
     used: dict[Unit, int] = {
-        "input_tokens": min(context_tokens * prompts, sent_bytes + TEMPLATE_BYTES),
+        "input_tokens": min(context_tokens * prompts, call.input_bytes + turns + TEMPLATE_TOKENS),
         "output_tokens": output_bound + call.n if call.task == "chat" else 0,
         "requests": 1,
         "busy_us": BUSY_US_MAX,

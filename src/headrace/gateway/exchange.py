@@ -69,8 +69,8 @@ class Exchange:
         record, worker = self._record, self._worker
         call, model, key, bill = record.call, record.model, record.key, record.bill
         call.check_context(model.context_tokens)
-        _, body = self._render(model.name)
-        bill.bind(call, len(body), self._bounds, model.context_tokens)
+        self._render(model.name)
+        bill.bind(call, self._bounds, model.context_tokens)
         self._reply.headers += worker.meter.admit(key, self._estimate, record.arrived_us)
         self._client.work = self
         worker.exchanges[record.request_id] = self
@@ -79,11 +79,11 @@ class Exchange:
     def shorten(self, nanousd: int) -> bool:
         """See `hold.Holder`."""
         call, bill, model = self._record.call, self._record.bill, self._record.model
-        if not bill.shorten(call, self._sent_bytes, model.context_tokens, nanousd):
+        if not bill.shorten(call, model.context_tokens, nanousd):
             return False
         self._rendered = None
         self._bounds = call.output_bound(model.output_tokens_default, model.context_tokens)
-        bill.bind(call, len(self._render(model.name)[1]), self._bounds, model.context_tokens)
+        bill.bind(call, self._bounds, model.context_tokens)
         return True
 
     def admitted(self) -> None:
@@ -342,7 +342,7 @@ class Exchange:
         """Now and then: a comment to who waits in a stream, an end to what takes too long."""
         record = self._record
         if self._attempt is None:
-            if record.call.stream and now_us >= self._commented_us:
+            if record.call.stream and self._arrived and now_us >= self._commented_us:
                 self._commented_us = now_us + COMMENT_US
                 self._reply.events(b": waiting for %b\n\n" % record.model.name.encode())
             return

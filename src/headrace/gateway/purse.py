@@ -13,6 +13,7 @@ from headrace.economics.budgets import Slice
 from headrace.state.table import Grants, Purse, Purses
 
 WAIT_US: Final = 1_000_000
+REST_US: Final = 2_000_000
 SLICES_MAX: Final = 4_096
 
 
@@ -42,6 +43,7 @@ class Wallet:
         self._send = send
         self._slices: dict[str, Slice] = {}
         self._waiting: list[_Waiter] = []
+        self._used_us: dict[str, int] = {}
         self._question = 0
         self._open: dict[str, int] = {}  # by budget, the question that has no answer yet
 
@@ -111,8 +113,20 @@ class Wallet:
             waiter.asked.clear()
         return Purses(epoch=self._epoch, purses={budget: self._purse(budget) for budget in self._slices}, whole=True)
 
+    def rest(self, now_us: int) -> None:
+        """Give back what has not been used for a while, so that a budget nobody uses is wholly free."""
+        given: dict[str, Purse] = {}
+        for budget, each in self._slices.items():
+            if each.held or not each.free:
+                self._used_us[budget] = now_us
+            elif now_us - self._used_us.setdefault(budget, now_us) > REST_US:
+                each.give_back()
+                given[budget] = self._purse(budget)
+        if given:
+            self._send(Purses(epoch=self._epoch, purses=given))
+
     def tick(self, now_us: int) -> None:
-        """Who has waited too long is told that nobody answers; what is not in use any more is forgotten."""
+        """Who has waited too long is told that nobody answers."""
         late = [waiter for waiter in self._waiting if now_us > waiter.deadline_us]
         for waiter in late:
             self._waiting.remove(waiter)
@@ -134,6 +148,7 @@ class Wallet:
         for budget, each in list(self._slices.items()):
             if not each.held and not each.free:
                 del self._slices[budget]
+                self._used_us.pop(budget, None)
 
     def _purse(self, budget: str, wanted: int = 0, ask: int = 0) -> Purse:
         mine = self._slice(budget)

@@ -268,6 +268,7 @@ class Worker:
             now_s = time.monotonic()
             if now_s - swept_s >= SWEEP_S:
                 swept_s = now_s
+                self.wallet.rest(now_us)
                 for exchange in list(self.exchanges.values()):
                     exchange.tick(now_us)
                 for client in list(self.connections):

@@ -1,5 +1,6 @@
 """`headrace budget`: what may be spent, by whom, and what happens then."""
 
+from typing import Final
 from urllib.parse import urlencode
 
 import click
@@ -7,7 +8,8 @@ import click
 from headrace.cli.dollars import dollars, parsed, percent
 from headrace.cli.shown import client, json_option, show, table
 
-AT = "/headrace/v1/budgets"
+AT: Final = "/headrace/v1/budgets"
+PERIODS: Final = click.Choice(["day", "month", "total"])
 
 
 @click.group()
@@ -39,9 +41,9 @@ def show_budgets(as_json: bool) -> None:
 
 
 @command.command("set")
-@click.argument("scope", metavar="tenant:NAME|team:TENANT/NAME|key:ID")
+@click.argument("scope")
 @click.argument("amount", metavar="DOLLARS")
-@click.option("--per", type=click.Choice(["day", "month", "total"]), default="month", show_default=True)
+@click.option("--per", type=PERIODS, default="month", show_default=True, help="The time it is for, UTC.")
 @click.option(
     "--at-limit",
     type=click.Choice(["refuse", "degrade", "notify"]),
@@ -52,7 +54,7 @@ def show_budgets(as_json: bool) -> None:
 @click.option("--warn", type=click.IntRange(1, 100), multiple=True, help="Percent to be told at; repeat for more.")
 @json_option
 def set_budget(scope: str, amount: str, per: str, at_limit: str, warn: tuple[int, ...], as_json: bool) -> None:
-    """Set a budget; every gateway keeps to it before this returns."""
+    """Set the budget of SCOPE (tenant:NAME, team:TENANT/NAME or key:ID); in force when this returns."""
     wanted = {"scope": scope, "limit_nanousd": parsed(amount), "period": per, "at_limit": at_limit}
     found = client().post(AT, {**wanted, **({"warn_percent": warn} if warn else {})})
     left = f"{dollars(found['left_nanousd'])} of {dollars(found['limit_nanousd'])} left"
@@ -61,9 +63,9 @@ def set_budget(scope: str, amount: str, per: str, at_limit: str, warn: tuple[int
 
 @command.command("remove")
 @click.argument("scope")
-@click.option("--per", type=click.Choice(["day", "month", "total"]), default="month", show_default=True)
+@click.option("--per", type=PERIODS, default="month", show_default=True, help="The time it is for, UTC.")
 @json_option
 def remove_budget(scope: str, per: str, as_json: bool) -> None:
-    """Remove a budget that was set here."""
+    """Remove a budget of SCOPE that was set here; those of the cloud file stand in it."""
     found = client().delete(f"{AT}?{urlencode({'scope': scope, 'period': per})}")
     show(found, f"{scope} has no budget a {per} any more", as_json=as_json)

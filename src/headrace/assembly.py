@@ -176,10 +176,15 @@ def run_gateway(settings: Settings, index: int) -> int:
     from headrace import telemetry
     from headrace.gateway import worker
     from headrace.stores.journal import FileJournal
+    from headrace.stores.journal_reader import epoch_alive
+    from headrace.stores.repeats import FileRepeats
 
     telemetry.configure(f"gateway-{index}", settings.log_level)
     clock = SystemClock()
     epoch = f"{clock.now_us():x}-{index}-{os.getpid()}"
+
+    pepper = bytes.fromhex(settings.pepper.read_text().strip())
+    repeats = FileRepeats(settings.repeats, pepper, epoch, lambda other: epoch_alive(settings.journals, other))
 
     # What was loaded stays: only what requests leave behind is worth a collector's look.
     gc.collect()
@@ -187,7 +192,8 @@ def run_gateway(settings: Settings, index: int) -> int:
     gc.set_threshold(20_000, 50, 100)
 
     async def serve() -> None:
-        await worker.serve(settings, index, FileJournal(settings.journals, epoch), epoch, clock)
+        journal = FileJournal(settings.journals, epoch)
+        await worker.serve(settings, index, journal, repeats, epoch, clock)
 
     uvloop.run(serve())
     return 0

@@ -203,6 +203,35 @@ class Journal(Protocol):
         ...
 
 
+class Repeat(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of the first request of an Idempotency-Key. `body` is its answer, None when that was not kept."""
+
+    digest: str
+    request: str
+    done: bool
+    body: bytes | None = None
+
+
+class Repeats(Protocol):
+    """Requests that must not be done twice, remembered for a day by all gateways of this machine."""
+
+    def begin(self, name: str, digest: str, request: str, now_us: int) -> Repeat | None:
+        """None: the caller does the work, and says `done` or `drop`. Else what is known of the first one."""
+        ...
+
+    def done(self, name: str, digest: str, request: str, now_us: int, body: bytes | None) -> None:
+        """The answer, or None when it was a stream."""
+        ...
+
+    def drop(self, name: str) -> None:
+        """It came to nothing: the next one may try."""
+        ...
+
+    def sweep(self, now_us: int) -> None:
+        """Forget what is older than a day."""
+        ...
+
+
 class Statements(Protocol):
     """What the books say, from roll-ups of fixed size. Times in microseconds, from inclusive, to exclusive."""
 

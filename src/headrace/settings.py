@@ -53,6 +53,11 @@ class Settings:
         return self.home / "journal"
 
     @property
+    def repeats(self) -> Path:
+        """Folder of answers kept for an Idempotency-Key."""
+        return self.home / "repeats"
+
+    @property
     def artifacts(self) -> Path:
         """Folder of prepared weights, one sub-folder a digest."""
         return self.home / "artifacts"

@@ -44,7 +44,7 @@ def test_spend_is_shown_by_what_was_asked(cli, cloud):
 
 
 @pytest.mark.parametrize("words", [["--last", "7d", "--from", "2026-11-01"], ["--last", "soon"]])
-def test_a_time_that_cannot_be_meant_is_refused(cli, words):
+def test_a_time_that_cannot_be_meant_is_refused(cli, cloud, words):
     """Status 2, and what to give."""
     done = cli("cost", "by", "tenant", *words)
     assert done.status == 2
@@ -90,7 +90,7 @@ def test_a_budget_is_set_shown_and_removed(cli, cloud):
 
 
 @pytest.mark.parametrize("amount", ["-1", "0", "much", "1e3x"])
-def test_an_amount_that_is_none_is_refused(cli, amount):
+def test_an_amount_that_is_none_is_refused(cli, cloud, amount):
     """Status 2 before anything is sent."""
     assert cli("budget", "set", "tenant:acme", "--", amount).status == 2
 

@@ -14,6 +14,7 @@ from headrace.gateway import worker
 from headrace.settings import Settings
 from headrace.state.table import FromGateway, Report, Table
 from headrace.stores.journal import FileJournal
+from headrace.stores.repeats import FileRepeats
 from tests.gateway.world import PEPPER
 
 
@@ -36,6 +37,8 @@ def test_the_door_opens_once_there_is_a_table(tmp_path: Path):
     settings.pepper.write_text(PEPPER.hex())
     reports: list[Report] = []
 
+    repeats = FileRepeats(settings.repeats, PEPPER, "e", lambda _: True)
+
     async def main() -> None:
         may_tell = asyncio.Event()
 
@@ -51,7 +54,7 @@ def test_the_door_opens_once_there_is_a_table(tmp_path: Path):
 
         link = await asyncio.start_unix_server(control, str(settings.link_socket))
         serving = asyncio.ensure_future(
-            worker.serve(settings, 0, FileJournal(settings.journals, "e"), "e", SystemClock())
+            worker.serve(settings, 0, FileJournal(settings.journals, "e"), repeats, "e", SystemClock())
         )
         await asyncio.sleep(0.2)
         assert not is_open(settings.port)

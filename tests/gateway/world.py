@@ -21,6 +21,7 @@ from headrace.state.table import Ability, Price, RouteKey, RouteModel, RouteRepl
 from headrace.state.usage import Begun, Entry, Usage
 from headrace.stores import journal_reader
 from headrace.stores.journal import FileJournal
+from headrace.stores.repeats import FileRepeats
 from tests.gateway.stub import StubUpstream
 
 PEPPER = bytes(range(32))
@@ -202,7 +203,8 @@ async def world(folder: Path, replicas: Sequence[RouteReplica], **more: Any) -> 
         name.mkdir(exist_ok=True)
     settings.pepper.write_text(PEPPER.hex())
     journal = FileJournal(settings.journals, "1-0-1")
-    worker = Worker(settings, 0, journal, "1-0-1", SystemClock())
+    repeats = FileRepeats(settings.repeats, PEPPER, "1-0-1", lambda epoch: epoch == "1-0-1")
+    worker = Worker(settings, 0, journal, repeats, "1-0-1", SystemClock())
     worker._took(table(1, replicas, **more))
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Client(worker), "127.0.0.1", 0)

@@ -324,13 +324,13 @@ class Exchange:
         if self._meter is not None:
             record.pieces = self._meter.pieces
         self._hold.cancel()
+        self._reply.abandoned()
         if self._attempt is not None:
             self._release(ok=False)
         elif self._arrived:
             self._worker.act_all(self._worker.dispatch.left(record.request_id, self._worker.clock.monotonic_us()))
         used = record.call.input_tokens if record.attempts else 0
-        counts = Counts(input_tokens=used, output_tokens=record.pieces)
-        self._settle("cancelled", 499, counts, None, "client_closed")
+        self._settle("cancelled", 499, Counts(input_tokens=used, output_tokens=record.pieces), None, "client_closed")
 
     def hold(self, paused: bool) -> None:
         """The client reads too slowly: let the engine's socket fill."""

@@ -36,6 +36,9 @@ class Reply:
         self._client.write(answers.whole(200, body, self.headers + headers))
         self._client.finished()
 
+    def abandoned(self) -> None:
+        """Its client has left."""
+
     def error(self, code: str, message: str, param: str | None = None, headers: bytes = b"") -> None:
         """An error: a whole answer, or the last event of a stream that has begun."""
         if self.started:

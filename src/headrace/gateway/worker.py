@@ -31,11 +31,12 @@ from headrace.gateway.limits import Meter
 from headrace.gateway.link import Link
 from headrace.gateway.purse import Wallet
 from headrace.gateway.record import Record
+from headrace.gateway.repeats import RememberedReply
 from headrace.gateway.reply import Reply
 from headrace.gateway.shared import Counters
 from headrace.policy.actions import Answer, Assign
 from headrace.policy.dispatch import Dispatch
-from headrace.ports import Clock, Journal
+from headrace.ports import Clock, Journal, Repeats
 from headrace.settings import Settings
 from headrace.state.table import Report, RouteKey, Table
 from headrace.state.usage import Progress
@@ -46,6 +47,7 @@ from headrace.wire.endpoint import endpoint
 TICK_S: Final = 0.02
 SWEEP_S: Final = 0.25
 DRAIN_S: Final = 120.0
+FORGET_S: Final = 3_600.0
 BACKLOG: Final = 4_096
 CONNECTIONS_MAX: Final = 20_000
 FILES_KEPT: Final = 512  # descriptors for everything that is not a client: half of what a small limit leaves, at most
@@ -57,10 +59,13 @@ _FAULTS_MAX: Final = 64
 class Worker:
     """One worker's parts, and where each request goes."""
 
-    def __init__(self, settings: Settings, index: int, journal: Journal, epoch: str, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, index: int, journal: Journal, repeats: Repeats, epoch: str, clock: Clock
+    ) -> None:
         self.settings = settings
         self.index = index
         self.journal = journal
+        self.repeats = repeats
         self.epoch = epoch
         self.clock = clock
         self.dispatch = Dispatch()
@@ -130,15 +135,16 @@ class Worker:
             client.write(_unknown_key(headers))
             client.finished()
             return
-        target = endpoint(head.path)
+        target, reply = endpoint(head.path), None
         try:
             if target is not None and head.method == b"POST":
                 if head.headers.get(b"content-encoding", b"identity") != b"identity":
                     message = "Send the body without a content coding."
                     raise Invalid(message, code="unsupported_media_type", status=415)
-                reply = Reply(client, headers, chunked=head.minor == 1)
-                dry_run = b"x-headrace-dry-run" in head.headers
-                self._work(client, target.read(body), key, request_id, reply, dry_run)
+                call = target.read(body)
+                reply = self._reply(client, head, body, headers, key, request_id)
+                if reply is not None:
+                    self._work(client, call, key, request_id, reply, b"x-headrace-dry-run" in head.headers)
                 return
             if target is not None:
                 client.write(_wrong_method(head, b"POST", headers))
@@ -149,8 +155,22 @@ class Worker:
             else:
                 client.write(self._models(head, key, headers))
         except (Invalid, Refused) as error:
+            if reply is not None:
+                reply.abandoned()
             client.write(_refusal(error, headers))
         client.finished()
+
+    def _reply(
+        self, client: Client, head: Head, body: bytes, headers: bytes, key: RouteKey, request_id: str
+    ) -> Reply | None:
+        """What answers; None when the request was done before and has been answered from what was kept."""
+        chunked, given = head.minor == 1, head.headers.get(b"idempotency-key")
+        if given is None:
+            return Reply(client, headers, chunked=chunked)
+        reply = RememberedReply(
+            client, headers, chunked=chunked, repeats=self.repeats, clock=self.clock, request=request_id
+        )
+        return reply if reply.first(given, key.tenant, head.path, body) else None
 
     def _work(self, client: Client, call: Call, key: RouteKey, request_id: str, reply: Reply, dry_run: bool) -> None:
         """Begin an exchange, or say what it would cost. Raises Invalid or Refused."""
@@ -256,7 +276,7 @@ class Worker:
 
     async def keep_time(self) -> None:
         """Deadlines of held requests, silent engines, slow clients."""
-        swept_s = 0.0
+        swept_s, forgot_s = 0.0, time.monotonic()
         while True:
             await asyncio.sleep(TICK_S if self.dispatch.held else SWEEP_S)
             now_us = self.clock.monotonic_us()
@@ -269,6 +289,9 @@ class Worker:
             if now_s - swept_s >= SWEEP_S:
                 swept_s = now_s
                 self.wallet.rest(now_us)
+                if now_s - forgot_s > FORGET_S:
+                    forgot_s = now_s
+                    self.repeats.sweep(self.clock.now_us())
                 for exchange in list(self.exchanges.values()):
                     exchange.tick(now_us)
                 for client in list(self.connections):
@@ -291,10 +314,11 @@ class Worker:
         return any(client.busy or client.transport.get_write_buffer_size() for client in self.connections)
 
 
-async def serve(settings: Settings, index: int, journal: Journal, epoch: str, clock: Clock) -> None:
+async def serve(settings: Settings, index: int, journal: Journal, repeats: Repeats, epoch: str, clock: Clock) -> None:
     """Run one worker until SIGTERM, then drain."""
     loop = asyncio.get_running_loop()
-    worker = Worker(settings, index, journal, epoch, clock)
+    worker = Worker(settings, index, journal, repeats, epoch, clock)
+    repeats.sweep(clock.now_us())
     worker.link.start_from_disk()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -75,6 +75,11 @@ def owner_alive(path: Path) -> bool:
     return False
 
 
+def epoch_alive(folder: Path, epoch: str) -> bool:
+    """Whether the gateway process of an epoch still lives."""
+    return owner_alive(folder / f"{epoch}.log")
+
+
 def settle_dead(entries: Iterable[Entry], ended_us: int) -> Iterator[Usage]:
     """What a dead gateway owed: a record for each request that began and did not end, at its last mark.
 

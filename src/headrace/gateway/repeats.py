@@ -1,0 +1,84 @@
+"""Requests with an Idempotency-Key: done once, answered again from what was kept, whichever worker is asked.
+
+The key is bound to tenant, path and body: the same key with another body is refused. What came to nothing (a failure,
+a refusal, a client that left) may be tried again with the same key.
+"""
+
+import hashlib
+from typing import Final
+
+from headrace.errors import Invalid, Refused
+from headrace.gateway import answers
+from headrace.gateway.client import Client
+from headrace.gateway.reply import Reply
+from headrace.ports import Clock, Repeats
+
+KEY_BYTES_MAX: Final = 255
+RETRY_US: Final = 1_000_000
+
+
+class RememberedReply(Reply):
+    """A reply whose end is kept."""
+
+    __slots__ = ("_clock", "_digest", "_name", "_repeats", "_request")
+
+    def __init__(
+        self, client: Client, headers: bytes, *, chunked: bool, repeats: Repeats, clock: Clock, request: str
+    ) -> None:
+        super().__init__(client, headers, chunked=chunked)
+        self._repeats = repeats
+        self._clock = clock
+        self._request = request
+        self._name = self._digest = ""
+
+    def first(self, given: bytes, tenant: str, path: str, body: bytes) -> bool:
+        """Whether this is the first request of its key; when not, it has been answered. Raises Invalid or Refused."""
+        if not 0 < len(given) <= KEY_BYTES_MAX or not given.isascii():
+            raise Invalid(
+                f"An Idempotency-Key has 1 to {KEY_BYTES_MAX} ASCII characters; this one has {len(given)} bytes.",
+                param="Idempotency-Key",
+            )
+        name = f"{tenant}\0{path}\0{given.decode()}"
+        digest = hashlib.sha256(body).hexdigest()
+        known = self._repeats.begin(name, digest, self._request, self._clock.now_us())
+        if known is None:
+            self._name, self._digest = name, digest
+            return True
+        if known.digest and known.digest != digest:
+            message = "This Idempotency-Key was used for another request; use a new one for each request."
+            raise Invalid(message, param="Idempotency-Key", code="unprocessable", status=422)
+        if not known.done:
+            message = "A request with this Idempotency-Key is at work; try again in a second."
+            raise Refused(message, status=409, code="conflict", retry_after_us=RETRY_US)
+        if known.body is None:
+            message = (
+                f"This was done as {known.request}, and its answer is not kept; see: headrace explain {known.request}"
+            )
+            raise Refused(message, status=409, code="conflict")
+        again = b"x-headrace-replayed: %b\r\n" % known.request.encode()
+        self._client.write(answers.whole(200, known.body, self.headers + again))
+        self._client.finished()
+        return False
+
+    def whole(self, body: bytes, headers: bytes = b"") -> None:
+        """A good answer, kept before it leaves."""
+        self._repeats.done(self._name, self._digest, self._request, self._clock.now_us(), body)
+        super().whole(body, headers)
+
+    def end_events(self, last: bytes, *, broken: bool) -> None:
+        """The end of a stream: that it was done is kept, its text is not."""
+        if broken:
+            self.abandoned()
+        else:
+            self._repeats.done(self._name, self._digest, self._request, self._clock.now_us(), None)
+        super().end_events(last, broken=broken)
+
+    def error(self, code: str, message: str, param: str | None = None, headers: bytes = b"") -> None:
+        """It came to nothing."""
+        self.abandoned()
+        super().error(code, message, param, headers)
+
+    def abandoned(self) -> None:
+        """Nobody waits for it any more."""
+        if self._name:
+            self._repeats.drop(self._name)

@@ -1,0 +1,75 @@
+"""Requests with an Idempotency-Key: one execution and one charge, however often they come."""
+
+import asyncio
+from pathlib import Path
+
+from tests.gateway import stub
+from tests.gateway.stub import StubUpstream
+from tests.gateway.world import HI, replica, run, world
+
+KEY = "Idempotency-Key: order-7"
+
+
+def test_a_hundred_at_once_are_done_once(tmp_path: Path):
+    """One is served; while it is at work the others are told to come back, and then get the same answer."""
+
+    async def work() -> None:
+        async with StubUpstream(tmp_path / "a.sock", stub.truthful) as up, world(tmp_path, [replica(1, up)]) as cloud:
+            answers = await asyncio.gather(*(cloud.ask(HI, "/v1/chat/completions", KEY) for _ in range(100)))
+            assert {answer.status for answer in answers} <= {200, 409}
+            assert len(cloud.usages()) == 1
+            bodies = {answer.body for answer in answers if answer.status == 200}
+            assert len(bodies) == 1
+            again = await cloud.ask(HI, "/v1/chat/completions", KEY)
+            assert (again.status, again.body) == (200, bodies.pop())
+            assert again.headers["x-headrace-replayed"] == cloud.usages()[0].request
+            assert len(cloud.usages()) == 1
+
+    run(work)
+
+
+def test_another_body_with_the_same_key_is_refused(tmp_path: Path):
+    """422: a key names one request."""
+
+    async def work() -> None:
+        async with StubUpstream(tmp_path / "a.sock", stub.truthful) as up, world(tmp_path, [replica(1, up)]) as cloud:
+            assert (await cloud.ask(HI, "/v1/chat/completions", KEY)).status == 200
+            other = await cloud.ask({**HI, "max_tokens": 3}, "/v1/chat/completions", KEY)
+            assert (other.status, other.json["error"]["param"]) == (422, "Idempotency-Key")
+
+    run(work)
+
+
+def test_what_was_refused_may_be_tried_again_with_its_key(tmp_path: Path):
+    """A refusal is not an execution."""
+
+    async def work() -> None:
+        async with StubUpstream(tmp_path / "a.sock", stub.truthful) as up, world(tmp_path, [replica(1, up)]) as cloud:
+            assert (await cloud.ask({**HI, "model": "none"}, "/v1/chat/completions", KEY)).status == 404
+            assert (await cloud.ask(HI, "/v1/chat/completions", KEY)).status == 200
+
+    run(work)
+
+
+def test_a_stream_is_done_once_and_its_repetition_names_it(tmp_path: Path):
+    """409 with the id of the request that was done; its text is not kept."""
+
+    async def work() -> None:
+        async with StubUpstream(tmp_path / "a.sock", stub.truthful) as up, world(tmp_path, [replica(1, up)]) as cloud:
+            body = {**HI, "stream": True}
+            assert (await cloud.ask(body, "/v1/chat/completions", KEY)).status == 200
+            again = await cloud.ask(body, "/v1/chat/completions", KEY)
+            assert again.status == 409
+            assert cloud.usages()[0].request in again.json["error"]["message"]
+
+    run(work)
+
+
+def test_a_key_that_is_none_is_told(tmp_path: Path):
+    """400 with the limit."""
+
+    async def work() -> None:
+        async with StubUpstream(tmp_path / "a.sock", stub.truthful) as up, world(tmp_path, [replica(1, up)]) as cloud:
+            assert (await cloud.ask(HI, "/v1/chat/completions", "Idempotency-Key: " + "x" * 256)).status == 400
+
+    run(work)

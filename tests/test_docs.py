@@ -1,5 +1,6 @@
 """Nothing undocumented: every error code, metric room and link of the docs is there."""
 
+import doctest
 import re
 from pathlib import Path
 
@@ -22,3 +23,10 @@ def test_links_between_pages_lead_somewhere(page: Path):
     """No page points at one that is not there."""
     targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_formulas_of_the_economics_run():
+    """Each example on the page gives what it says."""
+    page = ROOT / "docs" / "economics.md"
+    failed, tried = doctest.testfile(str(page), module_relative=False)
+    assert (failed, tried >= 12) == (0, True)

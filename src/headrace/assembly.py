@@ -93,6 +93,13 @@ def stored_catalog(settings: Settings) -> "Catalog | None":
         store.close()
 
 
+def restore(settings: Settings, chosen: Path | None) -> tuple[Path, Path | None]:
+    """Put a backup in the database's place: the copy, and where what was there is now."""
+    from headrace.stores import backup
+
+    return backup.restore(settings.database, settings.backups, chosen)
+
+
 def bootstrap(settings: Settings, catalog: "Catalog | None") -> Boot:
     """Make the home: folders, pepper, operator's key; keep `catalog` as what is wanted when one is given."""
     from headrace.control import catalogs, keys

@@ -373,6 +373,10 @@ class Store(Protocol):
         """Prove the books. Reads on an own connection, so it may run in a thread beside everything else."""
         ...
 
+    def backup(self, folder: Path) -> Path:
+        """Copy everything into a folder; reads on an own connection, so it may run in a thread."""
+        ...
+
     def usage_since(self, ended_us: int, limit: int = 1_000_000) -> list[Usage]:
         """Rows that ended at that moment or later, oldest first."""
         ...

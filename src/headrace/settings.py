@@ -53,6 +53,11 @@ class Settings:
         return self.home / "journal"
 
     @property
+    def backups(self) -> Path:
+        """Folder of copies of the database."""
+        return self.home / "backups"
+
+    @property
     def repeats(self) -> Path:
         """Folder of answers kept for an Idempotency-Key."""
         return self.home / "repeats"

@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "logs": "The last lines of a replica.",
     "apply": "Apply a cloud file, after showing the difference.",
     "check": "Check a cloud file and whether it fits this machine.",
+    "restore": "Put a backup of the database back.",
     "doctor": "Look for what keeps a cloud from running well.",
     "bench": "Measure a model through the cloud.",
     "config": "The schema of the cloud file.",

@@ -6,6 +6,7 @@ and nothing else: replicas and gateways go on.
 
 import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ from headrace.control.publisher import Publisher
 from headrace.control.records import Records
 from headrace.control.terms import Terms, mentioned
 from headrace.control.upstream_keys import UpstreamKeys
-from headrace.errors import Unreachable
+from headrace.errors import Transient, Unreachable
 from headrace.policy.actions import Stop
 from headrace.ports import Artifact, Clock, Engine, Store, Substrate
 from headrace.settings import Settings
@@ -37,6 +38,8 @@ from headrace.state.table import Purses, Report
 STOP_DRAIN_US: Final = 120_000_000
 STUMBLE_S: Final = 1.0
 BOOK_S: Final = 2.0
+BACKUP_S: Final = 60.0
+BACKUP_PART: Final = 100  # of the time, at most one part is spent on copying
 _LEASES_LEARNED: Final = 200
 
 
@@ -93,6 +96,7 @@ class Controller:
             budgets=self.budgets,
         )
         self._learning = asyncio.Event()
+        self._backup_s = 0.0
         self.loop = Loop(parts, catalog, self.preparer, self._health)
         self._take(catalog)
 
@@ -180,6 +184,7 @@ class Controller:
             group.create_task(_again("health", self._look, self._health.pause))
             group.create_task(self._keep_books())
             group.create_task(_again("costs", self._book, lambda: asyncio.sleep(BOOK_S)))
+            group.create_task(_again("backup", self._back_up, self._until_next_backup))
             group.create_task(_again("market", self._learn_market, self._new_names))
 
     async def close(self) -> None:
@@ -201,6 +206,17 @@ class Controller:
     async def _book(self) -> None:
         if self.records.flush():
             await self.books.turn(self.loop.fleet.devices)
+
+    async def _back_up(self) -> None:
+        began_s = time.monotonic()
+        try:
+            await asyncio.to_thread(self.store.backup, self.settings.backups)
+        except Transient as error:
+            telemetry.logger().error("backup.failed", reason=error.message)
+        self._backup_s = time.monotonic() - began_s
+
+    async def _until_next_backup(self) -> None:
+        await asyncio.sleep(max(BACKUP_S, BACKUP_PART * self._backup_s))
 
     async def _new_names(self) -> None:
         await self._learning.wait()

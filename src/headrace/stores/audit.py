@@ -50,7 +50,7 @@ def audit(path: Path) -> Audit:
             found += broken
             for name, query in _CHECKS.items():
                 found += [f"not so: {name}: {_told(row)}" for row in db.execute(query)]
-    except apsw.CorruptError as error:
+    except (apsw.CorruptError, apsw.NotADBError) as error:
         return Audit(ok=False, entries=0, head="", found=(f"the database is damaged: {error}",))
     finally:
         db.close()

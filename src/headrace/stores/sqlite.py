@@ -23,6 +23,7 @@ from headrace.state.fleet import Lease
 from headrace.state.table import Price
 from headrace.state.usage import Usage
 from headrace.stores.audit import audit
+from headrace.stores.backup import backup
 from headrace.stores.ledger import Ledger
 from headrace.stores.schema import STEPS
 from headrace.stores.statements import Statements
@@ -183,6 +184,10 @@ class SqliteStore:
     def audit(self) -> Audit:
         """Read every entry once, on an own connection."""
         return audit(self._path)
+
+    def backup(self, folder: Path) -> Path:
+        """A whole copy, on own connections."""
+        return backup(self._path, folder)
 
     def epoch_ended(self, epoch: str) -> None:
         """A gateway is gone and settled."""

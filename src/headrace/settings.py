@@ -147,8 +147,8 @@ def secret(reference: str) -> str:
 
 
 def interpreter() -> list[str]:
-    """The command that starts another process of this program: no user site, no PYTHON* variables."""
-    return [sys.executable, "-E", "-s"]
+    """The command that starts another process of this program: no PYTHON* variables, no user site, no own folder."""
+    return [sys.executable, "-E", "-s", "-P"]
 
 
 def _default_home() -> str:

@@ -142,8 +142,10 @@ def run_controller(settings: Settings) -> int:
     from headrace.engines import artifact
     from headrace.stores import journal_reader
     from headrace.stores.sqlite import SqliteStore
+    from headrace.substrates import sandbox
     from headrace.substrates.local import LocalSubstrate
 
+    sandbox.keep_to_itself()
     telemetry.configure("controller", settings.log_level)
 
     def find_artifact(model: "ModelSpec") -> "Artifact | None":
@@ -176,7 +178,9 @@ def run_gateway(settings: Settings, index: int) -> int:
     from headrace import telemetry
     from headrace.gateway import worker
     from headrace.stores.journal import FileJournal
+    from headrace.substrates import sandbox
 
+    sandbox.keep_to_itself()
     telemetry.configure(f"gateway-{index}", settings.log_level)
     clock = SystemClock()
     epoch = f"{clock.now_us():x}-{index}-{os.getpid()}"
@@ -196,7 +200,9 @@ def run_gateway(settings: Settings, index: int) -> int:
 def run_prepare(settings: Settings, key: str) -> int:
     """Fetch, convert and prove the weights of one model; a process of its own, since it needs much memory."""
     from headrace import telemetry
+    from headrace.substrates import sandbox
 
+    sandbox.keep_to_itself()
     telemetry.configure("prepare", settings.log_level)
     catalog = stored_catalog(settings)
     model = catalog.model(key) if catalog else None

@@ -234,6 +234,28 @@ print(json.dumps([
     assert found == [*["Permission denied"] * 4, "done"]
 
 
+@confined
+def test_a_workers_socket_is_out_of_reach_of_its_neighbour(tmp_path):
+    """It can neither take the name away, nor put a socket of its own beside it or among the cloud's."""
+    settings = programs.home(tmp_path)
+    other, own = (settings.engine_socket(name) for name in ("other", "one"))
+    other.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as neighbour:
+        neighbour.bind(str(other))
+        code = f"""{TRY}
+import socket
+other, run = "/" + sys.argv[1], os.path.dirname(os.path.dirname("/" + sys.argv[1]))
+bind = lambda path: attempt(lambda: socket.socket(socket.AF_UNIX).bind(path))
+print(json.dumps([
+    attempt(lambda: os.unlink(other)), attempt(lambda: os.rename(other, os.path.dirname(sys.argv[2]) + "/x")),
+    bind(other + "2"), bind(run + "/link.sock"), bind(run + "/engine-new.sock"), bind(sys.argv[2]),
+]), flush=True)"""
+        found = tried(tmp_path, code, str(other).removeprefix("/"), str(own), address=f"unix:{own}")
+    assert found == [*["Permission denied"] * 5, "done"]
+    assert other.exists()
+    assert not own.parent.exists()  # it went with its worker
+
+
 def test_where_the_kernel_has_no_landlock_workers_run_all_the_same(tmp_path, monkeypatch):
     """Best effort, and the level says so."""
     monkeypatch.setattr(landlock, "abi", lambda: 0)
@@ -245,7 +267,7 @@ def test_where_the_kernel_has_no_landlock_workers_run_all_the_same(tmp_path, mon
 def test_the_real_engines_run_in_the_sandbox(tmp_path, prepared, name):
     """Ready, and a question over its socket is answered."""
     model, artifact = prepared(name)
-    sock = programs.home(tmp_path).run / "engine-one.sock"
+    sock = programs.home(tmp_path).engine_socket("one")
     command = assembly.engines()[model.engine.kind].command(model, artifact, f"unix:{sock}", 0)
 
     async def body() -> None:

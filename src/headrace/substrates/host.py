@@ -171,8 +171,10 @@ def _clear_up(settings: Settings) -> None:
     scratch = settings.home / "scratch"
     end_strays("HOME", f"{scratch}/")
     shutil.rmtree(scratch, ignore_errors=True)
-    for stale in (*settings.run.glob("*.sock"), *settings.run.glob("engine-*/*.sock")):
+    for stale in settings.run.glob("*.sock"):
         stale.unlink(missing_ok=True)
+    for folder in settings.run.glob("engine-*"):
+        shutil.rmtree(folder, ignore_errors=True)
     settings.counters_file.unlink(missing_ok=True)
 
 

@@ -20,7 +20,7 @@ from headrace.substrates.supervisor import Supervisor
 
 MESSAGE_BYTES_MAX: Final = 1 << 20
 UNREAD_BYTES_MAX: Final = 4 << 20  # a controller that does not read is cut off, and asks again
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,127}")  # it names files
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,199}")  # it names files
 
 
 class Ask(msgspec.Struct, frozen=True):

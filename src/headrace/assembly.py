@@ -93,6 +93,29 @@ def stored_catalog(settings: Settings) -> "Catalog | None":
         store.close()
 
 
+def database_problems(settings: Settings) -> list[str]:
+    """What is wrong with the database of this home, also while a cloud uses it; empty when nothing is."""
+    from headrace.stores.sqlite import SqliteStore
+
+    try:
+        store = SqliteStore(settings.database)
+    except HeadraceError as error:
+        return [error.message]
+    try:
+        return store.problems()
+    except HeadraceError as error:
+        return [error.message]
+    finally:
+        store.close()
+
+
+def sandbox_level() -> str:
+    """What holds a replica on this machine besides having no privileges, for people."""
+    from headrace.substrates import sandbox
+
+    return sandbox.level()
+
+
 def bootstrap(settings: Settings, catalog: "Catalog | None") -> Boot:
     """Make the home: folders, pepper, operator's key; keep `catalog` as what is wanted when one is given."""
     from headrace.control import catalogs, keys

@@ -26,7 +26,8 @@ ANSWER_BYTES_MAX: Final = 64 << 20
 ERROR_BYTES_MAX: Final = 64 << 10
 FIRST_COMMENT_US: Final = 1_000_000
 COMMENT_US: Final = 5_000_000
-FIRST_EVENT_US: Final = 120_000_000
+FIRST_EVENT_US: Final = 60_000_000
+PROMPT_TOKEN_US: Final = 10_000  # more for each token of the prompt, at most: a CPU reads 100 a second, a GPU thousands
 BETWEEN_US: Final = 20_000_000
 TOTAL_US: Final = 600_000_000
 PROGRESS_PIECES: Final = 64
@@ -325,8 +326,10 @@ class Exchange:
         if self._client.slow:
             return  # it is the client that is slow, and its own deadline runs
         silent_us = now_us - self._heard_us
-        streaming = record.call.stream and not record.call.buffered
-        limit_us = (BETWEEN_US if record.first_us else FIRST_EVENT_US) if streaming else TOTAL_US
+        limit_us = TOTAL_US
+        if record.call.stream and not record.call.buffered:
+            first_us = FIRST_EVENT_US + PROMPT_TOKEN_US * record.call.input_tokens
+            limit_us = BETWEEN_US if record.first_us else first_us
         if silent_us > limit_us or now_us - record.sent_us > TOTAL_US:
             self._disbelieve(f"the engine was silent for {silent_us // 1_000_000} s")
 

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from urllib.parse import quote
 
 import pytest
 
@@ -88,6 +89,26 @@ def test_apply_shows_the_difference_and_guards_what_it_was_shown(cli, changing, 
     assert first.path.endswith("dry_run=true")
     assert second.path.endswith("dry_run=false")
     assert (first.body.decode(), second.headers["if-match"]) == (GOOD, "old")
+
+
+def test_apply_says_where_the_file_lies(cli, changing, file, tmp_path, monkeypatch):
+    """The controller stands elsewhere; relative sources are of the file's folder."""
+    monkeypatch.chdir(tmp_path)
+    cli("apply", "cloud.yaml", "--dry-run")
+    assert f"?filename=cloud.yaml&folder={quote(str(tmp_path), safe='')}&" in changing.heard[0].path
+
+
+def test_check_finds_relative_weights_beside_the_file(cli, tmp_path, monkeypatch):
+    """Wherever the command is called."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "weights.gguf").write_bytes(b"GGUF")
+    path = tmp_path / "here/cloud.yaml"
+    path.write_text(GOOD.replace("package://weights/small.gguf", "../weights.gguf"))
+    assert cli("check", str(path)).status == 0
+    monkeypatch.chdir(tmp_path / "here")
+    assert cli("check", "cloud.yaml").status == 0
+    path.write_text(GOOD.replace("package://weights/small.gguf", "weights.gguf"))
+    assert f"{tmp_path}/here/weights.gguf does not exist" in cli("check", "cloud.yaml").err
 
 
 def test_apply_asks_nobody_who_is_not_there(cli, changing, file):

@@ -18,6 +18,7 @@ CONNECT_S: Final = 2.0
 END_S: Final = 1.0  # for the framing after an answer's last event
 IDLE_CONNECTIONS_MAX: Final = 256
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?")
+_VERSION: Final = b"HTTP/1."
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:([^\r\n]*)")
 _CODING: Final = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)")
 _NUMBER: Final = re.compile(rb"[0-9]{1,12}")
@@ -147,6 +148,8 @@ class Upstream(asyncio.Protocol):
             if max(end, len(data) if end < 0 else 0) > HEAD_BYTES_MAX:
                 raise ValueError("the head of the engine's answer is too large")
             if end < 0:
+                if not data.startswith(_VERSION[: len(data)]):
+                    raise ValueError("the engine's answer is not HTTP")  # it may send no more: do not wait for that
                 self._data = data
                 return b""
             head, data = data[: end + 2], data[end + 4 :]

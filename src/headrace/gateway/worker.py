@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Coroutine, Iterable, Iterator, MutableMapping
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -41,6 +42,7 @@ from headrace.wire.endpoint import Endpoint, endpoint
 TICK_S: Final = 0.02
 SWEEP_S: Final = 0.25
 DRAIN_S: Final = 120.0
+NEWCOMER_S: Final = 1.0
 BACKLOG: Final = 4_096
 CONNECTIONS_MAX: Final = 20_000
 FILES_KEPT: Final = 512  # descriptors for everything that is not a client: half of what a small limit leaves, at most
@@ -260,20 +262,27 @@ class Worker:
                     client.overdue(now_s)
 
     async def drain(self) -> None:
-        """Finish what is at work, within bounds; idle connections end at once."""
+        """Finish what is at work or on its way, within bounds; idle connections end at once.
+
+        Who connected just before the end took this worker's door for open: its first request is waited for, a moment.
+        """
         self.stopping = True
-        for client in list(self.connections):
-            if not client.busy:
-                client.transport.close()
-        end_s = time.monotonic() + DRAIN_S
-        while self._at_work() and time.monotonic() < end_s:  # noqa: ASYNC110 - bounded, and at the very end
+        start_s = time.monotonic()
+        while True:
+            spent_s = time.monotonic() - start_s
+            for client in list(self.connections):
+                client.dismiss(newcomers=spent_s > NEWCOMER_S)
+            if not self._at_work() or spent_s > DRAIN_S:
+                return
             await asyncio.sleep(TICK_S)
 
     def _at_work(self) -> bool:
         """Whether anybody still waits for an answer, or for the rest of one."""
         if self.exchanges:
             return True
-        return any(client.busy or client.transport.get_write_buffer_size() for client in self.connections)
+        return any(
+            client.busy or client.awaited or client.transport.get_write_buffer_size() for client in self.connections
+        )
 
 
 async def serve(settings: Settings, index: int, journal: Journal, epoch: str, clock: Clock) -> None:
@@ -291,7 +300,7 @@ async def serve(settings: Settings, index: int, journal: Journal, epoch: str, cl
     server = await _listen(worker)
     telemetry.logger().info("gateway.listening", listen=settings.listen, epoch=epoch)
     await asyncio.wait({stopped, link, timer}, return_when=asyncio.FIRST_COMPLETED)
-    server.close()
+    await _close_door(worker, server)
     await worker.drain()
     timer.cancel()
     link.cancel()
@@ -311,6 +320,25 @@ async def _listen(worker: Worker) -> asyncio.Server:
         backlog=BACKLOG,
         family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
     )
+
+
+async def _close_door(worker: Worker, server: asyncio.Server) -> None:
+    """Listen no more, and take in who has knocked: the kernel resets what is connected and not accepted.
+
+    Who knocks in the microseconds between our last look and the close is reset all the same, unless the kernel moves
+    such connections to the other workers (net.ipv4.tcp_migrate_req, which is off by default).
+    """
+    doors = [socket.socket(fileno=os.dup(door.fileno())) for door in server.sockets]
+    server.close()  # from here on nobody but us accepts
+    came: list[socket.socket] = []
+    for door in doors:
+        door.setblocking(False)
+        with door, suppress(BlockingIOError):
+            came.extend(door.accept()[0] for _ in range(BACKLOG))
+    for line in came:
+        line.setblocking(False)
+        with suppress(OSError):  # it has gone again
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: Client(worker), line)
 
 
 async def _wait(event: asyncio.Event) -> None:

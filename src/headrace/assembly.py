@@ -100,6 +100,29 @@ def restore(settings: Settings, chosen: Path | None) -> tuple[Path, Path | None]
     return backup.restore(settings.database, settings.backups, chosen)
 
 
+def database_problems(settings: Settings) -> list[str]:
+    """What is wrong with the database of this home, also while a cloud uses it; empty when nothing is."""
+    from headrace.stores.sqlite import SqliteStore
+
+    try:
+        store = SqliteStore(settings.database)
+    except HeadraceError as error:
+        return [error.message]
+    try:
+        return store.problems()
+    except HeadraceError as error:
+        return [error.message]
+    finally:
+        store.close()
+
+
+def sandbox_level() -> str:
+    """What holds a replica on this machine besides having no privileges, for people."""
+    from headrace.substrates import sandbox
+
+    return sandbox.level()
+
+
 def bootstrap(settings: Settings, catalog: "Catalog | None") -> Boot:
     """Make the home: folders, pepper, operator's key; keep `catalog` as what is wanted when one is given."""
     from headrace.control import catalogs, keys
@@ -149,8 +172,10 @@ def run_controller(settings: Settings) -> int:
     from headrace.engines import artifact
     from headrace.stores import journal_reader
     from headrace.stores.sqlite import SqliteStore
+    from headrace.substrates import sandbox
     from headrace.substrates.local import LocalSubstrate
 
+    sandbox.keep_to_itself()
     telemetry.configure("controller", settings.log_level)
 
     def find_artifact(model: "ModelSpec") -> "Artifact | None":
@@ -185,7 +210,9 @@ def run_gateway(settings: Settings, index: int) -> int:
     from headrace.stores.journal import FileJournal
     from headrace.stores.journal_reader import epoch_alive
     from headrace.stores.repeats import FileRepeats
+    from headrace.substrates import sandbox
 
+    sandbox.keep_to_itself()
     telemetry.configure(f"gateway-{index}", settings.log_level)
     clock = SystemClock()
     epoch = f"{clock.now_us():x}-{index}-{os.getpid()}"
@@ -209,7 +236,9 @@ def run_gateway(settings: Settings, index: int) -> int:
 def run_prepare(settings: Settings, key: str) -> int:
     """Fetch, convert and prove the weights of one model; a process of its own, since it needs much memory."""
     from headrace import telemetry
+    from headrace.substrates import sandbox
 
+    sandbox.keep_to_itself()
     telemetry.configure("prepare", settings.log_level)
     catalog = stored_catalog(settings)
     model = catalog.model(key) if catalog else None

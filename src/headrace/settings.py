@@ -15,7 +15,7 @@ from headrace.errors import Invalid
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8780"
 _SUN_PATH_MAX_BYTES: Final = 107  # Linux sockaddr_un, less the closing zero
-_LONGEST_SOCKET_NAME: Final = 48  # "engine-" + replica id + ".sock"
+_LONGEST_SOCKET_NAME: Final = 30  # "engine-", 16 hex digits, "/e.sock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,16 @@ class Settings:
         """Where the admin API listens; gateways relay /headrace/ and /metrics to it."""
         return self.run / "admin.sock"
 
+    def engine_socket(self, replica: str) -> Path:
+        """Where a replica listens: alone in a folder, so that it can be kept from the sockets of others.
+
+        The folder has the replica's name, or a digest of it where that would be too long for a socket.
+        """
+        named = self.run / f"engine-{replica}" / "e.sock"
+        if len(os.fsencode(named)) <= _SUN_PATH_MAX_BYTES:
+            return named
+        return self.run / f"engine-{hashlib.sha256(replica.encode()).hexdigest()[:16]}" / "e.sock"
+
     @property
     def table_file(self) -> Path:
         """The last table the controller published: what a gateway starts from while the controller is away."""
@@ -157,8 +167,8 @@ def secret(reference: str) -> str:
 
 
 def interpreter() -> list[str]:
-    """The command that starts another process of this program: no user site, no PYTHON* variables."""
-    return [sys.executable, "-E", "-s"]
+    """The command that starts another process of this program: no PYTHON* variables, no user site, no own folder."""
+    return [sys.executable, "-E", "-s", "-P"]
 
 
 def _default_home() -> str:

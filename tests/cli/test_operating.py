@@ -2,6 +2,7 @@
 
 import json
 import stat
+from urllib.parse import quote
 
 import pytest
 
@@ -90,6 +91,26 @@ def test_apply_shows_the_difference_and_guards_what_it_was_shown(cli, changing, 
     assert (first.body.decode(), second.headers["if-match"]) == (GOOD, "old")
 
 
+def test_apply_says_where_the_file_lies(cli, changing, file, tmp_path, monkeypatch):
+    """The controller stands elsewhere; relative sources are of the file's folder."""
+    monkeypatch.chdir(tmp_path)
+    cli("apply", "cloud.yaml", "--dry-run")
+    assert f"?filename=cloud.yaml&folder={quote(str(tmp_path), safe='')}&" in changing.heard[0].path
+
+
+def test_check_finds_relative_weights_beside_the_file(cli, tmp_path, monkeypatch):
+    """Wherever the command is called."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "weights.gguf").write_bytes(b"GGUF")
+    path = tmp_path / "here/cloud.yaml"
+    path.write_text(GOOD.replace("package://weights/small.gguf", "../weights.gguf"))
+    assert cli("check", str(path)).status == 0
+    monkeypatch.chdir(tmp_path / "here")
+    assert cli("check", "cloud.yaml").status == 0
+    path.write_text(GOOD.replace("package://weights/small.gguf", "weights.gguf"))
+    assert f"{tmp_path}/here/weights.gguf does not exist" in cli("check", "cloud.yaml").err
+
+
 def test_apply_asks_nobody_who_is_not_there(cli, changing, file):
     """Without a terminal and without --yes nothing is changed."""
     done = cli("apply", file)
@@ -173,7 +194,46 @@ def test_doctor_finds_a_home_others_can_read(cli, home):
 def test_doctor_looks_at_everything(cli):
     """A name a finding."""
     found = {finding["what"] for finding in cli("doctor", "--json").json["findings"]}
-    assert {"python", "sqlite", "disk", "home", "port", "models"} <= found
+    assert {"python", "sqlite", "disk", "home", "port", "sandbox", "models"} <= found
+
+
+def doctor_on(cli, what: str):
+    return [(one["ok"], one["says"]) for one in cli("doctor", "--json").json["findings"] if one["what"] == what]
+
+
+def test_doctor_says_how_far_replicas_are_confined(cli, monkeypatch):
+    """An old kernel is told of, and is no fault."""
+    monkeypatch.setattr("headrace.substrates.landlock.abi", lambda: 7)
+    assert doctor_on(cli, "sandbox") == [(True, "replicas are kept from: files, TCP, signals")]
+    monkeypatch.setattr("headrace.substrates.landlock.abi", lambda: 0)
+    ((good, says),) = doctor_on(cli, "sandbox")
+    assert good
+    assert says.startswith("replicas are kept from: none; a kernel with Landlock")
+
+
+def test_doctor_looks_into_the_database(cli, home):
+    """None yet, a good one, one whose totals are not the sum of its rows, one that is none; it goes on to the rest."""
+    import apsw
+
+    from headrace.stores.sqlite import SqliteStore
+
+    here = Settings(home=home)
+    assert doctor_on(cli, "database") == []
+    home.mkdir(mode=0o700)
+    SqliteStore(here.database).close()
+    assert doctor_on(cli, "database") == [(True, f"{here.database} is whole")]
+    db = apsw.Connection(str(here.database))
+    db.execute("INSERT INTO usage_total VALUES ('t', 'm', 'finished', 7, 1, 0, 1)")
+    db.close()
+    ((good, says),) = doctor_on(cli, "database")
+    assert not good
+    assert "is not the sum of its rows; fix: headrace down" in says
+    here.database.write_bytes(b"nothing of SQLite's" * 400)
+    done = cli("doctor", "--json")
+    says = {one["what"]: one["says"] for one in done.json["findings"]}
+    assert done.status == 1
+    assert "is damaged" in says["database"]
+    assert says["models"].startswith("prepared: ")
 
 
 def test_config_prints_the_schema_and_the_default(cli):

@@ -41,7 +41,7 @@ async def test_ready_is_in_the_table_with_its_learned_wake_time(cloud):
     """The table after the ready news routes to the replica and knows how long the wake took."""
     name = await cloud.awake()
     assert [(r.id, r.phase, r.address) for r in cloud.table.replicas] == [
-        (name, "ready", f"unix:{cloud.settings.run}/engine-{name}.sock")
+        (name, "ready", f"unix:{cloud.settings.run}/engine-{name}/e.sock")
     ]
     assert cloud.table.models[0].wake_us == S
 

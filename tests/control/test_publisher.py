@@ -1,6 +1,8 @@
 """The link: tables out, reports in, and what may be concluded from them."""
 
 import asyncio
+import contextlib
+import os
 from pathlib import Path
 
 import msgspec
@@ -87,6 +89,19 @@ async def test_a_line_that_is_no_report_ends_that_link_alone(publisher, tmp_path
     assert await again.readline()
     writer.close()
     other.close()
+    await publisher.close()
+
+
+async def test_another_users_process_is_neither_told_nor_heard(publisher, tmp_path, heard, monkeypatch):
+    """The connection ends at once, with nothing on it."""
+    publisher.publish(keyed("a"))
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    reader, writer = await connected(publisher, tmp_path)
+    writer.write(msgspec.json.encode(report()) + b"\n")
+    with contextlib.suppress(ConnectionResetError):
+        assert await reader.read() == b""
+    assert heard == []
+    writer.close()
     await publisher.close()
 
 

@@ -113,6 +113,12 @@ def send(request: urllib.request.Request, timeout: float) -> Any:
         raise
 
 
+def rss_kib(pid: int, what: str = "VmRSS") -> int:
+    """Memory of a process; `VmHWM` is the most it ever had."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(what))
+
+
 def free_port() -> int:
     """Below the range that the kernel gives to clients; by chance, since gateways may share a port unnoticed."""
     while True:

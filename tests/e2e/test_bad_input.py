@@ -3,11 +3,10 @@
 import contextlib
 import json
 import socket
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.cloud import Cloud
+from tests.e2e.cloud import Cloud, rss_kib
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("cloud"), pytest.mark.timeout(120)]
 
@@ -154,8 +153,3 @@ def test_an_unknown_path_and_a_wrong_method_are_told_apart(cloud: Cloud):
     auth = f"Authorization: Bearer {cloud.key}"
     assert exchange(cloud, f"GET /v1/nothing HTTP/1.1\r\nHost: x\r\n{auth}\r\n\r\n".encode())[0] == 404
     assert exchange(cloud, f"GET {CHAT} HTTP/1.1\r\nHost: x\r\n{auth}\r\n\r\n".encode())[0] == 405
-
-
-def rss_kib(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))

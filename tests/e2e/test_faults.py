@@ -8,13 +8,12 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import apsw
 import openai
 import pytest
 
-from tests.e2e.cloud import Cloud, running
+from tests.e2e.cloud import Cloud, rss_kib, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("faults"), pytest.mark.timeout(300)]
 
@@ -155,11 +154,6 @@ def test_a_client_that_stops_reading_costs_bounded_memory(cloud):
     for line in stalled:
         line.close()
     assert max(after[pid] - before[pid] for pid in before) < 8 * 1024
-
-
-def rss_kib(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
 
 
 def test_everything_killed_at_once_restarts_clean_and_loses_no_record(tmp_path, shared_artifacts):

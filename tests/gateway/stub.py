@@ -20,9 +20,12 @@ Behaviour = Callable[[Question, asyncio.StreamWriter], Awaitable[None]]
 
 
 class StubUpstream:
-    """Listens on a unix socket; `behave` answers each request. `asked` are the requests, `gone` the cut connections."""
+    """Listens on a unix socket, or a loopback port of its own; `behave` answers each POST, a GET is a health check.
 
-    def __init__(self, socket: Path, behave: Behaviour) -> None:
+    `asked` are the requests, `gone` the cut connections.
+    """
+
+    def __init__(self, socket: Path | None, behave: Behaviour) -> None:
         self.socket = socket
         self.behave = behave
         self.asked: list[Question] = []
@@ -32,8 +35,17 @@ class StubUpstream:
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> "StubUpstream":
-        self._server = await asyncio.start_unix_server(self._serve, self.socket)
+        if self.socket is None:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        else:
+            self._server = await asyncio.start_unix_server(self._serve, self.socket)
         return self
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a socket's file."""
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aexit__(self, *_: object) -> None:
         await self.die()
@@ -45,7 +57,8 @@ class StubUpstream:
             self._server = None
         for writer in list(self._writers):
             writer.transport.abort()
-        self.socket.unlink(missing_ok=True)
+        if self.socket is not None:
+            self.socket.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -53,6 +66,9 @@ class StubUpstream:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+                if head[0].startswith("GET "):
+                    writer.write(whole(b'{"data": []}'))
+                    continue
                 headers = dict(line.lower().split(": ", 1) for line in head[1:-2])
                 body = await reader.readexactly(int(headers["content-length"]))
                 question = Question(head[0].split()[1], headers, body)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from headrace.gateway import client, exchange, patience
+from headrace.gateway.worker import SWEEP_S
 from tests.gateway import stub
 from tests.gateway.stub import DONE, END, STREAM_HEAD, StubUpstream, framed, piece, usage, whole, words
 from tests.gateway.world import HI, World, model, post, replica, run, until, world
@@ -348,6 +349,7 @@ def test_a_connection_whose_end_never_comes_is_closed(tmp_path: Path, monkeypatc
 def test_a_silent_replica_is_given_up(tmp_path: Path, monkeypatch):
     """No first event in time: the connection is closed, and the request goes elsewhere."""
     monkeypatch.setattr(patience, "FIRST_EVENT_US", 50_000)
+    monkeypatch.setattr(patience, "PROMPT_TOKEN_US", 0)
 
     async def check(here: World, a: StubUpstream, b: StubUpstream) -> None:
         for _ in range(2):
@@ -355,6 +357,23 @@ def test_a_silent_replica_is_given_up(tmp_path: Path, monkeypatch):
         await asyncio.wait_for(a.gone.wait(), 5)
 
     of_two(tmp_path, stub.silent, stub.truthful, check)
+
+
+def test_a_long_prompt_is_given_time_to_be_read(tmp_path: Path, monkeypatch):
+    """An engine that is silent while it reads is not taken for a dead one; a short prompt would have been given up."""
+    monkeypatch.setattr(patience, "FIRST_EVENT_US", 0)
+
+    async def reads(question: stub.Question, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(2.5 * SWEEP_S)
+        await stub.truthful(question, writer)
+
+    async def check(here: World, up: StubUpstream) -> None:
+        long = [{"role": "user", "content": "word " * 2_000}]
+        assert (await here.ask({**STREAM, "messages": long})).text == "Paris"
+        assert (await here.ask(STREAM)).status == 502
+        assert len(up.asked) > 2
+
+    of_one(tmp_path, reads, check)
 
 
 def test_a_stream_that_stalls_ends_with_an_error_event(tmp_path: Path, monkeypatch):

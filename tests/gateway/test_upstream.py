@@ -138,6 +138,15 @@ def test_framing_that_lies_loses_the_connection(name: str):
     assert (wire.closed, pool._idle) == (True, [])
 
 
+@pytest.mark.parametrize("data", [b"\x00", b"SSH-2.0-", b"HTTP/2 200 OK\r\n", b"HTTX"])
+def test_what_cannot_become_http_is_not_waited_for(data: bytes):
+    """A server of another protocol may say one line and then wait for us."""
+    ear, wire, _ = hear(data, [])
+    assert (ear.ends, wire.closed) == (["lost"], True)
+    ear, wire, _ = hear(b"HTTP", [1, 2])
+    assert (ear.ends, wire.closed) == ([], False)
+
+
 @pytest.mark.parametrize(
     "data",
     [chunked([b"x"])[:-2] + b"A: b\r\n\r\n", chunked([b"x"]) + b"y", stub.whole(b"x", more="connection: close\r\n")],

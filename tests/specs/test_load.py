@@ -48,6 +48,33 @@ def test_without_versions_there_is_one_called_v1():
     assert [(tenant.name, tenant.models) for tenant in wanted.tenants] == [("default", ("*",))]
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("small.gguf", "/srv/cloud/small.gguf"),
+        ("./w/small.gguf", "/srv/cloud/w/small.gguf"),
+        ("../w/small.gguf", "/srv/w/small.gguf"),
+        ("../../../../small.gguf", "/small.gguf"),
+        ("/w/small.gguf", "/w/small.gguf"),
+        ("file:///w/small.gguf", "file:///w/small.gguf"),
+        ("hf://org/name", "hf://org/name"),
+    ],
+)
+def test_a_relative_source_is_of_the_files_folder(written: str, meant: str):
+    """Of a version's own source as well."""
+    text = changed("package://weights/small.gguf", written)
+    assert load_text(text, "c", MACHINE, "/srv/cloud").models[0].source == meant
+    text = changed("\ntenants:", f"\n    versions:\n      v1: {{source: {written}}}\ntenants:")
+    assert load_text(text, "c", MACHINE, "/srv/cloud").models[0].source == meant
+
+
+@pytest.mark.parametrize("source", ["~/small.gguf", "packages:weights/small.gguf", "file://small.gguf", "C:small"])
+def test_what_looks_like_an_address_is_no_relative_path(source: str):
+    """A slip of the pen is told, not looked for in the folder."""
+    with pytest.raises(InvalidCloud, match=r"file:///PATH or PATH"):
+        load_text(changed("package://weights/small.gguf", source), "c", MACHINE, "/srv/cloud")
+
+
 def test_a_version_replaces_only_what_it_says():
     """The engine's other fields come from the model, unless the kind is another."""
     versions = """
@@ -137,14 +164,14 @@ def test_the_order_in_the_file_does_not_change_the_revision():
         (
             "package://weights/small.gguf",
             "small.gguf",
-            "cloud.yaml:7:13 models.small.source: is 'small.gguf'; write package://PACKAGE/PATH, "
-            "hf://ORG/NAME[@REVISION] or file:///PATH",
+            "cloud.yaml:7:13 models.small.source: is 'small.gguf', and from where is not known here; "
+            "write package://..., or /PATH",
         ),
         (
             "package://weights/small.gguf",
             "package://weights/../../etc/passwd",
             "cloud.yaml:7:13 models.small.source: is 'package://weights/../../etc/passwd'; write "
-            "package://PACKAGE/PATH, hf://ORG/NAME[@REVISION] or file:///PATH",
+            "package://PACKAGE/PATH, hf://ORG/NAME[@REVISION], file:///PATH or PATH",
         ),
         (
             "  small:",

@@ -37,7 +37,7 @@ def home(folder: Path) -> Settings:
 async def local(folder: Path) -> AsyncIterator[Callable[[], LocalSubstrate]]:
     """The host's half in this process; gives a maker of clients, which are closed at the end, as all workers are."""
     settings = home(folder)
-    workers = Workers(settings.logs, settings.home / "scratch", lambda pid: pid == os.getpid())
+    workers = Workers(settings.logs, settings.home / "scratch", lambda peer: peer.pid == os.getpid())
     server = await asyncio.start_unix_server(workers.answer, str(settings.host_socket), limit=1 << 20)
     made: list[LocalSubstrate] = []
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from headrace.settings import Settings
+from headrace.settings import Settings, interpreter
 from tests.substrates.programs import alive, free_port, home
 
 HOST = """
@@ -82,7 +82,7 @@ class Running:
     ) -> None:
         self.settings = Settings(home=home(folder).home, listen=f"127.0.0.1:{free_port()}")
         self.seen_file = folder / "seen.json"
-        python = [sys.executable, "-E", "-s", "-c"]
+        python = [*interpreter(), "-c"]
         words = [str(self.settings.home), json.dumps(workers), str(self.seen_file)]
         self.argv = [
             *python,

@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,66 @@ print(json.dumps({
         "oom": "500",
         "folder": str(tmp_path / "home/scratch/one"),
     }
+
+
+# As another user than root, who may look everywhere: says it is there, and stays.
+PEER = """
+import os, sys, time
+from headrace.substrates import sandbox
+if not os.getuid():
+    os.setgid(65534); os.setuid(65534)
+sandbox._libc.prctl(4, 1, 0, 0, 0)  # what a change of user took away
+if sys.argv[1] == "closed":
+    sandbox.keep_to_itself()
+print(os.getpid(), flush=True); time.sleep(600)
+"""
+LOOK = """
+import json, os, sys
+if not os.getuid():
+    os.setgid(65534); os.setuid(65534)
+def attempt(name, mode):
+    try:
+        return bool(open(f"/proc/{sys.argv[1]}/{name}", mode).read(1) if name != "mem" else open(f"/proc/{sys.argv[1]}/mem", "rb"))
+    except OSError as error:
+        return os.strerror(error.errno)
+print(json.dumps([attempt("environ", "rb"), attempt("mem", "rb"), attempt("maps", "rb"), attempt("cmdline", "rb")]))
+"""
+
+
+@pytest.mark.parametrize(("kind", "secrets"), [("open", True), ("closed", "Permission denied")])
+def test_a_process_that_keeps_to_itself_is_closed_to_its_own_user(kind, secrets):
+    """Environment and memory; its command line is still there for `ps`, and for the CLI to know the host by."""
+    shown = [sys.executable, "-P", "-c", PEER, kind]
+    with subprocess.Popen(shown, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            pid = process.stdout.readline().strip()
+            found = subprocess.run([sys.executable, "-c", LOOK, pid], capture_output=True, text=True, check=True)
+        finally:
+            process.kill()
+    assert json.loads(found.stdout) == [secrets, secrets, secrets, True]
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda here: assembly.run_controller(here),
+        lambda here: assembly.run_gateway(here, 0),
+        lambda here: assembly.run_prepare(here, "m@v1"),
+    ],
+    ids=["controller", "gateway", "prepare"],
+)
+def test_each_part_keeps_to_itself_before_it_does_anything(run, tmp_path, monkeypatch):
+    """They hold secrets: the pepper, upstream keys, what clients ask."""
+
+    class Kept(Exception):
+        pass
+
+    def kept() -> None:
+        raise Kept
+
+    monkeypatch.setattr(sandbox, "keep_to_itself", kept)
+    with pytest.raises(Kept):
+        run(programs.home(tmp_path))
 
 
 TRY = """
@@ -172,6 +234,28 @@ print(json.dumps([
     assert found == [*["Permission denied"] * 4, "done"]
 
 
+@confined
+def test_a_workers_socket_is_out_of_reach_of_its_neighbour(tmp_path):
+    """It can neither take the name away, nor put a socket of its own beside it or among the cloud's."""
+    settings = programs.home(tmp_path)
+    other, own = (settings.engine_socket(name) for name in ("other", "one"))
+    other.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as neighbour:
+        neighbour.bind(str(other))
+        code = f"""{TRY}
+import socket
+other, run = "/" + sys.argv[1], os.path.dirname(os.path.dirname("/" + sys.argv[1]))
+bind = lambda path: attempt(lambda: socket.socket(socket.AF_UNIX).bind(path))
+print(json.dumps([
+    attempt(lambda: os.unlink(other)), attempt(lambda: os.rename(other, os.path.dirname(sys.argv[2]) + "/x")),
+    bind(other + "2"), bind(run + "/link.sock"), bind(run + "/engine-new.sock"), bind(sys.argv[2]),
+]), flush=True)"""
+        found = tried(tmp_path, code, str(other).removeprefix("/"), str(own), address=f"unix:{own}")
+    assert found == [*["Permission denied"] * 5, "done"]
+    assert other.exists()
+    assert not own.parent.exists()  # it went with its worker
+
+
 def test_where_the_kernel_has_no_landlock_workers_run_all_the_same(tmp_path, monkeypatch):
     """Best effort, and the level says so."""
     monkeypatch.setattr(landlock, "abi", lambda: 0)
@@ -183,7 +267,7 @@ def test_where_the_kernel_has_no_landlock_workers_run_all_the_same(tmp_path, mon
 def test_the_real_engines_run_in_the_sandbox(tmp_path, prepared, name):
     """Ready, and a question over its socket is answered."""
     model, artifact = prepared(name)
-    sock = programs.home(tmp_path).run / "engine-one.sock"
+    sock = programs.home(tmp_path).engine_socket("one")
     command = assembly.engines()[model.engine.kind].command(model, artifact, f"unix:{sock}", 0)
 
     async def body() -> None:

@@ -16,7 +16,7 @@ def asked(tmp_path, *lines: bytes) -> list[dict]:
     settings = programs.home(tmp_path)
 
     async def body() -> list[dict]:
-        workers = Workers(settings.logs, settings.home / "scratch", lambda pid: True)
+        workers = Workers(settings.logs, settings.home / "scratch", lambda peer: True)
         server = await asyncio.start_unix_server(workers.answer, str(settings.host_socket), limit=1 << 16)
         reader, writer = await asyncio.open_unix_connection(settings.host_socket)
         writer.write(b"".join(line + b"\n" for line in lines))
@@ -65,7 +65,7 @@ def test_a_watcher_that_does_not_read_is_cut_off(tmp_path):
     settings = programs.home(tmp_path)
 
     async def body() -> None:
-        workers = Workers(settings.logs, settings.home / "scratch", lambda pid: True)
+        workers = Workers(settings.logs, settings.home / "scratch", lambda peer: True)
         server = await asyncio.start_unix_server(workers.answer, str(settings.host_socket))
         _, writer = await asyncio.open_unix_connection(settings.host_socket, limit=1 << 10)
         writer.write(b'{"id": 1, "op": "watch"}\n')

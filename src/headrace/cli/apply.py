@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import click
 
-from headrace.cli.check import text_of
+from headrace.cli.check import folder_of, text_of
 from headrace.cli.shown import client, json_option, show
 
 
@@ -18,7 +18,8 @@ from headrace.cli.shown import client, json_option, show
 def command(file: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Apply a cloud FILE. The difference is shown first."""
     text, cloud = text_of(file), client()
-    at = f"/headrace/v1/apply?filename={quote(file.name, safe='')}&dry_run="
+    place = f"filename={quote(file.name, safe='')}&folder={quote(folder_of(file), safe='')}"
+    at = f"/headrace/v1/apply?{place}&dry_run="
     seen = cloud.post(at + "true", text)
     lines = "\n".join(change["text"] for change in seen["diff"]) or "nothing changes"
     if dry_run or not seen["diff"]:

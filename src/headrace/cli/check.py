@@ -43,11 +43,17 @@ def read(file: Path | None) -> tuple[Catalog, str]:
     name = str(file) if file else "the built-in cloud"
     machine = assembly.devices()
     here = (machine[0].memory_bytes, machine[0].cpus)
-    catalog = load_text(text_of(file or BUILT_IN), str(file) if file else BUILT_IN.name, here)
+    folder = folder_of(file) if file else ""
+    catalog = load_text(text_of(file or BUILT_IN), str(file) if file else BUILT_IN.name, here, folder)
     problems = [*fit.problems(catalog, pooled(catalog, machine)), *assembly.engine_problems(catalog)]
     if problems:
         raise Invalid("\n".join(f"{name}: {problem}" for problem in problems), code="does_not_fit", status=422)
     return catalog, name
+
+
+def folder_of(file: Path) -> str:
+    """The folder a cloud file is named in, as a real path; a link to a file elsewhere is of where the link lies."""
+    return str(file.parent.resolve())
 
 
 def text_of(file: Path) -> str:

@@ -10,6 +10,7 @@ import click
 from headrace import settings
 from headrace.cli.local import address_problem, running
 from headrace.cli.shown import json_option, show
+from headrace.errors import HeadraceError
 from headrace.units import GIB, format_bytes
 
 DISK_LEAST_BYTES: Final = 2 * GIB
@@ -20,9 +21,10 @@ Finding = tuple[str, bool, str]
 @click.command()
 @json_option
 def command(as_json: bool) -> None:
-    """Look at Python, SQLite, disk, the home, the port, the engines and the models; each finding with its fix."""
+    """Look at Python, SQLite, disk, home, database, port, sandbox, engines and models; each finding with its fix."""
     here = settings.load()
-    findings = [_python(), _sqlite(), _disk(here), _home(here), _port(here), *_engines(here)]
+    findings = [_python(), _sqlite(), _disk(here), _home(here), *_database(here), _port(here), _sandbox()]
+    findings += _engines(here)
     found = {
         "ok": all(good for _, good, _ in findings),
         "findings": [dict(zip(("what", "ok", "says"), f, strict=True)) for f in findings],
@@ -77,11 +79,35 @@ def _port(here: settings.Settings) -> Finding:
     return "port", not problem, problem or f"{here.listen} is free"
 
 
+def _database(here: settings.Settings) -> list[Finding]:
+    from headrace import assembly
+
+    if not here.database.exists():
+        return []
+    fix = "; fix: headrace down, move the file away or restore a backup, headrace up"
+    found = assembly.database_problems(here)
+    return [("database", False, problem + fix) for problem in found] or [
+        ("database", True, f"{here.database} is whole")
+    ]
+
+
+def _sandbox() -> Finding:
+    """Weak where the kernel is old, which keeps nothing from running."""
+    from headrace import assembly
+
+    level = assembly.sandbox_level()
+    fix = "" if "signals" in level else "; a kernel with Landlock holds more: files from 5.13, TCP 6.7, signals 6.12"
+    return "sandbox", True, f"replicas are kept from: {level}{fix}"
+
+
 def _engines(here: settings.Settings) -> list[Finding]:
     from headrace import assembly  # heavy, and wanted by this part alone
     from headrace.cli.check import read
 
-    catalog = (assembly.stored_catalog(here) if here.database.exists() else None) or read(None)[0]
+    try:
+        catalog = assembly.stored_catalog(here) or read(None)[0]
+    except HeadraceError:  # told by the finding about the database
+        catalog = read(None)[0]
     problems = assembly.engine_problems(catalog)
     said = [("engine", False, problem) for problem in problems]
     if not said:

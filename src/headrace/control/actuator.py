@@ -46,7 +46,7 @@ class Actuator:
 
     async def start(self, start: Start, model: ModelSpec, artifact: Artifact, device: Device) -> None:
         """Launch one replica. Raises HeadraceError when engine or substrate refuse."""
-        address = f"unix:{self._settings.run / f'engine-{start.replica}.sock'}"
+        address = f"unix:{self._settings.engine_socket(start.replica)}"
         port = _free_port() if model.engine.kind == "vllm" else 0
         command = self._engines[model.engine.kind].command(model, artifact, address, port)
         self._stopping.discard(start.replica)

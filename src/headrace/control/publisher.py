@@ -1,7 +1,7 @@
 """Makes the table gateways route by, and serves the push channel: tables and grants out, reports and questions in.
 
 The table is sent whole on every change and written to disk, so that a gateway can start while the controller is away.
-Its revision grows for ever: it begins with the wall clock.
+Its revision grows for ever: it begins with the wall clock. Only processes of this user are heard and told.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from headrace import telemetry
+from headrace import peer, telemetry
 from headrace.ports import Clock
 from headrace.state.demand import Demand, total
 from headrace.state.table import FromGateway, Grants, Purses, Report, Table
@@ -142,6 +142,10 @@ class Publisher:
             telemetry.logger().warning("table.not_kept", error=str(error))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not peer.of(writer.get_extra_info("socket")).own:
+            telemetry.logger().warning("link.refused", reason="the process at the other end is another user's")
+            writer.close()
+            return
         self._writers.add(writer)
         if self._line:
             writer.write(self._line)

@@ -177,6 +177,21 @@ class Client(asyncio.Protocol):
             self.transport.write_eof()
         self.deadline_s = time.monotonic() + LINGER_S
 
+    @property
+    def awaited(self) -> bool:
+        """Whether a request is on its way: the first one of who has just come, or one that has begun to arrive."""
+        return not (self.busy or self.closing) and (self._late or self._begun)
+
+    @property
+    def _begun(self) -> bool:
+        return self._head is not None or bool(self._data)
+
+    def dismiss(self, *, newcomers: bool) -> None:
+        """The worker ends: close, unless a request is at work or on its way; `newcomers` have waited long enough."""
+        if not (self.busy or self.closing or self._begun) and (newcomers or not self._late):
+            self.closing = True
+            self.transport.close()
+
     def overdue(self, now_s: float) -> None:
         """Called now and then: end what takes too long."""
         if not self.deadline_s or now_s < self.deadline_s:

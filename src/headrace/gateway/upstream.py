@@ -19,6 +19,7 @@ CONNECT_S: Final = 2.0
 END_S: Final = 1.0  # for the framing after an answer's last event
 IDLE_CONNECTIONS_MAX: Final = 256
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?")
+_VERSION: Final = b"HTTP/1."
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:([^\r\n]*)")
 _CODING: Final = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)")
 _NUMBER: Final = re.compile(rb"[0-9]{1,12}")
@@ -154,6 +155,8 @@ class Upstream(asyncio.Protocol):
             if end > HEAD_BYTES_MAX or (end < 0 and len(data) > HEAD_BYTES_MAX):
                 raise ValueError("the head of the engine's answer is too large")
             if end < 0:
+                if not data.startswith(_VERSION[: len(data)]):
+                    raise ValueError("the engine's answer is not HTTP")  # it may send no more: do not wait for that
                 self._data = data
                 return b""
             status, state, length, reusable, events = _read_head(data[: end + 2])

@@ -12,14 +12,15 @@ import signal
 import socket
 import time
 from collections.abc import Coroutine, Iterable, Iterator, MutableMapping
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import unquote
 
 import msgspec
 
 from headrace import telemetry
-from headrace.errors import HeadraceError, Invalid, Refused
-from headrace.gateway import answers, relay
+from headrace.errors import Invalid, Refused
+from headrace.gateway import answers, refusals, relay
 from headrace.gateway.auth import Doorman
 from headrace.gateway.bill import Bill, quote
 from headrace.gateway.client import Client
@@ -48,6 +49,7 @@ TICK_S: Final = 0.02
 SWEEP_S: Final = 0.25
 DRAIN_S: Final = 120.0
 FORGET_S: Final = 3_600.0
+NEWCOMER_S: Final = 1.0
 BACKLOG: Final = 4_096
 CONNECTIONS_MAX: Final = 20_000
 FILES_KEPT: Final = 512  # descriptors for everything that is not a client: half of what a small limit leaves, at most
@@ -101,7 +103,7 @@ class Worker:
         if head.path == "/health":
             return b""
         if self._doorman.key(head.headers) is None:
-            return _unknown_key(b"x-request-id: %b\r\n" % next(self._names).encode(), close=True)
+            return refusals.unknown_key(b"x-request-id: %b\r\n" % next(self._names).encode(), close=True)
         if self.body_bytes > BODIES_BYTES_MAX:
             message = "The gateway is receiving as much as it may. Try again in a second."
             return answers.error("overloaded", message, headers=b"retry-after: 1\r\n", close=True)
@@ -132,7 +134,7 @@ class Worker:
         headers = b"x-request-id: %b\r\n" % request_id.encode()
         key = self._doorman.key(head.headers)
         if key is None:
-            client.write(_unknown_key(headers))
+            client.write(refusals.unknown_key(headers))
             client.finished()
             return
         target, reply = endpoint(head.path), None
@@ -147,7 +149,7 @@ class Worker:
                     self._work(client, call, key, request_id, reply, b"x-headrace-dry-run" in head.headers)
                 return
             if target is not None:
-                client.write(_wrong_method(head, b"POST", headers))
+                client.write(refusals.wrong_method(head, b"POST", headers))
             elif relay.is_admin(head.path):
                 task = self.spawn(relay.relay(client, head, body, self.settings.admin_socket, headers))
                 relay.Relayed(client, task)
@@ -157,7 +159,7 @@ class Worker:
         except (Invalid, Refused) as error:
             if reply is not None:
                 reply.abandoned()
-            client.write(_refusal(error, headers))
+            client.write(refusals.refusal(error, headers))
         client.finished()
 
     def _reply(
@@ -192,7 +194,7 @@ class Worker:
     def _head(self, head: Head, request_id: str) -> bytes:
         if head.path == "/health":
             return self._health()
-        return _wrong_method(head, b"GET, POST", b"x-request-id: %b\r\n" % request_id.encode())
+        return refusals.wrong_method(head, b"GET, POST", b"x-request-id: %b\r\n" % request_id.encode())
 
     def _models(self, head: Head, key: RouteKey, headers: bytes) -> bytes:
         path = head.path.removeprefix("/v1")
@@ -201,7 +203,7 @@ class Worker:
             message += "/v1/embeddings, /v1/rerank, /v2/rerank, /v1/models, /headrace/v1/..."
             return answers.error("not_found", message, headers=headers)
         if head.method != b"GET":
-            return _wrong_method(head, b"GET", headers)
+            return refusals.wrong_method(head, b"GET", headers)
         if path == "/models":
             return answers.json({"object": "list", "data": self.directory.listing(key)}, headers)
         name = unquote(path.removeprefix("/models/"))
@@ -298,20 +300,27 @@ class Worker:
                     client.overdue(now_s)
 
     async def drain(self) -> None:
-        """Finish what is at work, within bounds; idle connections end at once."""
+        """Finish what is at work or on its way, within bounds; idle connections end at once.
+
+        Who connected just before the end took this worker's door for open: its first request is waited for, a moment.
+        """
         self.stopping = True
-        for client in list(self.connections):
-            if not client.busy:
-                client.transport.close()
-        end_s = time.monotonic() + DRAIN_S
-        while self._at_work() and time.monotonic() < end_s:  # noqa: ASYNC110 - bounded, and at the very end
+        start_s = time.monotonic()
+        while True:
+            spent_s = time.monotonic() - start_s
+            for client in list(self.connections):
+                client.dismiss(newcomers=spent_s > NEWCOMER_S)
+            if not self._at_work() or spent_s > DRAIN_S:
+                return
             await asyncio.sleep(TICK_S)
 
     def _at_work(self) -> bool:
         """Whether anybody still waits for an answer, or for the rest of one."""
         if self.exchanges:
             return True
-        return any(client.busy or client.transport.get_write_buffer_size() for client in self.connections)
+        return any(
+            client.busy or client.awaited or client.transport.get_write_buffer_size() for client in self.connections
+        )
 
 
 async def serve(settings: Settings, index: int, journal: Journal, repeats: Repeats, epoch: str, clock: Clock) -> None:
@@ -330,7 +339,7 @@ async def serve(settings: Settings, index: int, journal: Journal, repeats: Repea
     server = await _listen(worker)
     telemetry.logger().info("gateway.listening", listen=settings.listen, epoch=epoch)
     await asyncio.wait({stopped, link, timer}, return_when=asyncio.FIRST_COMPLETED)
-    server.close()
+    await _close_door(worker, server)
     await worker.drain()
     timer.cancel()
     link.cancel()
@@ -352,6 +361,25 @@ async def _listen(worker: Worker) -> asyncio.Server:
     )
 
 
+async def _close_door(worker: Worker, server: asyncio.Server) -> None:
+    """Listen no more, and take in who has knocked: the kernel resets what is connected and not accepted.
+
+    Who knocks in the microseconds between our last look and the close is reset all the same, unless the kernel moves
+    such connections to the other workers (net.ipv4.tcp_migrate_req, which is off by default).
+    """
+    doors = [socket.socket(fileno=os.dup(door.fileno())) for door in server.sockets]
+    server.close()  # from here on nobody but us accepts
+    came: list[socket.socket] = []
+    for door in doors:
+        door.setblocking(False)
+        with door, suppress(BlockingIOError):
+            came.extend(door.accept()[0] for _ in range(BACKLOG))
+    for line in came:
+        line.setblocking(False)
+        with suppress(OSError):  # it has gone again
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: Client(worker), line)
+
+
 async def _wait(event: asyncio.Event) -> None:
     await event.wait()
 
@@ -367,29 +395,9 @@ def _connections_max() -> int:
     return max(16, min(CONNECTIONS_MAX, (hard - min(FILES_KEPT, hard // 4)) // 2))
 
 
-def _unknown_key(headers: bytes, *, close: bool = False) -> bytes:
-    message = "Incorrect API key provided. Send a key as 'Authorization: Bearer hr-...'; see: headrace key create"
-    return answers.error("invalid_api_key", message, headers=headers + b"www-authenticate: Bearer\r\n", close=close)
-
-
 def _names() -> Iterator[str]:
     """Request ids: `req_`, the moment, and 80 random bits; sortable, and not to be guessed."""
     while True:
         pool = secrets.token_hex(640)
         for at in range(0, len(pool), 20):
             yield f"req_{time.time_ns() // 1_000:x}{pool[at : at + 20]}"
-
-
-def _wrong_method(head: Head, allowed: bytes, headers: bytes) -> bytes:
-    message = f"{head.path[:200]} takes {allowed.decode()}, not {head.method.decode()}."
-    return answers.error("method_not_allowed", message, headers=headers + b"allow: %b\r\n" % allowed)
-
-
-def _refusal(error: HeadraceError, headers: bytes) -> bytes:
-    status, body = fault.of(error)
-    if isinstance(error, Refused):
-        if error.retry_after_us is not None:
-            headers += b"retry-after: %d\r\n" % -(-error.retry_after_us // 1_000_000)
-        else:
-            headers += b"x-should-retry: false\r\n"
-    return answers.whole(status, body, headers)

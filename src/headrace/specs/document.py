@@ -235,8 +235,8 @@ class Model(Section, frozen=True):
     source: Annotated[
         Annotated[str, Meta(min_length=1, max_length=2048)] | None,
         Meta(
-            description="its weights: package://PACKAGE/PATH, hf://ORG/NAME[@REVISION], file:///PATH;"
-            " not needed for an existing server"
+            description="its weights: package://PACKAGE/PATH, hf://ORG/NAME[@REVISION], file:///PATH,"
+            " or a PATH, of the cloud file's folder when relative; not needed for an existing server"
         ),
     ] = None
     memory: Annotated[

@@ -40,8 +40,13 @@ TASKS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-def load_text(text: str, filename: str = "cloud.yaml", machine: tuple[int, int] | None = None) -> Catalog:
+def load_text(
+    text: str, filename: str = "cloud.yaml", machine: tuple[int, int] | None = None, folder: str = ""
+) -> Catalog:
     """The catalog of a cloud file; `machine` is (memory in bytes, CPU threads), which `auto` stands for.
+
+    `folder` is the absolute path of the folder the file lies in: a relative `source` is of that folder, whoever reads
+    the catalog later and wherever that process stands. Without it such a source is a fault.
 
     Raises InvalidCloud, an errors.Invalid whose `problems` are all that is wrong.
     """
@@ -49,7 +54,7 @@ def load_text(text: str, filename: str = "cloud.yaml", machine: tuple[int, int] 
     document, problems = build(root, doc.Document, filename)
     if document is None:
         raise InvalidCloud(sorted(problems, key=_place))
-    resolver = _Resolver(root, filename, machine)
+    resolver = _Resolver(root, filename, machine, folder)
     catalog = resolver.catalog(document)
     if resolver.problems:
         raise InvalidCloud(sorted(resolver.problems, key=_place))
@@ -59,11 +64,12 @@ def load_text(text: str, filename: str = "cloud.yaml", machine: tuple[int, int] 
 class _Resolver:
     """From document to catalog; notes what does not fit together."""
 
-    def __init__(self, root: Node, filename: str, machine: tuple[int, int] | None) -> None:
+    def __init__(self, root: Node, filename: str, machine: tuple[int, int] | None, folder: str) -> None:
         self.problems: list[Problem] = []
         self._root = root
         self._filename = filename
         self._machine = machine
+        self._folder = folder
 
     def catalog(self, document: doc.Document) -> Catalog:
         pools = tuple(self._pool(name, pool) for name, pool in sorted(document.pools.items()))
@@ -165,7 +171,7 @@ class _Resolver:
         elif not source:
             self._note(path, "source is missing; say where the weights are, like package://PACKAGE/PATH")
         else:
-            self._source(source, source_path)
+            source = self._source(source, source_path)
         golden = own.golden or model.golden
         if golden is not None:
             self._golden(model.task, golden, (*(own_path if own.golden else path), "golden"))
@@ -227,13 +233,21 @@ class _Resolver:
             self._note(path[:-1], "engine.url is missing; say where the server listens, like http://127.0.0.1:8000")
         return source or engine.url, EngineSpec(**{**fields, "url": engine.url or source})
 
-    def _source(self, source: str, path: tuple[str, ...]) -> None:
+    def _source(self, source: str, path: tuple[str, ...]) -> str:
+        """The source, a relative path made absolute."""
         if source.startswith(("http://", "https://")):
             self._note(path, "is an address; weights come from package://, hf:// or file:///, servers need kind openai")
+            return source
+        if ":" not in source and not source.startswith(("/", "~")):
+            if self._folder:
+                return _joined(self._folder, source)
+            self._note(path, f"is {shown(source)}, and from where is not known here; write package://..., or /PATH")
         elif not source.startswith((*SCHEMES, "/")) or any(part == ".." for part in source.split("/")):
             self._note(
-                path, f"is {shown(source)}; write package://PACKAGE/PATH, hf://ORG/NAME[@REVISION] or file:///PATH"
+                path,
+                f"is {shown(source)}; write package://PACKAGE/PATH, hf://ORG/NAME[@REVISION], file:///PATH or PATH",
             )
+        return source
 
     def _memory(self, memory: str | None, engine: EngineSpec, path: tuple[str, ...]) -> int:
         if memory is not None:
@@ -303,6 +317,21 @@ class _Resolver:
 
 def _fields(struct: doc.Section | EngineSpec) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
+
+
+def _joined(folder: str, relative: str) -> str:
+    """A relative path as an absolute one, like a shell that stands in the folder.
+
+    >>> _joined("/srv/cloud", "../weights/./a.gguf"), _joined("/", "a")
+    ('/srv/weights/a.gguf', '/a')
+    """
+    parts: list[str] = []
+    for part in f"{folder}/{relative}".split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)
 
 
 def _place(problem: Problem) -> tuple[int, int]:

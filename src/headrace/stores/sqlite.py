@@ -246,10 +246,11 @@ class SqliteStore:
 
     def problems(self) -> list[str]:
         """What is wrong with the file: SQLite's own check, and totals that are not the sum of their rows."""
-        found = [str(row[0]) for row in self._rows("PRAGMA integrity_check", ())]
-        if found != ["ok"]:
-            return found
-        totals, sums = set(self._rows(_TOTALS, ())), set(self._rows(_SUMS, ()))
+        with self._told("the database"), self._db:  # one state of the database, whoever writes meanwhile
+            found = [str(row[0]) for row in self._rows("PRAGMA integrity_check", ())]
+            if found != ["ok"]:
+                return found
+            totals, sums = set(self._rows(_TOTALS, ())), set(self._rows(_SUMS, ()))
         return [f"the total {total} is not the sum of its rows" for total in sorted(totals ^ sums)]
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from headrace.peer import Peer
 from headrace.settings import Settings
 from headrace.substrates import sandbox
 from headrace.substrates.part import Part
@@ -71,7 +72,11 @@ class Host:
     ) -> None:
         self._settings = settings
         self._controller_argv, self._gateway_argvs = controller_argv, gateway_argvs
-        self._workers = Workers(settings.logs, settings.home / "scratch", lambda pid: pid == self._controller.pid)
+        self._workers = Workers(settings.logs, settings.home / "scratch", self._asked_by_controller)
+
+    def _asked_by_controller(self, peer: Peer) -> bool:
+        """A replica runs as the same user, so the user alone says nothing: it must be our own child."""
+        return peer.own and peer.pid == self._controller.pid
 
     async def run(self, on_ready: Callable[[], None]) -> int:
         """Until a signal; the exit status."""
@@ -166,8 +171,10 @@ def _clear_up(settings: Settings) -> None:
     scratch = settings.home / "scratch"
     end_strays("HOME", f"{scratch}/")
     shutil.rmtree(scratch, ignore_errors=True)
-    for stale in (*settings.run.glob("*.sock"), *settings.run.glob("engine-*/*.sock")):
+    for stale in settings.run.glob("*.sock"):
         stale.unlink(missing_ok=True)
+    for folder in settings.run.glob("engine-*"):
+        shutil.rmtree(folder, ignore_errors=True)
     settings.counters_file.unlink(missing_ok=True)
 
 

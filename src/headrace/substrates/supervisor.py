@@ -41,6 +41,7 @@ class Supervisor:
         self.log = LogFile(logs / f"{spec.id}.log")
         self._scratch = scratch / spec.id
         self._socket = Path(spec.address.removeprefix("unix:")) if spec.address.startswith("unix:") else None
+        self._socket_folder: Path | None = None  # when it was made for this worker
         self._changed = changed
         self._child: Child | None = None
         self._ready: asyncio.Future[str] | None = None
@@ -144,8 +145,9 @@ class Supervisor:
     def _start(self, incarnation: str) -> Child:
         self._clear()
         self._scratch.mkdir(mode=0o700, parents=True)
-        if self._socket is not None:
-            self._socket.parent.mkdir(mode=0o700, exist_ok=True)  # a folder of its own keeps it from others' sockets
+        if self._socket is not None and not self._socket.parent.exists():
+            self._socket.parent.mkdir(mode=0o700)  # a folder of its own keeps it from others' sockets
+            self._socket_folder = self._socket.parent
         env = sandbox.worker_environment(self._scratch, incarnation, self.spec.env)
         rules = sandbox.worker_rules(self.spec.argv, env, self.spec.address, self._scratch)
         try:
@@ -165,6 +167,9 @@ class Supervisor:
         shutil.rmtree(self._scratch, ignore_errors=True)
         if self._socket is not None:
             self._socket.unlink(missing_ok=True)
+        if self._socket_folder is not None:
+            shutil.rmtree(self._socket_folder, ignore_errors=True)
+            self._socket_folder = None
 
     # --- is it ready? -------------------------------------------------------------------------------------------
 

@@ -7,21 +7,20 @@ whoever can launch workers can run anything, so a replica must not be able to.
 
 import asyncio
 import re
-import socket
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from headrace import peer
+from headrace.peer import Peer
 from headrace.ports import WorkerSpec, WorkerStatus
 from headrace.substrates.supervisor import Supervisor
 
 MESSAGE_BYTES_MAX: Final = 1 << 20
 UNREAD_BYTES_MAX: Final = 4 << 20  # a controller that does not read is cut off, and asks again
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,127}")  # it names files
-_CREDENTIALS: Final = struct.Struct("3i")
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,199}")  # it names files
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -38,9 +37,9 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class Workers:
-    """All workers by id. `trusted` says of a peer's process id whether it may ask."""
+    """All workers by id. `trusted` says of a peer whether it may ask."""
 
-    def __init__(self, logs: Path, scratch: Path, trusted: Callable[[int], bool]) -> None:
+    def __init__(self, logs: Path, scratch: Path, trusted: Callable[[Peer], bool]) -> None:
         self._logs = logs
         self._scratch = scratch
         self._trusted = trusted
@@ -52,7 +51,7 @@ class Workers:
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until it ends; one that says what cannot be read is closed."""
         try:
-            if not self._trusted(peer(writer)):
+            if not self._trusted(peer.of(writer.get_extra_info("socket"))):
                 return
             while line := await reader.readline():
                 ask = msgspec.json.decode(line, type=Ask)
@@ -143,13 +142,6 @@ class Workers:
                 writer.transport.abort()
             else:
                 writer.write(line)
-
-
-def peer(writer: asyncio.StreamWriter) -> int:
-    """The process id at the other end, as the kernel noted it when it connected."""
-    line: socket.socket = writer.get_extra_info("socket")
-    pid, _, _ = _CREDENTIALS.unpack(line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    return int(pid)
 
 
 def _news(status: WorkerStatus) -> bytes:

@@ -199,6 +199,15 @@ def test_check_tells_faults_with_their_place_and_what_does_not_fit(door):
     assert error(door.ask("POST", "check", content=b"\xff\xfe"))[0] == 400
 
 
+def test_relative_sources_are_of_the_folder_that_is_given(door):
+    """Not of the controller's own; a folder that is itself relative is refused."""
+    moved = CLOUD.replace("package://x/y.gguf", "w/y.gguf")
+    (model,) = door.ask("POST", "check?folder=/srv/cloud", content=moved).json()["catalog"]["models"]
+    assert model["source"] == "/srv/cloud/w/y.gguf"
+    assert error(door.ask("POST", "check", content=moved)) == (422, "invalid_cloud_file")
+    assert error(door.ask("POST", "check?folder=srv", content=moved))[0] == 400
+
+
 def test_apply_shows_first_is_guarded_by_revision_and_idempotent(door):
     """A dry run changes nothing; a stale guard is refused; applied again there is no difference and no event."""
     before = door.control.catalog.revision

@@ -16,7 +16,9 @@ from headrace.policy import fit
 from headrace.specs.catalog import Catalog
 
 _FILENAME: Final = Query("filename", "The name that faults are told with; cloud.yaml when not given.")
+_FOLDER: Final = Query("folder", "Where the file lies on this machine: what relative sources are relative to.")
 _DRY: Final = Query("dry_run", "true: only show the difference.", "boolean")
+_FOLDER_MAX: Final = 4096
 
 
 class Changes:
@@ -32,11 +34,11 @@ class Changes:
             AdminRoute("GET", f"{at}/catalog", "admin", "What is wanted.", self.catalog, gives=Catalog),
             AdminRoute(
                 "POST", f"{at}/check", "admin", "Check a cloud file and its fit.", self.check,
-                takes=str, gives=views.Checked, query=(_FILENAME,),
+                takes=str, gives=views.Checked, query=(_FILENAME, _FOLDER),
             ),
             AdminRoute(
                 "POST", f"{at}/apply", "admin", "Apply a cloud file, or show what would change.", self.apply,
-                takes=str, gives=views.Applied, query=(_FILENAME, _DRY),
+                takes=str, gives=views.Applied, query=(_FILENAME, _FOLDER, _DRY),
             ),
         ]  # fmt: skip
 
@@ -81,7 +83,10 @@ class Changes:
         seen = await control.substrate.devices()
         machine = (seen[0].memory_bytes, seen[0].cpus)
         name = request.query_params.get("filename", "cloud.yaml")[:200]
-        catalog = await asyncio.to_thread(load_text, written, name, machine)
+        folder = request.query_params.get("folder", "")
+        if folder and (not folder.startswith("/") or len(folder) > _FOLDER_MAX):
+            raise errors.Invalid(f"folder is {folder[:40]!r}; give an absolute path", param="folder")
+        catalog = await asyncio.to_thread(load_text, written, name, machine, folder)
         problems = fit.problems(catalog, observer.pooled(catalog, seen))
         for model in catalog.models:
             problems += [f"{model.key}: {problem}" for problem in control.engines[model.engine.kind].problems(model)]

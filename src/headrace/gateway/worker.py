@@ -7,11 +7,10 @@ not do without: the table comes over the link, counters lie in shared memory, re
 import asyncio
 import os
 import resource
-import secrets
 import signal
 import socket
 import time
-from collections.abc import Coroutine, Iterable, Iterator, MutableMapping
+from collections.abc import Coroutine, Iterable, MutableMapping
 from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import unquote
@@ -34,6 +33,7 @@ from headrace.gateway.purse import Wallet
 from headrace.gateway.record import Record
 from headrace.gateway.repeats import RememberedReply
 from headrace.gateway.reply import Reply
+from headrace.gateway.request_ids import request_ids
 from headrace.gateway.shared import Counters
 from headrace.policy.actions import Answer, Assign
 from headrace.policy.dispatch import Dispatch
@@ -85,7 +85,7 @@ class Worker:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.has_table = asyncio.Event()
         self._looked_us = 0
-        self._names = _names()
+        self._names = request_ids()
         self.wallet = Wallet(epoch, lambda purses: self.link.send(purses))
         self.link = Link(
             settings.link_socket,
@@ -393,11 +393,3 @@ def _connections_max() -> int:
         return CONNECTIONS_MAX
     # Each client at work may need a connection to a replica too.
     return max(16, min(CONNECTIONS_MAX, (hard - min(FILES_KEPT, hard // 4)) // 2))
-
-
-def _names() -> Iterator[str]:
-    """Request ids: `req_`, the moment, and 80 random bits; sortable, and not to be guessed."""
-    while True:
-        pool = secrets.token_hex(640)
-        for at in range(0, len(pool), 20):
-            yield f"req_{time.time_ns() // 1_000:x}{pool[at : at + 20]}"

@@ -76,6 +76,11 @@ class Cloud:
                 found.append(int(entry.name))
         return found
 
+    def all_listen(self, workers: int = 2) -> None:
+        """Wait until every gateway worker has opened its door; `up` waits for the first one."""
+        logs = [self.home / "logs" / f"gateway-{index}.log" for index in range(workers)]
+        self.until(lambda: all("gateway.listening" in log.read_text() for log in logs), what="all doors to be open")
+
     @property
     def runtime(self) -> Path:
         from headrace.settings import Settings
@@ -130,11 +135,14 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    home: Path, *, artifacts: Path | None = None, spec: Path | None = None, gateways: int = 2
+    home: Path, *, artifacts: Path | None = None, spec: Path | None = None, gateways: int = 2, **secrets: str
 ) -> Iterator[Cloud]:
-    """A cloud that is up; stopped, and proved to leave no process behind, at the end."""
+    """A cloud that is up; stopped, and proved to leave no process behind, at the end.
+
+    `secrets` stand in its environment, for the references of its cloud file.
+    """
     env = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
-    cloud = Cloud(home, free_port(), env={**env, "HEADRACE_HOME": str(home), "NO_COLOR": "1"})
+    cloud = Cloud(home, free_port(), env={**env, **secrets, "HEADRACE_HOME": str(home), "NO_COLOR": "1"})
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if artifacts is not None:
         (home / "artifacts").symlink_to(artifacts)

@@ -41,6 +41,7 @@ def cloud(tmp_path: Path):
         server.behave = slowly
         with running(tmp_path / "home", spec=upstream.spec(tmp_path, server.url), gateways=2) as cloud:
             cloud.chat(model="theirs")
+            cloud.all_listen()
             yield cloud
 
 

@@ -193,6 +193,19 @@ def test_a_host_that_is_killed_takes_everything_with_it(run):
     assert len(pids) == 6
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_that_still_start_end_with_their_host(run, number):
+    """Not ready yet, deaf to SIGTERM: killed with the host by the kernel, or by the host before it ends."""
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True)"
+    cloud = run({"one": [sys.executable, "-I", "-S", "-c", f"{deaf}; time.sleep(600)"]})
+    cloud.ready()
+    pid = cloud.worker("one", "starting")[1]
+    until(lambda: [log.read_text() for log in cloud.settings.logs.glob("one.log")] == ["deaf\n"])
+    cloud.process.send_signal(number)
+    cloud.process.communicate(timeout=20)
+    until(lambda: not alive(pid))
+
+
 def test_what_escaped_a_killed_host_is_ended_by_its_successor(run):
     """A helper in a session of its own outlives the host, and not the next start; which is not disturbed by the rest."""
     cloud = run({"one": STRAY})

@@ -1,6 +1,7 @@
 """What the contract does not say: that a worker is not believed, and how its failures are counted."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -124,3 +125,51 @@ def test_a_stop_during_the_back_off_does_not_wait_for_it(tmp_path, monkeypatch):
 
     asyncio.run(body())
     assert told[-1].phase == "stopped"
+
+
+def stopped(folder: Path, code: str, when: str, grace_us: int) -> list[WorkerStatus]:
+    """All that is told of a worker that is stopped in this phase."""
+    settings = programs.home(folder)
+    told: list[WorkerStatus] = []
+
+    async def body() -> None:
+        worker = Supervisor(spec("one", code), settings.logs, settings.home / "scratch", told.append)
+        await until(lambda: worker.status.phase == when)
+        async with asyncio.timeout(5):
+            await worker.stop(grace_us)
+        await asyncio.sleep(0.05)  # nothing is started after the end
+
+    asyncio.run(body())
+    return told
+
+
+def test_a_worker_stopped_before_its_start_is_never_started(tmp_path):
+    """The wish to end came before there was a process."""
+    assert [(status.phase, status.pid) for status in stopped(tmp_path, programs.GOOD, "pending", 0)] == [("stopped", 0)]
+
+
+def group(leader: int) -> list[int]:
+    """Living processes of a group."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit():
+                state, _, pgrp = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+                if int(pgrp) == leader and state not in "ZX":
+                    found.append(int(entry.name))
+    return found
+
+
+DEAF_AND_NOT_ALONE = (
+    programs.SAY_READY + "signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork()\n" + "time.sleep(600)"
+)
+
+
+@pytest.mark.parametrize("code", [programs.NEVER, DEAF_AND_NOT_ALONE], ids=["willing", "deaf"])
+def test_a_worker_stopped_while_it_starts_is_gone(tmp_path, code):
+    """Asked, and after the grace made to; with its helpers; it is not started again, and leaves no files."""
+    told = stopped(tmp_path, code, "starting", 100_000)
+    assert [status.phase for status in told] == ["starting", "stopped"]
+    (pid,) = {status.pid for status in told} - {0}
+    assert group(pid) == []
+    assert not (tmp_path / "home/scratch/one").exists()

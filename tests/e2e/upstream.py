@@ -42,9 +42,10 @@ def spec(folder: Path, url: str, *, tenants: str = "{default: {}}") -> Path:
     file.write_text(f"""\
 version: 1
 pools:
-  theirs: {{accelerator: cpu}}
+  theirs: {{accelerator: cpu, price_per_hour: 0.08}}
 models:
   theirs:
+    price: {{input_tokens: 0.05, output_tokens: 0.20}}
     task: chat
     engine: {{kind: openai, url: "{url}", upstream_model: up, slots: 64, context: 4096}}
 tenants: {tenants}

@@ -27,6 +27,13 @@ _CHECKS: Final = {
             SELECT hour_us, substr(debit, 5), -nanousd FROM entry WHERE kind = 'charge'
         ) GROUP BY hour_us, tenant HAVING sum(a) <> 0 LIMIT 20
     """,
+    "days are the sums of their hours": """
+        SELECT day_us, tenant, unit, sum(a) FROM (
+            SELECT hour_us - hour_us % 86400000000 AS day_us, tenant, unit, amount + charge_nanousd + cost_nanousd AS a
+            FROM spend UNION ALL
+            SELECT day_us, tenant, unit, -amount - charge_nanousd - cost_nanousd FROM spend_day
+        ) GROUP BY day_us, tenant, unit HAVING sum(a) <> 0 LIMIT 20
+    """,
     "costs of requests are those of the ledger": """
         SELECT sum(a) FROM (
             SELECT cost_nanousd AS a FROM spend WHERE unit = '' UNION ALL

@@ -28,8 +28,8 @@ _BALANCE: Final = """
     nanousd = nanousd + excluded.nanousd
 """
 _SPEND: Final = """
-    INSERT INTO spend VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (hour_us, tenant, team, key, model, version, task, unit) DO UPDATE SET
+    INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT ({time}, tenant, team, key, model, version, task, unit) DO UPDATE SET
     amount = amount + excluded.amount, charge_nanousd = charge_nanousd + excluded.charge_nanousd,
     cost_nanousd = cost_nanousd + excluded.cost_nanousd
 """
@@ -37,6 +37,9 @@ _BUDGET: Final = """
     INSERT INTO budget_spent VALUES (?, ?, ?) ON CONFLICT (budget, epoch) DO UPDATE SET
     nanousd = nanousd + excluded.nanousd
 """
+_BY_HOUR: Final = _SPEND.format(table="spend", time="hour_us")
+_BY_DAY: Final = _SPEND.format(table="spend_day", time="day_us")
+DAY_US: Final = 24 * 3_600_000_000
 WHOLE: Final = ""  # the unit of the row in which a request counts as one, with its whole charge and cost
 _Place = tuple[int, str, str, str, str, str, str, str]
 _encode = msgspec.msgpack.Encoder().encode
@@ -85,7 +88,7 @@ class Ledger:
                     budgets[place] = budgets.get(place, 0) + row.charge_nanousd
             self._meter(row, price_of.get(row.price), spend)
         self.post(posted)
-        self._db.executemany(_SPEND, [(*place, *sums) for place, sums in spend.items()])
+        self._spend(spend)
         self._db.executemany(_BUDGET, [(*place, amount) for place, amount in budgets.items()])
 
     def _meter(self, row: Usage, price: Price | None, spend: dict[_Place, list[int]]) -> None:
@@ -101,13 +104,23 @@ class Ledger:
 
     def costed(self, costs: Iterable[tuple[Usage, int]]) -> None:
         """What requests cost us, added to where their charges stand."""
-        spend: dict[_Place, int] = {}
+        spend: dict[_Place, list[int]] = {}
         for row, nanousd in costs:
             place = (
                 hour_of(row.ended_us), row.tenant, row.team, row.key, row.model, row.version, row.task, WHOLE
             )  # fmt: skip
-            spend[place] = spend.get(place, 0) + nanousd
-        self._db.executemany(_SPEND, [(*place, 0, 0, amount) for place, amount in spend.items()])
+            spend.setdefault(place, [0, 0, 0])[2] += nanousd
+        self._spend(spend)
+
+    def _spend(self, spend: dict[_Place, list[int]]) -> None:
+        """Into the hours, and into their days: a month is read from thirty rows and not from 720."""
+        days: dict[_Place, list[int]] = {}
+        for place, sums in spend.items():
+            day = days.setdefault((place[0] - place[0] % DAY_US, *place[1:]), [0, 0, 0])
+            for at, amount in enumerate(sums):
+                day[at] += amount
+        for statement, found in ((_BY_HOUR, spend), (_BY_DAY, days)):
+            self._db.executemany(statement, [(*place, *sums) for place, sums in found.items()])
 
     def booked(self, device: str, until_us: int) -> None:
         """A device's time is in the books up to this moment."""

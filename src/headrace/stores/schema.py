@@ -89,6 +89,20 @@ STEPS: Final = (
         cost_nanousd INTEGER NOT NULL,
         PRIMARY KEY (hour_us, tenant, team, key, model, version, task, unit)
     ) STRICT, WITHOUT ROWID;
+    CREATE TABLE spend_day (
+        day_us INTEGER NOT NULL,
+        tenant TEXT NOT NULL,
+        team TEXT NOT NULL,
+        key TEXT NOT NULL,
+        model TEXT NOT NULL,
+        version TEXT NOT NULL,
+        task TEXT NOT NULL,
+        unit TEXT NOT NULL,
+        amount INTEGER NOT NULL,
+        charge_nanousd INTEGER NOT NULL,
+        cost_nanousd INTEGER NOT NULL,
+        PRIMARY KEY (day_us, tenant, team, key, model, version, task, unit)
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE booked (device TEXT PRIMARY KEY, until_us INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE budget (scope TEXT NOT NULL, period TEXT NOT NULL, record BLOB NOT NULL, PRIMARY KEY (scope, period))
         STRICT, WITHOUT ROWID;

@@ -12,6 +12,8 @@ from headrace.ports import Rate
 from headrace.state.table import Price
 
 DIMENSIONS: Final = ("hour_us", "tenant", "team", "key", "model", "version", "task", "unit")
+DAY_US: Final = 24 * 3_600_000_000
+_SUMS: Final = ("amount", "charge_nanousd", "cost_nanousd")
 _ENTRY: Final = "SELECT id, at_us, hour_us, book, kind, debit, credit, nanousd, subject, note FROM entry"
 _price: Callable[[bytes], Price] = msgspec.msgpack.Decoder(Price).decode
 _budget: Callable[[bytes], Budget] = msgspec.msgpack.Decoder(Budget).decode
@@ -29,15 +31,31 @@ class Statements:
         Amounts of different units are never added up: without `unit` among the dimensions, requests are counted.
         """
         assert set(by) <= set(DIMENSIONS), "dimensions come from a fixed list, never from a caller's text"
+        if "hour_us" in by:
+            return self._sums(by, "spend", "hour_us", from_us, to_us, tenant)
+        first, last = -(-from_us // DAY_US) * DAY_US, to_us // DAY_US * DAY_US
+        if first >= last:
+            return self._sums(by, "spend", "hour_us", from_us, to_us, tenant)
+        parts = [
+            *self._sums(by, "spend", "hour_us", from_us, first, tenant),
+            *self._sums(by, "spend_day", "day_us", first, last, tenant),
+            *self._sums(by, "spend", "hour_us", last, to_us, tenant),
+        ]
+        return _added(by, parts)
+
+    def _sums(
+        self, by: tuple[str, ...], table: str, time: str, from_us: int, to_us: int, tenant: str | None
+    ) -> list[dict[str, Any]]:
+        """One range of one table of roll-ups."""
         names = ", ".join(by)
         only = " AND unit <> ''" if "unit" in by else " AND unit = ''"
         group = f" GROUP BY {names} ORDER BY {names}" if by else ""
         query = (
-            f"SELECT {names + ', ' if by else ''}sum(amount), sum(charge_nanousd), sum(cost_nanousd) FROM spend "  # noqa: S608 - names from DIMENSIONS
-            f"WHERE hour_us >= ?1 AND hour_us < ?2 AND (?3 IS NULL OR tenant = ?3){only}{group}"
+            f"SELECT {names + ', ' if by else ''}sum(amount), sum(charge_nanousd), sum(cost_nanousd) FROM {table} "  # noqa: S608 - names from DIMENSIONS and literals
+            f"WHERE {time} >= ?1 AND {time} < ?2 AND (?3 IS NULL OR tenant = ?3){only}{group}"
         )
-        heads = (*by, "amount", "charge_nanousd", "cost_nanousd")
-        rows = self._db.execute(query, (from_us, to_us, tenant))
+        heads = (*by, *_SUMS)
+        rows = self._db.execute(query, (from_us, to_us, tenant)) if from_us < to_us else ()
         return [dict(zip(heads, row, strict=True)) for row in rows if row[-1] is not None]
 
     def balances(self, from_us: int, to_us: int) -> dict[str, int]:
@@ -98,3 +116,16 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         id=bytes(row[0]), at_us=row[1], hour_us=row[2], book=row[3], kind=row[4], debit=row[5], credit=row[6],
         nanousd=row[7], subject=row[8], note=row[9],
     )  # fmt: skip
+
+
+def _added(by: tuple[str, ...], parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the same place, added up; in order."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in parts:
+        place = tuple(row[name] for name in by)
+        if place in found:
+            for name in _SUMS:
+                found[place][name] += row[name]
+        else:
+            found[place] = row
+    return [found[place] for place in sorted(found)]

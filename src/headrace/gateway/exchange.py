@@ -60,7 +60,7 @@ class Exchange:
         self._answer: list[bytes] = []
         self._answer_bytes = self._status = self._heard_us = self._commented_us = 0
         self._settled = self._arrived = False
-        self._hold = Hold(worker.wallet, record.bill, self)
+        self._hold = Hold(worker.wallet, record.bill)
 
     # --- admission ----------------------------------------------------------------------------------------------
 
@@ -74,7 +74,7 @@ class Exchange:
         self._reply.headers += worker.meter.admit(key, self._estimate, record.arrived_us)
         self._client.work = self
         worker.exchanges[record.request_id] = self
-        self._hold.take(record.arrived_us)
+        self._hold.take(self, record.arrived_us)
 
     def shorten(self, nanousd: int) -> bool:
         """See `hold.Holder`."""

@@ -1,6 +1,7 @@
 """A request's hold on its budgets: taken before an engine sees it, settled once, released in every case."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 from headrace.gateway.bill import Bill, dollars
@@ -26,27 +27,27 @@ class Holder(Protocol):
 
 
 class Hold:
-    """One request's hold."""
+    """One request's hold. It knows its holder only while the controller is asked: no cycle is left to collect."""
 
-    __slots__ = ("_bill", "_held", "_holder", "_unask", "_wallet")
+    __slots__ = ("_bill", "_held", "_unask", "_wallet")
 
-    def __init__(self, wallet: Wallet, bill: Bill, holder: Holder) -> None:
+    def __init__(self, wallet: Wallet, bill: Bill) -> None:
         self._wallet = wallet
         self._bill = bill
-        self._holder = holder
         self._unask: Callable[[], None] | None = None
         self._held = False
 
-    def take(self, now_us: int) -> None:
+    def take(self, holder: Holder, now_us: int) -> None:
         """Hold the worst case now, or once the controller has granted more."""
         bill = self._bill
         if not bill.held_in:
-            self._holder.admitted()
+            holder.admitted()
         elif self._wallet.hold(bill.held_in, bill.bound):
             self._held = True
-            self._holder.admitted()
+            holder.admitted()
         else:
-            self._unask = self._wallet.ask(bill.held_in, bill.bound, now_us, self._answered)
+            answered = partial(self._answered, holder)
+            self._unask = self._wallet.ask(bill.held_in, bill.bound, now_us, answered)
 
     def cancel(self) -> None:
         """Its client has left while the controller was asked."""
@@ -60,24 +61,24 @@ class Hold:
             self._held = False
             self._wallet.settle(self._bill.held_in, self._bill.bound, charge)
 
-    def _answered(self, denied: Denied | None) -> None:
+    def _answered(self, holder: Holder, denied: Denied | None) -> None:
         self._unask = None
-        bill, holder = self._bill, self._holder
+        bill = self._bill
         if denied is None:
             self._held = True
             holder.admitted()
         elif not denied.budget:
             message = "The budget cannot be asked just now; try again."
             holder.fail("budget_unavailable", message, retry_after_us=RETRY_US)
-        elif self._degraded():
+        elif self._degraded(holder):
             holder.admitted()
         else:
             holder.fail("insufficient_quota", _told(bill, denied))
 
-    def _degraded(self) -> bool:
+    def _degraded(self, holder: Holder) -> bool:
         """A shorter answer, if all its budgets say so and what is left covers one."""
         bill = self._bill
-        if bill.degrades and self._holder.shorten(self._wallet.free(bill.held_in)):
+        if bill.degrades and holder.shorten(self._wallet.free(bill.held_in)):
             self._held = self._wallet.hold(bill.held_in, bill.bound)
         return self._held
 

@@ -16,6 +16,7 @@ from headrace.control.actuator import Actuator
 from headrace.control.bookkeeper import EVERY_S, IDLE_S, Bookkeeper, Reader
 from headrace.control.books import Books
 from headrace.control.budgets import Budgets
+from headrace.control.forecasts import Forecasts
 from headrace.control.health import Health
 from headrace.control.keys import Keyring
 from headrace.control.leases import Leases
@@ -37,6 +38,7 @@ from headrace.state.table import Purses, Report
 STOP_DRAIN_US: Final = 120_000_000
 STUMBLE_S: Final = 1.0
 BOOK_S: Final = 2.0
+FORECAST_S: Final = 3600.0
 _LEASES_LEARNED: Final = 200
 
 
@@ -72,6 +74,7 @@ class Controller:
         self.terms = Terms(store, self.records, self.market, clock)
         self.budgets = Budgets(store, self.records, clock, self.publisher.tell, self.publisher.linked)
         self.books = Books(store, self.records, self.terms, self.bookkeeper, clock)
+        self.forecasts = Forecasts(store, self.bookkeeper.settled_until, clock)
         self.bookkeeper.charged, self.bookkeeper.ended = self.budgets.spent, self.budgets.gone
         self._actuator = Actuator(settings, substrate, self.engines, self.records, clock)
         self._leases = Leases(store, self.records, clock)
@@ -180,6 +183,7 @@ class Controller:
             group.create_task(_again("health", self._look, self._health.pause))
             group.create_task(self._keep_books())
             group.create_task(_again("costs", self._book, lambda: asyncio.sleep(BOOK_S)))
+            group.create_task(_again("forecasts", self._forecast, lambda: asyncio.sleep(FORECAST_S)))
             group.create_task(_again("market", self._learn_market, self._new_names))
 
     async def close(self) -> None:
@@ -201,6 +205,10 @@ class Controller:
     async def _book(self) -> None:
         if self.records.flush():
             await self.books.turn(self.loop.fleet.devices)
+
+    async def _forecast(self) -> None:
+        await self.bookkeeper.try_to_catch_up()
+        self.forecasts.turn()
 
     async def _new_names(self) -> None:
         await self._learning.wait()

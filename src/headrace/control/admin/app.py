@@ -17,6 +17,8 @@ from headrace.control.admin.accounts import Accounts
 from headrace.control.admin.changes import Changes
 from headrace.control.admin.cloud import Cloud
 from headrace.control.admin.explain import Explain
+from headrace.control.admin.exports import Exports
+from headrace.control.admin.forecast import Forecast
 from headrace.control.admin.replicas import Fleets
 from headrace.control.admin.routes import AdminRoute, Handler, json
 from headrace.control.controller import Controller
@@ -25,8 +27,8 @@ from headrace.control.keys import Keyring
 
 def declared(controller: Controller) -> list[AdminRoute]:
     """Every route there is."""
-    nouns = (Cloud(controller), Changes(controller), Fleets(controller), Accounts(controller), Explain(controller))
-    routes = [route for noun in nouns for route in noun.routes()]
+    nouns = (Cloud, Changes, Fleets, Accounts, Explain, Exports, Forecast)
+    routes = [route for noun in nouns for route in noun(controller).routes()]
 
     async def description(_request: Request) -> Response:
         return json(openapi.describe(routes))

@@ -17,6 +17,7 @@ from headrace.control.actuator import Actuator
 from headrace.control.bookkeeper import EVERY_S, IDLE_S, Bookkeeper, Reader
 from headrace.control.books import Books
 from headrace.control.budgets import Budgets
+from headrace.control.forecasts import Forecasts
 from headrace.control.health import Health
 from headrace.control.keys import Keyring
 from headrace.control.leases import Leases
@@ -40,6 +41,7 @@ STUMBLE_S: Final = 1.0
 BOOK_S: Final = 2.0
 BACKUP_S: Final = 60.0
 BACKUP_PART: Final = 100  # of the time, at most one part is spent on copying
+FORECAST_S: Final = 3600.0
 _LEASES_LEARNED: Final = 200
 
 
@@ -75,6 +77,7 @@ class Controller:
         self.terms = Terms(store, self.records, self.market, clock)
         self.budgets = Budgets(store, self.records, clock, self.publisher.tell, self.publisher.linked)
         self.books = Books(store, self.records, self.terms, self.bookkeeper, clock)
+        self.forecasts = Forecasts(store, self.bookkeeper.settled_until, clock)
         self.bookkeeper.charged, self.bookkeeper.ended = self.budgets.spent, self.budgets.gone
         self._actuator = Actuator(settings, substrate, self.engines, self.records, clock)
         self._leases = Leases(store, self.records, clock)
@@ -185,6 +188,7 @@ class Controller:
             group.create_task(self._keep_books())
             group.create_task(_again("costs", self._book, lambda: asyncio.sleep(BOOK_S)))
             group.create_task(_again("backup", self._back_up, self._until_next_backup))
+            group.create_task(_again("forecasts", self._forecast, lambda: asyncio.sleep(FORECAST_S)))
             group.create_task(_again("market", self._learn_market, self._new_names))
 
     async def close(self) -> None:
@@ -217,6 +221,10 @@ class Controller:
 
     async def _until_next_backup(self) -> None:
         await asyncio.sleep(max(BACKUP_S, BACKUP_PART * self._backup_s))
+
+    async def _forecast(self) -> None:
+        await self.bookkeeper.try_to_catch_up()
+        self.forecasts.turn()
 
     async def _new_names(self) -> None:
         await self._learning.wait()

@@ -19,6 +19,8 @@ from headrace.control.admin.changes import Changes
 from headrace.control.admin.cloud import Cloud
 from headrace.control.admin.costs import Costs
 from headrace.control.admin.explain import Explain
+from headrace.control.admin.exports import Exports
+from headrace.control.admin.forecast import Forecast
 from headrace.control.admin.replicas import Fleets
 from headrace.control.admin.routes import AdminRoute, Handler, json
 from headrace.control.controller import Controller
@@ -27,16 +29,8 @@ from headrace.control.keys import Keyring
 
 def declared(controller: Controller) -> list[AdminRoute]:
     """Every route there is."""
-    nouns = (
-        Cloud(controller),
-        Changes(controller),
-        Fleets(controller),
-        Accounts(controller),
-        Explain(controller),
-        Costs(controller),
-        Budgets(controller),
-    )
-    routes = [route for noun in nouns for route in noun.routes()]
+    nouns = (Cloud, Changes, Fleets, Accounts, Explain, Costs, Budgets, Exports, Forecast)
+    routes = [route for noun in nouns for route in noun(controller).routes()]
 
     async def description(_request: Request) -> Response:
         return json(openapi.describe(routes))

@@ -256,6 +256,14 @@ def test_a_stream_that_never_begins_is_an_error_with_its_status(liar: Liar, lie:
     assert (record["outcome"], record["attempts"], record["output_tokens"]) == ("failed", 2, 0)
 
 
+def test_what_was_too_large_is_let_go_at_once(liar: Liar):
+    """An answer of 64 MiB that came to nothing does not wait for a collector of garbage to be forgotten."""
+    before = {pid: rss_kib(pid) for pid in liar.cloud.pids("gateway")}
+    for _ in range(3):
+        assert liar.ask(WHOLE["an answer without end"], stream=False).code == "upstream_failed"
+    assert max(rss_kib(pid) - before[pid] for pid in before) < GROWTH_KIB_MAX
+
+
 def test_explain_tells_what_the_server_did(liar: Liar):
     """For the operator, without the server's words."""
     got = liar.ask(WHOLE["200 with an error"], stream=False)

@@ -288,7 +288,7 @@ class Exchange:
     def _lost(self, reason: str, *, crashed: bool = False) -> None:
         """The attempt failed: another one if the client has seen nothing of an answer, else the end."""
         record = self._record
-        meter, self._meter, self._scanner = self._meter, None, None
+        meter, self._meter, self._scanner, self._answer = self._meter, None, None, []
         if record.first_us and meter is not None:
             record.pieces = meter.pieces
             self._release(ok=False)
@@ -379,7 +379,7 @@ class Exchange:
     ) -> None:
         """Write the record; the last words are said when it is on disk."""
         assert not self._settled, "a request is settled once"
-        self._settled = True
+        self._settled, self._answer = True, []
         record, worker = self._record, self._worker
         del worker.exchanges[record.request_id]
         now_us = worker.clock.monotonic_us()

@@ -107,3 +107,23 @@ def test_a_quote_shows_the_worst_case(cli, cloud):
     cloud.answers["POST /v1/chat/completions"] = Answer(quote)
     assert "at most    $0.000031900" in cli("quote", "m", "Hi", "--max-tokens", "5").out
     assert cloud.heard[0].headers["x-headrace-dry-run"] == "quote"
+
+
+def test_an_export_goes_to_a_file_or_to_standard_output(cli, cloud, tmp_path):
+    """As it came; --json makes an array of it; CloudEvents are no table."""
+    cloud.answers["GET /headrace/v1/cost/export"] = Answer(b"a,b\n1,2\n3,4\n")
+    assert cli("cost", "export").out == "a,b\n1,2\n3,4\n"
+    assert cli("cost", "export", "--csv", "--json").json == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
+    done = cli("cost", "export", "--focus", "-o", str(tmp_path / "out.csv"))
+    assert (done.out, "2 rows" in done.err) == ("", True)
+    assert (tmp_path / "out.csv").read_text() == "a,b\n1,2\n3,4\n"
+    assert "format=focus" in cloud.heard[0].path
+    assert cli("cost", "export", "--cloudevents", "-o", str(tmp_path / "x.parquet")).status == 2
+
+
+def test_a_forecast_says_how_good_it_is(cli, cloud):
+    """The words are the API's."""
+    one = {"scope": "", "period": "month", "text": "$1 expected; no day was scored yet"}
+    cloud.answers["GET /headrace/v1/cost/forecast"] = Answer({"total": one, "budgets": [{**one, "scope": "tenant:a"}]})
+    assert "tenant:a" in cli("cost", "forecast").out
+    assert "scored" in cli("cost", "forecast").out

@@ -1,6 +1,10 @@
 """`headrace cost`: what it cost and why, by whom and for what, and what it would have cost elsewhere."""
 
+import csv
+import io
+import json
 import time
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -179,3 +183,51 @@ def prices(as_json: bool) -> None:
         for price in found["prices"]
     ]  # fmt: skip
     show(found, table(["MODEL", "TENANT", "PRICE", "ID", "SINCE"], rows), as_json=as_json)
+
+
+@command.command()
+@json_option
+def forecast(as_json: bool) -> None:
+    """What each budget and the cloud's month will come to, with a band, and how good forecasts were."""
+    found = client().get(f"{AT}/forecast")
+    every = [found["total"], *found["budgets"]]
+    lines = [f"{one['scope'] or 'all':<20} {one['period']:<6} {one['text']}" for one in every]
+    show(found, "\n".join(lines), as_json=as_json)
+
+
+@command.command()
+@click.option(
+    "--focus", "form", flag_value="focus", default=True, help="FOCUS 1.2 rows, idle capacity included: the default."
+)
+@click.option("--csv", "form", flag_value="csv", help="The spend roll-up as it is kept.")
+@click.option("--cloudevents", "form", flag_value="cloudevents", help="Each charge as a CloudEvent, one JSON a line.")
+@click.option("--from", "from_", help="From this day on: YYYY-MM-DD, UTC; the month when left out.")
+@click.option("--to", help="Before this day; the last hour that is wholly booked when left out.")
+@click.option("--after", type=int, help="With --cloudevents: only those after this sequence.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="To this file; .parquet makes Parquet."
+)
+@json_option
+def export(form: str, from_: str | None, to: str | None, after: int | None, output: Path | None, as_json: bool) -> None:
+    """The books for other programs: to standard output, or to a file; --json makes one array of objects."""
+    text = client().text(f"{AT}/export{query(from_, to, None, format=form, after=after)}")
+    if output is not None and output.suffix == ".parquet":
+        if form == "cloudevents":
+            raise Invalid("CloudEvents are JSON lines; give an --output that does not end in .parquet")
+        from headrace.cli import parquet  # only when asked for
+
+        click.echo(f"{parquet.write(text, output)} rows in {output}", err=True)
+        return
+    rows = _rows(form, text)
+    said = f"{json.dumps(rows, ensure_ascii=False)}\n" if as_json else text
+    if output is None:
+        click.echo(said, nl=False)
+    else:
+        output.write_text(said)
+        click.echo(f"{len(rows)} rows in {output}", err=True)
+
+
+def _rows(form: str, text: str) -> list[dict[str, Any]]:
+    if form == "cloudevents":
+        return [json.loads(line) for line in text.splitlines()]
+    return list(csv.DictReader(io.StringIO(text)))

@@ -33,6 +33,16 @@ class Client:
         """The JSON at a path."""
         return self._json("GET", path, None)
 
+    def text(self, path: str) -> str:
+        """What is at a path, as text."""
+        connection, answer = self._send("GET", path, None, {})
+        try:
+            return answer.read().decode()
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise Unreachable(f"the answer of {self.base_url} broke off: {error}") from None
+        finally:
+            connection.close()
+
     def post(self, path: str, body: Any, **headers: str) -> Any:
         """Send JSON (or text, as YAML); the JSON that answers."""
         return self._json("POST", path, body, headers)

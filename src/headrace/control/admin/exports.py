@@ -112,9 +112,24 @@ async def spend_csv(store: Store, from_us: int, to_us: int) -> AsyncIterator[str
     """
     yield _lines([SPEND_HEADS])
     for hour_us in hours(from_us, to_us):
-        rows = store.statements.spend(DIMENSIONS, hour_us, hour_us + HOUR_US)
+        rows = _spend(store, hour_us)
         yield _lines([_iso(hour_us), *(row[name] for name in DIMENSIONS), *_sums(row)] for row in rows)
         await asyncio.sleep(0)
+
+
+def _spend(store: Store, hour_us: int) -> list[dict[str, Any]]:
+    """One hour by every dimension; the whole charge and cost of requests in their row of the unit `requests`."""
+    whole_by = tuple(name for name in DIMENSIONS if name != "unit")
+    whole = {
+        tuple(row[name] for name in whole_by): row
+        for row in store.statements.spend(whole_by, hour_us, hour_us + HOUR_US)
+    }
+    rows = store.statements.spend(DIMENSIONS, hour_us, hour_us + HOUR_US)
+    for row in rows:
+        if row["unit"] == focus.REQUESTS:
+            found = whole[tuple(row[name] for name in whole_by)]
+            row |= {name: found[name] for name in ("charge_nanousd", "cost_nanousd")}
+    return rows
 
 
 def _sums(row: Mapping[str, Any]) -> tuple[int, int, int, int]:
@@ -181,7 +196,7 @@ def _by_hour(store: Store, from_us: int, to_us: int) -> Iterator[tuple[int, list
             for hour_us, amount in store.statements.hourly(account, day_us, end_us).items():
                 moved.setdefault(hour_us, {})[account] = amount
         for hour_us in hours(day_us, end_us):
-            spend = store.statements.spend(DIMENSIONS, hour_us, hour_us + HOUR_US)
+            spend = _spend(store, hour_us)
             if spend or hour_us in moved:
                 yield hour_us, spend, moved.get(hour_us, {})
 

@@ -4,11 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import filelock
+import hypothesis
 import pytest
 
 from headrace import assembly
 from headrace.ports import Artifact
 from headrace.specs.catalog import EngineSpec, Golden, ModelSpec
+
+hypothesis.settings.register_profile("shared machines", deadline=None)  # time is bounded by pytest-timeout
+hypothesis.settings.load_profile("shared machines")
 
 CACHE = Path(__file__).parents[1] / ".cache"
 ARTIFACTS = CACHE / "artifacts"

@@ -72,7 +72,7 @@ class Books:
             for device in devices:
                 name = device_name(device)
                 if name not in booked:
-                    self._store.book(name, now_us - LAG_US, [], [])
+                    self._store.book(name, now_us, [], [])
                 elif until_us > booked[name]:
                     await self._device(device, booked[name], until_us)
             self._move(self._store.statements.booked())
@@ -89,9 +89,10 @@ class Books:
     # --- one device ---------------------------------------------------------------------------------------------
 
     async def _device(self, device: Device, from_us: int, until_us: int) -> None:
-        name = device_name(device)
+        name, at_an_end = device_name(device), False
         if self._off is not None and from_us < self._off[1]:
             off_from, off_to = self._off
+            at_an_end = True
             if from_us < off_from:
                 until_us = min(until_us, off_from)
             else:
@@ -101,7 +102,7 @@ class Books:
         rates = self._terms.rates(device.pool)
         leases = [lease for lease in self._store.leases_since(from_us) if device_name(lease) == name]
         rows = self._store.usage_since(from_us) if leases else []
-        if not rows and until_us - from_us < QUIET_US:
+        if not rows and not at_an_end and until_us - from_us < QUIET_US:
             return
         members = _members(rows)
         self._learn(leases, [row for row in rows if from_us < row.left_us <= until_us], members)

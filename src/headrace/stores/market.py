@@ -41,4 +41,6 @@ def _one(name: str) -> dict[str, Any]:
                 units[unit] = picousd_per_unit(dollars, unit)
     except LookupError:
         return {"error": f"no price of {name} is known here; there are PROVIDER/MODEL names like openai/gpt-4o-mini"}
+    if units.get("cached_tokens") == units.get("input_tokens"):
+        units.pop("cached_tokens", None)  # no price of its own
     return {"units": units} if units else {"error": f"{name} has no price a token"}

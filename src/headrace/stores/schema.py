@@ -75,6 +75,7 @@ STEPS: Final = (
         nanousd INTEGER NOT NULL,
         PRIMARY KEY (account, hour_us)
     ) STRICT, WITHOUT ROWID;
+    CREATE INDEX balance_by_hour ON balance (hour_us);
     CREATE TABLE spend (
         hour_us INTEGER NOT NULL,
         tenant TEXT NOT NULL,

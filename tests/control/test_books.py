@@ -1,0 +1,169 @@
+"""Booking what devices cost, in virtual time: every microsecond once, and nothing for time that was nobody's."""
+
+import msgspec
+import pytest
+
+from headrace.control.bookkeeper import Bookkeeper
+from headrace.control.books import LAG_US, QUIET_US, Books, device_name, pieces, presence
+from headrace.control.market import Market
+from headrace.control.metrics import Metrics
+from headrace.control.records import Records
+from headrace.control.terms import Terms
+from headrace.economics.booking import cost_nanousd
+from headrace.economics.entries import HOUR_US
+from headrace.economics.sharing import Member
+from headrace.ports import Rate
+from headrace.state.fleet import Device, Lease
+from headrace.state.usage import Usage
+from headrace.stores import journal_reader
+from headrace.stores.sqlite import SqliteStore
+from tests.control.sim import GIB, S, SimClock, catalog, model
+
+pytestmark = pytest.mark.anyio
+DEVICE = Device(node="local", device="cpu", pool="local", memory_bytes=4 * GIB, cpus=4)
+NAME = device_name(DEVICE)
+RATE = 80_000_000
+
+
+class Desk:
+    """Books over a real store, in virtual time."""
+
+    def __init__(self, folder) -> None:
+        self.clock = SimClock()
+        self.folder = folder
+        self.store = SqliteStore(folder / "b.db")
+        (folder / "journal").mkdir()
+        self.books = self.fresh()
+
+    def fresh(self) -> Books:
+        self.records = Records(self.store, self.clock)
+        terms = Terms(self.store, self.records, Market(("false",)), self.clock)
+        terms.refresh(catalog(model()))
+        self.keeper = Bookkeeper(self.folder / "journal", self.store, journal_reader, Metrics(), self.clock)
+        return Books(self.store, self.records, terms, self.keeper, self.clock)
+
+    async def turn(self, seconds: float = 0) -> None:
+        self.clock.us += int(seconds * S)
+        await self.keeper.catch_up()
+        await self.books.turn([DEVICE])
+
+    @property
+    def now_us(self) -> int:
+        return self.clock.now_us()
+
+    def lease(self, **more) -> Lease:
+        made = Lease(**({
+            "replica": "r", "incarnation": "1", "model": "m", "version": "v1", "pool": "local", "node": "local",
+            "device": "cpu", "memory_bytes": GIB, "share_ppm": 250_000, "started_us": self.now_us,
+        } | more))  # fmt: skip
+        self.store.lease_put(made)
+        return made
+
+    def served(self, name: str, seconds: float, cold: bool = False, tenant: str = "a") -> Usage:
+        """A request that has just ended after so long at the replica."""
+        start_us = self.now_us - int(seconds * S)
+        row = Usage(
+            request=name, epoch="e", tenant=tenant, key="k", model="m", version="v1", task="chat", outcome="finished",
+            status=200, arrived_us=start_us, ended_us=self.now_us, replica="r", incarnation="1", sent_us=start_us,
+            left_us=self.now_us, first_us=S // 10, input_tokens=5, output_tokens=9, cold=cold,
+        )  # fmt: skip
+        self.store.usage_add([row], {})
+        return row
+
+    def sums(self) -> dict[str, int]:
+        return self.store.statements.balances(0, 1 << 60)
+
+
+@pytest.fixture
+def desk(tmp_path):
+    made = Desk(tmp_path)
+    yield made
+    made.store.close()
+
+
+async def test_all_time_since_the_beginning_is_booked_once(desk: Desk):
+    """Free, load, used, idle: together what the device costs, to the nano-dollar."""
+    await desk.turn()
+    start_us = desk.store.statements.booked()[NAME]
+    await desk.turn(3)
+    lease = desk.lease()
+    await desk.turn(1)
+    desk.lease(**msgspec.structs.asdict(lease) | {"ready_us": desk.now_us})
+    await desk.turn(2)
+    desk.served("q", 1, cold=True)
+    await desk.turn(2 * QUIET_US / S)
+    until_us = desk.store.statements.booked()[NAME]
+    assert until_us == desk.now_us - LAG_US
+    sums = desk.sums()
+    assert -sums["owed/local"] == cost_nanousd(RATE, start_us, until_us)
+    assert sums["used/a/m@v1"] == pytest.approx(cost_nanousd(RATE // 4, 0, S), abs=1)
+    assert sums["load/m@v1"] == pytest.approx(cost_nanousd(RATE // 4, 0, S), abs=1)
+    assert sums["borne/a/load"] == sums["load/m@v1"] == -sums["moved/load/m@v1"]
+    assert sum(sums.values()) == 0
+    assert desk.store.audit().found == ()
+
+
+async def test_a_night_in_which_nothing_ran_is_not_charged(desk: Desk):
+    """The machine was off; a controller that comes back in a moment charges on."""
+    await desk.turn()
+    await desk.turn(120)
+    before = desk.sums()["owed/local"]
+    desk.clock.us += 8 * 3600 * S
+    desk.books = desk.fresh()
+    desk.books.began(still_running=False)
+    for _ in range(3):
+        await desk.turn(60)
+    charged_us = (before - desk.sums()["owed/local"]) * 3600 * S // RATE
+    assert charged_us < 300 * S
+    desk.records.flush()
+    assert any(d.kind == "books.off" for d in desk.store.decisions(limit=20))
+
+
+async def test_a_wall_clock_that_jumps_ahead_costs_nothing(desk: Desk):
+    """Ten years in a second are not ten years of a device."""
+    await desk.turn()
+    await desk.turn(60)
+    ahead = 10 * 365 * 24 * 3600 * S
+    real, desk.clock.now_us = desk.clock.now_us, lambda: real() + ahead  # type: ignore[method-assign]
+    for _ in range(4):
+        await desk.turn(60)
+    assert -desk.sums()["owed/local"] < cost_nanousd(RATE, 0, 600 * S)
+
+
+async def test_idle_time_is_moved_when_its_hour_is_over(desk: Desk):
+    """In proportion to what tenants used of the model in that hour; the unmoved view stays."""
+    await desk.turn()
+    desk.lease(started_us=desk.now_us, ready_us=desk.now_us)
+    await desk.turn(10)
+    desk.served("q1", 3, tenant="a")
+    await desk.turn(10)
+    desk.served("q2", 1, tenant="b")
+    await desk.turn(40)
+    idle = desk.sums()["idle/m@v1"]
+    for _ in range(3):
+        await desk.turn(3600)
+    sums = desk.sums()
+    assert sums["idle/m@v1"] > idle
+    assert sums["borne/a/idle"] / sums["borne/b/idle"] == pytest.approx(3, rel=0.01)
+    assert sum(sums.values()) == 0
+
+
+def test_a_time_is_cut_at_hours_and_where_a_price_begins():
+    """Before the first price it is unknown, which is not booked as nothing."""
+    rates = [
+        Rate(pool="p", from_us=HOUR_US // 2, nanousd_per_hour=1),
+        Rate(pool="p", from_us=2 * HOUR_US + 5, nanousd_per_hour=2),
+    ]
+    found = [(a, b, rate and rate.nanousd_per_hour) for a, b, rate in pieces(rates, 10, 3 * HOUR_US)]
+    assert found == [
+        (10, HOUR_US // 2, None), (HOUR_US // 2, HOUR_US, 1), (HOUR_US, 2 * HOUR_US, 1),
+        (2 * HOUR_US, 2 * HOUR_US + 5, 1), (2 * HOUR_US + 5, 3 * HOUR_US, 2),
+    ]  # fmt: skip
+
+
+def test_presence_is_how_many_shared_the_time(desk: Desk):
+    """Alone it is 1; half the time with another it is 1.5."""
+    row = desk.served("q", 2)
+    mine = Member(request="q", start_us=row.sent_us, first_us=row.sent_us, end_us=row.left_us)
+    half = Member(request="o", start_us=row.sent_us, first_us=row.sent_us, end_us=row.sent_us + S)
+    assert (presence(row, [mine]), presence(row, [mine, half])) == (1.0, 1.5)

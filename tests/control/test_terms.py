@@ -1,0 +1,90 @@
+"""What is in force: prices that begin and are never rewritten, rates, and models that must not be published."""
+
+import msgspec
+import pytest
+
+from headrace.control.market import Market
+from headrace.control.records import Records
+from headrace.control.terms import Terms, mentioned
+from headrace.specs.catalog import PriceSpec, TenantSpec
+from headrace.stores.sqlite import SqliteStore
+from tests.control.sim import S, SimClock, catalog, model
+
+FIXED = PriceSpec(kind="fixed", units={"input_tokens": 20_000, "output_tokens": 80_000})
+DEARER = PriceSpec(kind="fixed", units={"input_tokens": 30_000, "output_tokens": 90_000})
+
+
+@pytest.fixture
+def clock() -> SimClock:
+    return SimClock()
+
+
+@pytest.fixture
+def terms(tmp_path, clock: SimClock):
+    store = SqliteStore(tmp_path / "t.db")
+    yield Terms(store, Records(store, clock), Market(("false",)), clock)
+    store.close()
+
+
+def in_force(terms: Terms) -> dict[tuple[str, str], dict[str, int]]:
+    return {(price.model, price.tenant): price.units for price in terms.in_force()}
+
+
+def test_a_new_price_begins_and_the_old_one_stays_in_the_book(terms: Terms, clock: SimClock):
+    """The same price again is no new one."""
+    terms.refresh(catalog(model(price=FIXED)))
+    terms.refresh(catalog(model(price=FIXED)))
+    clock.us += S
+    terms.refresh(catalog(model(price=DEARER)))
+    assert in_force(terms) == {("m@v1", ""): DEARER.units}
+    kept = terms._store.statements.prices()
+    assert [price.units for price in kept] == [FIXED.units, DEARER.units]
+    assert kept[0].from_us < kept[1].from_us
+
+
+def test_a_price_of_the_future_begins_by_itself(terms: Terms, clock: SimClock):
+    """Until then the old one holds, and a model that has none yet is not published."""
+    later = msgspec.structs.replace(DEARER, from_us=clock.now_us() + 60 * S)
+    wanted = catalog(model(price=FIXED), model("fresh", price=later))
+    terms.refresh(wanted)
+    terms.refresh(catalog(model(price=later), model("fresh", price=later)))
+    assert in_force(terms) == {("m@v1", ""): FIXED.units}
+    assert "has not begun" in terms.problem(wanted.models[0])
+    clock.us += 60 * S
+    assert in_force(terms) == {("m@v1", ""): DEARER.units, ("fresh@v1", ""): DEARER.units}
+
+
+def test_a_tenant_has_its_own_price_as_long_as_the_catalog_says_so(terms: Terms):
+    """Taken away, the model's price holds again."""
+    own = TenantSpec(name="acme", prices={"m": DEARER})
+    terms.refresh(catalog(model(price=FIXED), tenants=(own,)))
+    assert in_force(terms) == {("m@v1", ""): FIXED.units, ("m@v1", "acme"): DEARER.units}
+    terms.refresh(catalog(model(price=FIXED), tenants=(TenantSpec(name="acme"),)))
+    assert in_force(terms) == {("m@v1", ""): FIXED.units}
+
+
+def test_time_at_cost_is_a_slots_share_of_the_device(terms: Terms):
+    """$0.08 an hour, a quarter of the memory, four slots, 20 % on top."""
+    terms.refresh(catalog(model(price=PriceSpec(kind="cost_plus", markup_ppm=200_000))))
+    per_us = in_force(terms)["m@v1", ""]["busy_us"]
+    assert per_us == -(-80_000_000 * 1000 * 1.2 // (3_600_000_000 * 4 * 4))
+
+
+def test_a_mirrored_price_that_is_not_known_is_a_fault_and_no_price(terms: Terms):
+    """Unknown is never 0."""
+    wanted = catalog(model(price=PriceSpec(kind="mirror", mirror="openai/nothing")))
+    terms.refresh(wanted)
+    assert terms.in_force() == ()
+    assert "its price is not known" in terms.problem(wanted.models[0])
+    assert mentioned(wanted) == ["openai/nothing"]
+
+
+def test_a_rate_that_changes_begins_now(terms: Terms, clock: SimClock):
+    """What a device cost before stays what it cost."""
+    one = catalog(model())
+    terms.refresh(one)
+    clock.us += S
+    pool = msgspec.structs.replace(one.pools[0], price_nanousd_per_hour=90_000_000)
+    terms.refresh(msgspec.structs.replace(one, pools=(pool,)))
+    terms.refresh(msgspec.structs.replace(one, pools=(pool,)))
+    assert [rate.nanousd_per_hour for rate in terms.rates("local")] == [80_000_000, 90_000_000]

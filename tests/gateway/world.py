@@ -225,5 +225,7 @@ async def world(folder: Path, replicas: Sequence[RouteReplica], **more: Any) -> 
             line.writer.transport.abort()
         await until(lambda: not worker.connections)
         await journal.close()
-    owed = [entry.request for entry in found.begun()]
-    assert sorted(owed) == sorted(entry.request for entry in found.usages()), "one record for each request"
+    owed, ended = [entry.request for entry in found.begun()], {entry.request: entry for entry in found.usages()}
+    assert len(ended) == len(found.usages()), "one record for each request"
+    assert set(owed) <= ended.keys(), "whatever began has ended"
+    assert all(not entry.attempts for name, entry in ended.items() if name not in owed), "nothing was done unannounced"

@@ -169,9 +169,12 @@ class SqliteStore:
         rates: Sequence[Rate] = (),
         budgets: Sequence[Budget] = (),
         without: Sequence[Budget] = (),
+        withdrawn: Sequence[Price | Rate] = (),
     ) -> None:
         """Prices, rates and budgets, from now on."""
         with self._transaction():
+            for term in withdrawn:
+                self._ledger.withdraw(term)
             for price in prices:
                 self._ledger.price(price)
             for rate in rates:

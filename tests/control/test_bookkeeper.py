@@ -116,6 +116,28 @@ async def test_a_full_disk_delays_and_loses_nothing(desk, monkeypatch):
     assert desk.rows() == {"a": "finished", "b": "failed"}
 
 
+async def test_a_disk_that_fills_while_a_dead_gateway_is_settled_delays_its_end(desk, monkeypatch):
+    """Its part in budgets is given back once, and nothing stays open that would hold the books up."""
+    journal = FileJournal(desk.folder, "e")
+    await append(journal, begun("a"))
+    await journal.close()
+    told: list[str] = []
+
+    def ended(epoch: str) -> None:
+        told.append(epoch)
+        if len(told) == 1:
+            raise Transient("the disk is full")
+
+    desk.books.ended = ended
+    with pytest.raises(Transient):
+        await desk.books.catch_up()
+    await desk.books.catch_up()
+    assert told == ["e", "e"]
+    assert desk.files() == []
+    assert desk.rows() == {"a": "failed"}
+    assert desk.books.settled_until() == SimClock().now_us()
+
+
 async def test_a_long_journal_is_read_in_pieces_and_others_have_their_turn(desk):
     """While a thousand rows are moved the loop goes on."""
     journal = FileJournal(desk.folder, "e")

@@ -1,6 +1,7 @@
 """The authority over budgets, with gateways that are only their messages."""
 
 import asyncio
+import random
 from collections import defaultdict
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from headrace.control.budgets import Budgets
 from headrace.control.records import Records
 from headrace.economics.budgets import Budget
+from headrace.gateway.purse import Denied, Wallet
 from headrace.specs.catalog import BudgetSpec, TenantSpec
 from headrace.state.table import Grants, Purse, Purses
 from headrace.state.usage import Usage
@@ -115,3 +117,148 @@ async def test_each_warning_is_given_once(desk: Desk):
     desk.records.flush()
     told = [d.reason.split(" %")[0] for d in desk.store.decisions(limit=50) if d.kind == "budget.warning"]
     assert told == ["80", "50"]
+
+
+class Cloud(Desk):
+    """The same with the gateways' real wallets on the line; messages travel in order, unless a gateway is away."""
+
+    def __init__(self, folder) -> None:
+        super().__init__(folder)
+        self.spent = dict.fromkeys(self.linked, 0)
+        self.away: set[str] = set()
+        self.wallets = {epoch: Wallet(epoch, self.line(epoch)) for epoch in self.linked}
+        self.budgets = self.joined()
+
+    def line(self, epoch: str):
+        def send(purses: Purses) -> bool:
+            if epoch in self.away:
+                return False
+            asyncio.get_running_loop().call_soon(lambda: self.budgets.heard(purses))
+            return True
+
+        return send
+
+    def joined(self) -> Budgets:
+        made = self.fresh()
+        made._tell = self.tell
+        return made
+
+    def tell(self, epoch: str, grants: Grants) -> None:
+        if epoch not in self.away:
+            asyncio.get_running_loop().call_soon(self.wallets[epoch].granted, grants)
+
+    async def want(self, epoch: str, nanousd: int) -> Denied | None:
+        """One request's hold, with the time that passes while it waits."""
+        wallet = self.wallets[epoch]
+        if wallet.hold((self.name,), nanousd):
+            return None
+        answer: asyncio.Future[Denied | None] = asyncio.get_running_loop().create_future()
+        wallet.ask((self.name,), nanousd, self.clock.us, answer.set_result)
+        async with asyncio.timeout(10):
+            while not answer.done():
+                await asyncio.sleep(0.002)
+                self.clock.us += 2_000  # as much as passes
+                wallet.tick(self.clock.us)
+        return answer.result()
+
+    def end(self, epoch: str, held: int, charge: int) -> None:
+        self.wallets[epoch].settle((self.name,), held, charge)
+        self.spent[epoch] += charge
+        self.charge(f"r{sum(self.spent.values())}-{self.clock.us}", epoch, charge)
+        self.clock.us += 1
+
+    def restart(self) -> None:
+        """The controller is killed and its successor begins; gateways say what they hold as they come back."""
+        self.budgets = self.joined()
+        self.budgets.began(self.linked)
+        self.away = set(self.linked)
+
+    def back(self, epoch: str) -> None:
+        self.away.discard(epoch)
+        self.budgets.heard(self.wallets[epoch].connected())
+
+
+@pytest.fixture
+def cloud(tmp_path):
+    made = Cloud(tmp_path)
+    yield made
+    made.store.close()
+
+
+async def test_a_question_asked_before_everybody_was_heard_is_answered_after(cloud: Cloud):
+    """The gateway that came back first waits for the other, and not for ever."""
+    assert await cloud.want("g1", 300) is None
+    cloud.restart()
+    cloud.back("g0")
+    asking = asyncio.ensure_future(cloud.want("g0", 700))
+    async with asyncio.timeout(5):
+        while not cloud.budgets._asking:
+            await asyncio.sleep(0.002)
+        while cloud.budgets._asking:  # it has let the question fall
+            await asyncio.sleep(0.002)
+    cloud.back("g1")
+    assert await asking is None
+    late = await cloud.want("g1", 1)
+    assert late is not None
+    assert (late.budget, late.left_nanousd) == (cloud.name, 0)
+
+
+async def test_no_order_of_requests_recalls_and_restarts_overshoots(cloud: Cloud):
+    """What is held and spent stays within the limit; in the end all of it can be spent, by whichever gateway."""
+    rng = random.Random(11)
+    at_work: list[tuple[str, int]] = []
+    for step in range(60):
+        epoch = rng.choice(cloud.linked)
+        if step % 20 == 19:
+            cloud.restart()
+            for back in rng.sample(cloud.linked, 2):
+                cloud.back(back)
+        if at_work and rng.random() < 0.5:
+            where, held = at_work.pop(rng.randrange(len(at_work)))
+            cloud.end(where, held, rng.randrange(0, held // 4 + 1))
+        else:
+            wanted = rng.randrange(1, 300)
+            if await cloud.want(epoch, wanted) is None:
+                at_work.append((epoch, wanted))
+        held = sum(amount for _, amount in at_work)
+        assert sum(cloud.spent.values()) + held <= LIMIT
+        assert held == sum(wallet._slice(cloud.name).held for wallet in cloud.wallets.values())
+    for where, held in at_work:
+        cloud.end(where, held, 0)
+    left = LIMIT - sum(cloud.spent.values())
+    assert await cloud.want("g0", left) is None
+    cloud.end("g0", left, left)
+    assert cloud.budgets.state(cloud.budgets.all()[0]).settled == LIMIT
+    assert all(wallet._slice(cloud.name).held == 0 for wallet in cloud.wallets.values())
+
+
+async def test_a_limit_that_is_lowered_is_kept_to_at_once(cloud: Cloud):
+    """Who holds and does not need is asked for it; who is at work ends its work."""
+    assert await cloud.want("g0", 300) is None
+    assert await cloud.want("g1", 300) is None
+    cloud.end("g1", 300, 0)
+    spec = BudgetSpec(period="day", limit_nanousd=350)
+    cloud.budgets.refresh(catalog(model(), tenants=(TenantSpec(name="default", budgets=(spec,)),)))
+    denied = await cloud.want("g1", 320)
+    assert denied is not None
+    assert denied.limit_nanousd == 350
+    assert await cloud.want("g1", 50) is None
+
+
+async def test_a_budget_that_is_taken_away_limits_nobody(cloud: Cloud):
+    """Requests that were asking are let through."""
+    assert await cloud.want("g0", 900) is None
+    cloud.budgets.refresh(catalog(model(), tenants=(TenantSpec(name="default"),)))
+    assert await cloud.want("g1", 5_000) is None
+
+
+async def test_what_a_dead_gateway_held_is_free_once_it_is_settled(cloud: Cloud):
+    """Not before: it may have charged all of it."""
+    assert await cloud.want("g0", 800) is None
+    cloud.away.add("g0")
+    cloud.linked.remove("g0")
+    assert await cloud.want("g1", 500) is not None
+    cloud.charge("its last", "g0", 150)
+    cloud.budgets.gone("g0")
+    assert await cloud.want("g1", 850) is None
+    assert await cloud.want("g1", 1) is not None

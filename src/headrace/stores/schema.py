@@ -88,7 +88,7 @@ STEPS: Final = (
         amount INTEGER NOT NULL,
         charge_nanousd INTEGER NOT NULL,
         cost_nanousd INTEGER NOT NULL,
-        PRIMARY KEY (hour_us, tenant, team, key, model, version, task, unit)
+        PRIMARY KEY (unit, hour_us, tenant, team, key, model, version, task)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE spend_day (
         day_us INTEGER NOT NULL,
@@ -102,7 +102,7 @@ STEPS: Final = (
         amount INTEGER NOT NULL,
         charge_nanousd INTEGER NOT NULL,
         cost_nanousd INTEGER NOT NULL,
-        PRIMARY KEY (day_us, tenant, team, key, model, version, task, unit)
+        PRIMARY KEY (unit, day_us, tenant, team, key, model, version, task)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE booked (device TEXT PRIMARY KEY, until_us INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE budget (scope TEXT NOT NULL, period TEXT NOT NULL, record BLOB NOT NULL, PRIMARY KEY (scope, period))

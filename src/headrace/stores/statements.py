@@ -8,10 +8,12 @@ import msgspec
 from headrace.economics.budgets import Budget
 from headrace.economics.entries import Entry
 from headrace.ports import Rate
+from headrace.specs.priced import UNITS
 from headrace.state.table import Price
 
 DIMENSIONS: Final = ("hour_us", "tenant", "team", "key", "model", "version", "task", "unit")
 DAY_US: Final = 24 * 3_600_000_000
+_EACH: Final = f" AND unit IN ({', '.join(repr(unit) for unit in UNITS)})"
 _SUMS: Final = ("amount", "charge_nanousd", "cost_nanousd")
 _ENTRY: Final = "SELECT id, at_us, hour_us, book, kind, debit, credit, nanousd, subject, note FROM entry"
 T = TypeVar("T")
@@ -60,7 +62,7 @@ class Statements:
     ) -> list[dict[str, Any]]:
         """One range of one table of roll-ups."""
         names = ", ".join(by)
-        only = " AND unit <> ''" if "unit" in by else " AND unit = ''"
+        only = _EACH if "unit" in by else " AND unit = ''"  # named, so that each is one range of the table
         group = f" GROUP BY {names} ORDER BY {names}" if by else ""
         query = (
             f"SELECT {names + ', ' if by else ''}sum(amount), sum(charge_nanousd), sum(cost_nanousd) FROM {table} "  # noqa: S608 - names from DIMENSIONS and literals

@@ -356,8 +356,12 @@ class Store(Protocol):
         rates: Sequence[Rate] = (),
         budgets: Sequence[Budget] = (),
         without: Sequence[Budget] = (),
+        withdrawn: Sequence[Price | Rate] = (),
     ) -> None:
-        """Keep prices and rates from their moments on; set budgets, and forget those in `without`."""
+        """Keep prices and rates from their moments on; set budgets, and forget those in `without`.
+
+        `withdrawn` are prices and rates that have not begun and shall not begin.
+        """
         ...
 
     def epoch_ended(self, epoch: str) -> None:

@@ -88,3 +88,58 @@ def test_a_rate_that_changes_begins_now(terms: Terms, clock: SimClock):
     terms.refresh(msgspec.structs.replace(one, pools=(pool,)))
     terms.refresh(msgspec.structs.replace(one, pools=(pool,)))
     assert [rate.nanousd_per_hour for rate in terms.rates("local")] == [80_000_000, 90_000_000]
+
+
+def test_a_price_of_the_future_that_is_taken_back_does_not_begin(terms: Terms, clock: SimClock):
+    """It never was in force, so nothing is rewritten; and the books hold no row for each look."""
+    later = msgspec.structs.replace(DEARER, from_us=clock.now_us() + 60 * S)
+    terms.refresh(catalog(model(price=FIXED)))
+    terms.refresh(catalog(model(price=later)))
+    for _ in range(3):
+        clock.us += S
+        terms.refresh(catalog(model(price=FIXED)))
+    assert [price.units for price in terms._store.statements.prices()] == [FIXED.units]
+    clock.us += 100 * S
+    assert in_force(terms) == {("m@v1", ""): FIXED.units}
+
+
+def test_a_date_that_is_moved_is_the_only_one(terms: Terms, clock: SimClock):
+    """Earlier or later; and a price that has begun stays whatever is wanted then."""
+    start_us = clock.now_us()
+    terms.refresh(catalog(model(price=FIXED)))
+    for seconds in (60, 30, 90):
+        terms.refresh(catalog(model(price=msgspec.structs.replace(DEARER, from_us=start_us + seconds * S))))
+    clock.us += 60 * S
+    assert in_force(terms) == {("m@v1", ""): FIXED.units}
+    clock.us += 60 * S
+    assert in_force(terms) == {("m@v1", ""): DEARER.units}
+    terms.refresh(catalog(model(price=FIXED)))
+    assert [(price.units, price.from_us - start_us) for price in terms._store.statements.prices()] == [
+        (FIXED.units, 0), (DEARER.units, 90 * S), (FIXED.units, 120 * S),
+    ]  # fmt: skip
+
+
+def test_a_rate_of_the_future_that_is_taken_back_does_not_begin(terms: Terms, clock: SimClock):
+    """As with prices."""
+    one = catalog(model())
+    terms.refresh(one)
+    later = msgspec.structs.replace(
+        one.pools[0], price_nanousd_per_hour=90_000_000, price_from_us=clock.now_us() + 60 * S
+    )
+    terms.refresh(msgspec.structs.replace(one, pools=(later,)))
+    assert len(terms.rates("local")) == 2
+    for _ in range(3):
+        clock.us += S
+        terms.refresh(one)
+    assert [rate.nanousd_per_hour for rate in terms.rates("local")] == [80_000_000]
+    assert terms._store.statements.rates() == terms.rates("local")
+
+
+def test_what_was_in_force_is_the_same_after_a_restart(terms: Terms, clock: SimClock):
+    """The book is in the store, and a process that forgets does not set its prices anew."""
+    terms.refresh(catalog(model(price=FIXED)))
+    before = terms.in_force()
+    clock.us += S
+    again = Terms(terms._store, terms._records, Market(("false",)), clock)
+    again.refresh(catalog(model(price=FIXED)))
+    assert again.in_force() == before

@@ -184,11 +184,11 @@ class Bookkeeper:
         new = self._store.usage_add(rows, {})
         for row in rows:
             self._metrics.ended(row)
-        for path in files:
-            self._delete(path)
         for request in self._open.pop(epoch, {}):
             self._began_in.pop(request, None)
         self.ended(epoch)
+        for path in files:  # last: as long as one is there, what could not be kept is tried again
+            self._delete(path)
         return new
 
     def _drop_full(self, epoch: str, segments: list[Path]) -> None:

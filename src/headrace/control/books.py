@@ -55,6 +55,7 @@ class Books:
         self._off: tuple[int, int] | None = None  # from, to: time that is nobody's
         self._wall_us, self._steady_us = clock.now_us(), clock.monotonic_us()
         self._samples: dict[str, Samples] = {}
+        self._known: dict[str, Device] = {}  # those of the last turn, and those that have left with work to be booked
 
     def began(self, *, still_running: bool) -> None:
         """A controller has started. When nothing ran and nobody looked, the time since is not charged."""
@@ -69,18 +70,38 @@ class Books:
         until_us = min(self._bookkeeper.settled_until(), now_us) - LAG_US
         try:
             booked = self._store.statements.booked()
-            for device in devices:
-                name = device_name(device)
+            for name, device in self._present(devices, booked, now_us).items():
                 if name not in booked:
                     self._store.book(name, now_us, [], [])
                 elif until_us > booked[name]:
                     await self._device(device, booked[name], until_us)
-            self._move(self._store.statements.booked())
+            booked = self._store.statements.booked()
+            self._move({name: booked[name] for name in self._known if name in booked})
             if now_us - self._ticked_us > TICK_US:
                 self._ticked_us = now_us
                 self._store.put(_TICK, str(now_us).encode())
         except Transient:
             return  # told by the bookkeeper, whose work comes first
+
+    def _present(self, devices: Iterable[Device], booked: dict[str, int], now_us: int) -> dict[str, Device]:
+        """The devices there are, and those that have left while something on them is not booked yet.
+
+        One that comes back, such as a pool that is taken out and put in again, was nobody's meanwhile. One that is gone
+        for good holds nobody up.
+        """
+        found, before = {device_name(device): device for device in devices}, self._known
+        for name in found.keys() & booked.keys():
+            if before and name not in before and now_us - booked[name] > OFF_US:
+                self._store.book(name, now_us, [], [])
+                booked[name] = now_us
+                self._records.decide("books.off", name, "it was not among the devices: this time is not charged")
+        left = {name: device for name, device in before.items() if name not in found and name in booked}
+        found |= {name: device for name, device in left.items() if self._held_since(name, booked[name])}
+        self._known = found
+        return found
+
+    def _held_since(self, name: str, moment_us: int) -> bool:
+        return any(device_name(lease) == name for lease in self._store.leases_since(moment_us))
 
     def model(self, key: str) -> WorkModel:
         """The work model of a model version, as far as it was learned."""
@@ -174,13 +195,20 @@ class Books:
             ]
             if woke:
                 first = min(woke, key=lambda row: row.arrived_us)
-                found.append(
-                    overhead.move_load(
-                        part.model, f"{part.lease} {from_us}", part.nanousd, first.tenant, first.request, to_us,
-                        hour_of(from_us),
-                    )
+                borne = self._moved_before(part.lease, woke)
+                move = overhead.move_load(
+                    part.model, f"{part.lease} {from_us}", part.nanousd, first.tenant, first.request, to_us,
+                    hour_of(from_us), borne=borne,
                 )  # fmt: skip
+                if move.nanousd:
+                    found.append(move)
         return found
+
+    def _moved_before(self, lease: str, woke: list[Usage]) -> int:
+        """What of a cold start was moved in earlier pieces: the cap is on all of them together."""
+        subjects = {row.request for row in woke}
+        every = [entry for subject in subjects for entry in self._store.statements.entries(subject)]
+        return sum(entry.nanousd for entry in every if entry.kind == "move" and f" {lease} " in f"{entry.note} ")
 
     # --- the hour's end -----------------------------------------------------------------------------------------
 

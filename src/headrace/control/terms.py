@@ -1,7 +1,8 @@
 """What is in force: prices of models and rates of devices, from what the catalog wants and what is already kept.
 
-A price that changes begins at its date, or now when that has passed; what was kept before stays as it was, so any
-moment of the past can be priced as it was priced then.
+A price that changes begins at its date, or now when that has passed; what has begun stays as it was, so any moment of
+the past can be priced as it was priced then. A price whose date is still to come is forgotten when it is not wanted
+any more: else it would begin by itself.
 """
 
 from typing import Final
@@ -43,22 +44,24 @@ class Terms:
             for pool in catalog.pools
             if pool.price_nanousd_per_hour is not None
         ]
-        new_rates = [rate for rate in rates if not self._kept_rate(rate)]
+        wanted: list[Price | Rate] = [*rates]
         self._tenants = {
             model.name: frozenset(t.name for t in catalog.tenants if model.name in t.prices) for model in catalog.models
         }
-        new_prices = []
         for model in catalog.models:
             specs = {"": model.price} | {
                 t.name: t.prices[model.name] for t in catalog.tenants if model.name in t.prices
             }
             for tenant, spec in specs.items():
                 price = self._price(catalog, model, tenant, spec, now_us)
-                if price is not None and not self._kept_price(price):
-                    new_prices.append(price)
-        if not new_rates and not new_prices:
+                if price is not None:
+                    wanted.append(price)
+        withdrawn = self._withdrawn(wanted, now_us)
+        new_rates = [rate for rate in wanted if isinstance(rate, Rate) and not self._kept_rate(rate)]
+        new_prices = [price for price in wanted if isinstance(price, Price) and not self._kept_price(price)]
+        if not new_rates and not new_prices and not withdrawn:
             return
-        self._store.terms(prices=new_prices, rates=new_rates)
+        self._store.terms(prices=new_prices, rates=new_rates, withdrawn=withdrawn)
         self._prices, self._rates = self._store.statements.prices(), self._store.statements.rates()
         for price in new_prices:
             whose = f" for tenant {price.tenant}" if price.tenant else ""
@@ -95,6 +98,21 @@ class Terms:
             dearest = max(dearest, each)
         return {"busy_us": dearest} if dearest else None
 
+    def _withdrawn(self, wanted: list[Price | Rate], now_us: int) -> list[Price | Rate]:
+        """What was to begin later, and is wanted otherwise now; it counts no more."""
+        by_place = {_place(term): term for term in wanted}
+        kept: list[Price | Rate] = [*self._prices, *self._rates]
+        found = [
+            term
+            for term in kept
+            if term.from_us > now_us
+            and (other := by_place.get(_place(term))) is not None
+            and (other.from_us, _said(other)) != (term.from_us, _said(term))
+        ]
+        self._prices = [price for price in self._prices if price not in found]
+        self._rates = [rate for rate in self._rates if rate not in found]
+        return found
+
     def _kept_price(self, price: Price) -> bool:
         """Whether the newest price of its kind that begins no later is the same."""
         older = [p for p in self._prices if (p.model, p.tenant) == (price.model, price.tenant)]
@@ -128,6 +146,15 @@ class Terms:
     def rates(self, pool: str) -> list[Rate]:
         """What a pool's device costs, oldest first."""
         return [rate for rate in self._rates if rate.pool == pool]
+
+
+def _place(term: Price | Rate) -> tuple[str, ...]:
+    """Of one place, one term is in force."""
+    return (term.model, term.tenant) if isinstance(term, Price) else (term.pool,)
+
+
+def _said(term: Price | Rate) -> tuple[str | int, ...]:
+    return (term.id,) if isinstance(term, Price) else (term.nanousd_per_hour, term.basis)
 
 
 def mentioned(catalog: Catalog) -> list[str]:

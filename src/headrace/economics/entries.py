@@ -65,7 +65,12 @@ def chained(before: bytes, entry: Entry) -> bytes:
             str(entry.nanousd), entry.subject, entry.note,
         )
     )  # fmt: skip
-    return hashlib.sha256(before + entry.id + said.encode()).digest()
+    return linked(before, entry.id, said.encode())
+
+
+def linked(before: bytes, name: bytes, said: bytes) -> bytes:
+    """One link of the chain, over bytes as they are kept: an audit reads what may not be text any more."""
+    return hashlib.sha256(before + name + said).digest()
 
 
 def charge(row: Usage) -> Entry | None:

@@ -18,8 +18,10 @@ POLICY: Final = "causer-cap/1"
 LOAD_CAP_NANOUSD: Final = 10_000_000  # one cent for waking a model
 
 
-def move_load(model: str, lease: str, nanousd: int, tenant: str, request: str, at_us: int, hour_us: int) -> Entry:
-    """A cold start to the tenant whose request caused it, up to the cap."""
+def move_load(
+    model: str, lease: str, nanousd: int, tenant: str, request: str, at_us: int, hour_us: int, *, borne: int = 0
+) -> Entry:
+    """A cold start to the tenant whose request caused it, up to the cap; `borne` was moved of it before."""
     return Entry(
         id=entry_id("move", POLICY, "load", lease, hour_us),
         at_us=at_us,
@@ -28,7 +30,7 @@ def move_load(model: str, lease: str, nanousd: int, tenant: str, request: str, a
         kind="move",
         debit=f"borne/{tenant}/load",
         credit=f"moved/load/{model}",
-        nanousd=min(nanousd, LOAD_CAP_NANOUSD),
+        nanousd=min(nanousd, max(0, LOAD_CAP_NANOUSD - borne)),
         subject=request,
         note=f"{POLICY} {lease}",
     )

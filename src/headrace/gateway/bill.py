@@ -20,12 +20,24 @@ NANOUSD_PER_USD: Final = 10**9
 class Bill:
     """One request's money. `bound` is its worst case, which is what budgets hold and a charge never passes."""
 
-    __slots__ = ("_by_version", "_settled", "bound", "budgets", "charge", "degrades", "held_in", "note", "price")
+    __slots__ = (
+        "_by_version",
+        "_dearest",
+        "_settled",
+        "bound",
+        "budgets",
+        "charge",
+        "degrades",
+        "held_in",
+        "note",
+        "price",
+    )
 
     def __init__(self, book: Book, versions: Sequence[RouteModel], key: RouteKey, now_us: int) -> None:
         found = {model.version: book.find(model.name, model.version, key.tenant) for model in versions}
         self._by_version: dict[str, Price] = {version: price for version, price in found.items() if price is not None}
         self.price: Price | None = None
+        self._dearest: Price | None = None
         self.degrades = self._settled = False
         self.budgets: tuple[str, ...] = ()
         self.held_in: tuple[str, ...] = ()
@@ -46,7 +58,9 @@ class Bill:
             message = f"The model {call.model!r} has no price yet, so it cannot be served."
             raise Refused(message, status=503, code="model_unavailable")
         used = worst(call, output_bound, context_tokens)
-        self.bound = max((charge_nanousd(_dearest(price), used) for price in self._by_version.values()), default=0)
+        bounds = {version: charge_nanousd(_dearest(price), used) for version, price in self._by_version.items()}
+        dearest = max(bounds, key=lambda version: bounds[version])
+        self.bound, self._dearest = bounds[dearest], self._by_version[dearest]
 
     def shorten(self, call: Call, context_tokens: int, nanousd: int) -> bool:
         """Make a call ask for an answer that so much money covers; False when it covers none."""
@@ -69,8 +83,12 @@ class Bill:
         return most or 0
 
     def served_by(self, version: str) -> None:
-        """The version that took it decides the price."""
-        self.price = self._by_version.get(version, self.price)
+        """The version that took it decides the price.
+
+        A version that came while the request was held has none that was pinned: the dearest of those pinned then holds,
+        which `bound` covers. Work is never free because a version is new.
+        """
+        self.price = self._by_version.get(version, self._dearest)
 
     def settle(self, task: str, outcome: str, counts: Counts, *, began: bool, busy_us: int) -> int:
         """What it comes to, never more than its worst case. Fixed by the first call, lest two moments tell two sums."""

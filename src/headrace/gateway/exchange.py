@@ -246,21 +246,20 @@ class Exchange:
         self._settle("finished", 200, counts, lambda: self._reply.end_events(tail, broken=False))
 
     def _finish_whole(self, body: bytes) -> None:
-        call, record = self._record.call, self._record
+        call, record, now_us = self._record.call, self._record, self._worker.clock.monotonic_us()
         counted = call.counts(body, record.model.ability.dialect)
         counts = record.believe(counted, self._bounds, self._sent_bytes, output_bytes=len(body))
+        shown = self._billed(counts, now_us - record.sent_us)
         try:
             if call.stream:
-                shown = self._billed(counts, self._worker.clock.monotonic_us() - record.sent_us)
                 *events, last = call.finish_stream(body, record.request_id, record.wall_us // 1_000_000, shown)
             else:
                 events, last = [], call.finish(body, record.request_id, counts)
         except HeadraceError as error:
             self._disbelieve(error.message)
             return
-        record.first_us = self._worker.clock.monotonic_us()
-        self._release(ok=True)
-        self._billed(counts, record.busy_us)
+        record.first_us = now_us
+        self._release(ok=True, now_us=now_us)  # the moment that was billed
         self._reply.headers += record.headers(record.first_us)
         if call.stream:
             if events:
@@ -358,12 +357,12 @@ class Exchange:
         if self._attempt is not None:
             self._attempt.let_go(complete=self._meter is not None and self._meter.done)
 
-    def _release(self, *, ok: bool) -> None:
+    def _release(self, *, ok: bool, now_us: int = 0) -> None:
         """Give the slot back; held requests may go."""
         attempt, self._attempt, worker = self._attempt, None, self._worker
         if attempt is None:
             return
-        now_us = worker.clock.monotonic_us()
+        now_us = now_us or worker.clock.monotonic_us()
         self._record.released(now_us)
         worker.counters.flying("replica:" + attempt.assign.replica, -1)
         worker.act_all(worker.dispatch.ended(self._record.request_id, now_us, ok))

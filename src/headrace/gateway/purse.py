@@ -13,6 +13,7 @@ from headrace.economics.budgets import Slice
 from headrace.state.table import Grants, Purse, Purses
 
 WAIT_US: Final = 1_000_000
+ASK_AGAIN_US: Final = 300_000  # a controller that has just started lets questions fall that it cannot answer yet
 REST_US: Final = 2_000_000
 SLICES_MAX: Final = 4_096
 
@@ -45,7 +46,8 @@ class Wallet:
         self._waiting: list[_Waiter] = []
         self._used_us: dict[str, int] = {}
         self._question = 0
-        self._open: dict[str, int] = {}  # by budget, the question that has no answer yet
+        self._open: dict[str, tuple[int, int]] = {}  # by budget, the question that has no answer yet, and since when
+        self._now_us = 0
 
     @property
     def waits(self) -> bool:
@@ -65,7 +67,7 @@ class Wallet:
         self, budgets: Sequence[str], nanousd: int, now_us: int, done: Callable[[Denied | None], None]
     ) -> Callable[[], None]:
         """Hold an amount once there is enough: `done(None)`; or `done` with why not. Returns what cancels it."""
-        waiter = _Waiter(budgets, nanousd, done, now_us + WAIT_US)
+        waiter, self._now_us = _Waiter(budgets, nanousd, done, now_us + WAIT_US), now_us
         self._waiting.append(waiter)
         self._question_all()
 
@@ -95,7 +97,7 @@ class Wallet:
             mine.granted = max(mine.granted, grant.granted)
             if grant.ask:
                 answered[budget] = (grant.ask, grant.left, grant.limit)
-                if self._open.get(budget) == grant.ask:
+                if self._open.get(budget, (0, 0))[0] == grant.ask:
                     del self._open[budget]
         self._serve(answered)
         for budget, grant in grants.grants.items():
@@ -126,14 +128,23 @@ class Wallet:
             self._send(Purses(epoch=self._epoch, purses=given))
 
     def tick(self, now_us: int) -> None:
-        """Who has waited too long is told that nobody answers."""
+        """Who has waited too long is told that nobody answers; what was not answered in a while is asked again."""
+        self._now_us = now_us
         late = [waiter for waiter in self._waiting if now_us > waiter.deadline_us]
         for waiter in late:
             self._waiting.remove(waiter)
             waiter.done(Denied())
+        for budget, (_, asked_us) in list(self._open.items()):
+            if now_us - asked_us >= ASK_AGAIN_US:
+                self._ask_anew(budget)
         self._question_all()
 
     # --- within --------------------------------------------------------------------------------------------------
+
+    def _ask_anew(self, budget: str) -> None:
+        del self._open[budget]
+        for waiter in self._waiting:
+            waiter.asked.pop(budget, None)
 
     def _slice(self, budget: str) -> Slice:
         found = self._slices.get(budget)
@@ -186,7 +197,7 @@ class Wallet:
             asking[budget] = self._purse(budget, wanted, self._question)
         if asking and self._send(Purses(epoch=self._epoch, purses=asking)):
             for budget, purse in asking.items():
-                self._open[budget] = purse.ask
+                self._open[budget] = (purse.ask, self._now_us)
                 for waiter in self._waiting:
                     if budget in waiter.budgets:
                         waiter.asked.setdefault(budget, purse.ask)

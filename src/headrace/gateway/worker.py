@@ -282,7 +282,7 @@ class Worker:
         """Deadlines of held requests, silent engines, slow clients."""
         swept_s, forgot_s = 0.0, time.monotonic()
         while True:
-            await asyncio.sleep(TICK_S if self.dispatch.held else SWEEP_S)
+            await asyncio.sleep(TICK_S if self.dispatch.held or self.wallet.waits else SWEEP_S)
             now_us = self.clock.monotonic_us()
             self.look_around(now_us)
             if self.dispatch.held:

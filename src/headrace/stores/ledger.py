@@ -136,6 +136,14 @@ class Ledger:
         row = (rate.pool, rate.from_us, rate.nanousd_per_hour, rate.basis)
         self._db.execute("INSERT OR IGNORE INTO rate VALUES (?, ?, ?, ?)", row)
 
+    def withdraw(self, terms: Price | Rate) -> None:
+        """Forget a price or rate that never began: the caller knows that its moment is still to come."""
+        if isinstance(terms, Price):
+            place: tuple[str | int, ...] = (terms.model, terms.tenant, terms.from_us)
+            self._db.execute("DELETE FROM price WHERE model = ? AND tenant = ? AND from_us = ?", place)
+        else:
+            self._db.execute("DELETE FROM rate WHERE pool = ? AND from_us = ?", (terms.pool, terms.from_us))
+
     def budget(self, budget: Budget, *, remove: bool = False) -> None:
         """Keep a budget, or forget it."""
         if remove:

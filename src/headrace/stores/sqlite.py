@@ -45,7 +45,7 @@ _PASSING: Final = (
     apsw.ReadOnlyError,
     apsw.NoMemError,
 )
-_BROKEN: Final = (apsw.CorruptError, apsw.NotADBError)
+_BROKEN: Final = (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError, msgspec.DecodeError)
 _SETTINGS: Final = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "cache_size = -2000")
 _ADD_USAGE: Final = "INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (request) DO NOTHING"
 _ADD_TOTAL: Final = """
@@ -90,7 +90,7 @@ class SqliteStore:
             raise
         self._ledger = Ledger(self._db)
         self._prices: dict[str, Price] = {}  # by id; a price never changes under its id
-        self.statements = Statements(self._db)
+        self.statements = Statements(self._rows, self._many)
 
     # --- usage --------------------------------------------------------------------------------------------------
 
@@ -169,9 +169,12 @@ class SqliteStore:
         rates: Sequence[Rate] = (),
         budgets: Sequence[Budget] = (),
         without: Sequence[Budget] = (),
+        withdrawn: Sequence[Price | Rate] = (),
     ) -> None:
         """Prices, rates and budgets, from now on."""
         with self._transaction():
+            for term in withdrawn:
+                self._ledger.withdraw(term)
             for price in prices:
                 self._ledger.price(price)
             for rate in rates:
@@ -182,8 +185,9 @@ class SqliteStore:
                 self._ledger.budget(budget, remove=True)
 
     def audit(self) -> Audit:
-        """Read every entry once, on an own connection."""
-        return audit(self._path)
+        """Read every entry once, on an own connection. Raises Transient when the file cannot be read just now."""
+        with self._told("the database"):
+            return audit(self._path)
 
     def backup(self, folder: Path) -> Path:
         """A whole copy, on own connections."""
@@ -224,7 +228,8 @@ class SqliteStore:
         order = "" if after else "DESC "
         query = f"SELECT seq, record FROM decision WHERE {which}seq > ?2 ORDER BY seq {order}LIMIT ?3"  # noqa: S608 - literals
         rows = self._rows(query, (subject, after, limit))
-        return [msgspec.structs.replace(_decision(record), seq=seq) for seq, record in rows]
+        with self._told("the database"):
+            return [msgspec.structs.replace(_decision(record), seq=seq) for seq, record in rows]
 
     def key_put(self, key: KeyRecord) -> None:
         """Insert or replace by id."""
@@ -298,7 +303,8 @@ class SqliteStore:
             return list(self._db.execute(query, values))
 
     def _many(self, query: str, values: tuple[Any, ...], made: Callable[[bytes], T]) -> list[T]:
-        return [made(row[0]) for row in self._rows(query, values)]
+        with self._told("the database"):
+            return [made(row[0] or b"") for row in self._db.execute(query, values)]  # NULL is damage, and no record
 
     def _one(self, query: str, values: tuple[Any, ...], made: Callable[[bytes], T]) -> T | None:
         return next(iter(self._many(query, values, made)), None)

@@ -105,7 +105,7 @@ def cold_start(key: str, rounds: int) -> dict[str, Any]:
     argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
     address = replica(key)["address"]
     settings = dict(pair.split(b"=", 1) for pair in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if pair)
-    other = address + "2"
+    other = address.replace(".sock", "2.sock")
     argv = [word.replace(address.encode(), other.encode()) for word in argv]
     argv = [word.replace(address.removeprefix("unix:").encode(), other.removeprefix("unix:").encode()) for word in argv]
     products, engines = [], []
@@ -114,8 +114,8 @@ def cold_start(key: str, rounds: int) -> dict[str, Any]:
         products.append(stream(product(key))[0])
         start = time.monotonic()
         child = subprocess.Popen(argv, env=settings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        while not child.stdout.readline().startswith(b"{"):
-            pass
+        while not (line := child.stdout.readline()).startswith(b"{"):
+            assert line, "the engine ended before it was ready"
         stream(engine(other))
         engines.append(FIRST[0] - start)
         child.send_signal(signal.SIGKILL)

@@ -20,12 +20,14 @@ from typing import Any
 import msgspec
 
 from headrace.assembly import SystemClock
-from headrace.control import catalogs, keys
+from headrace.control import catalogs
+from headrace.control import keys as control_keys
 from headrace.ports import Artifact, Command
 from headrace.settings import Settings
 from headrace.specs.catalog import ModelSpec
+from headrace.state import keys
 from headrace.state.demand import Demand
-from headrace.state.table import Report, Table
+from headrace.state.table import Challenge, Proof, Report, Table
 from headrace.stores.sqlite import SqliteStore
 from tests.control.sim import SimEngine, catalog, model
 
@@ -61,7 +63,7 @@ class Crew:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = SqliteStore(self.settings.database)
         catalogs.save(store, catalog(model()))
-        self.key = keys.bootstrap(self.settings, store, SystemClock()) or ""
+        self.key = control_keys.bootstrap(self.settings, store, SystemClock()) or ""
         store.close()
         argv = [sys.executable, "-m", "tests.control.crew", "host", str(home)]
         self.process = subprocess.Popen(argv, cwd=ROOT)
@@ -95,6 +97,7 @@ class Ear:
 
     def __init__(self, crew: Crew) -> None:
         self._path = crew.settings.link_socket
+        self._pepper = control_keys.pepper(crew.settings)
         self.table = Table(revision=0, models=(), replicas=(), keys=())
         self._writer: asyncio.StreamWriter | None = None
 
@@ -105,6 +108,11 @@ class Ear:
                 self.close()
                 try:
                     self._reader, self._writer = await asyncio.open_unix_connection(self._path, limit=1 << 20)
+                    asked = msgspec.json.decode(await self._reader.readline() or b"null", type=Challenge | None)
+                    if asked is None:
+                        raise EOFError
+                    proof = Proof(answer=keys.proof(self._pepper, asked.nonce))
+                    self._writer.write(msgspec.json.encode(proof) + b"\n")
                     await self.hear()
                 except (OSError, EOFError):
                     await asyncio.sleep(0.01)

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from headrace.control.publisher import REPORT_STALE_US, Publisher
-from headrace.state.table import Report, Table
+from headrace.state import keys
+from headrace.state.table import Challenge, Proof, Report, Table
 from tests.control.sim import S, SimClock, held
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +42,15 @@ def report(epoch: str = "g", *demand, **more) -> Report:
 
 async def connected(publisher: Publisher, path: Path):
     await publisher.start()
-    return await asyncio.open_unix_connection(path / "link.sock", limit=1 << 20)
+    return await proven(path)
+
+
+async def proven(path: Path):
+    """A gateway that has said who it is."""
+    reader, writer = await asyncio.open_unix_connection(path / "link.sock", limit=1 << 20)
+    asked = msgspec.json.decode(await reader.readline(), type=Challenge)
+    writer.write(msgspec.json.encode(Proof(answer=keys.proof(b"", asked.nonce))) + b"\n")
+    return reader, writer
 
 
 async def test_a_gateway_gets_the_last_table_at_once_and_each_change(publisher, tmp_path, heard):
@@ -85,7 +94,7 @@ async def test_a_line_that_is_no_report_ends_that_link_alone(publisher, tmp_path
     reader, writer = await connected(publisher, tmp_path)
     writer.write(b"nonsense\n")
     assert len((await reader.read()).splitlines()) == 1
-    again, other = await asyncio.open_unix_connection(tmp_path / "link.sock")
+    again, other = await proven(tmp_path)
     assert await again.readline()
     writer.close()
     other.close()
@@ -96,7 +105,8 @@ async def test_another_users_process_is_neither_told_nor_heard(publisher, tmp_pa
     """The connection ends at once, with nothing on it."""
     publisher.publish(keyed("a"))
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    reader, writer = await connected(publisher, tmp_path)
+    await publisher.start()
+    reader, writer = await asyncio.open_unix_connection(tmp_path / "link.sock")
     writer.write(msgspec.json.encode(report()) + b"\n")
     with contextlib.suppress(ConnectionResetError):
         assert await reader.read() == b""
@@ -138,5 +148,20 @@ async def test_a_table_is_settled_once_every_gateway_routes_by_it(publisher, tmp
     assert not settled.done()
     writer.write(msgspec.json.encode(report(revision=told.revision)) + b"\n")
     assert await settled
+    writer.close()
+    await publisher.close()
+
+
+@pytest.mark.parametrize("said", [b'{"type":"proof","answer":"00"}\n', b"nonsense\n", b""])
+async def test_nobody_is_told_anything_before_the_proof(publisher, tmp_path, said):
+    """A replica runs as the same user; the table holds the keys of foreign servers."""
+    publisher.publish(keyed("secret"))
+    await publisher.start()
+    reader, writer = await asyncio.open_unix_connection(tmp_path / "link.sock")
+    writer.write(said)
+    writer.write_eof()
+    told = await reader.read()
+    assert told.count(b"\n") == 1
+    assert b"secret" not in told
     writer.close()
     await publisher.close()

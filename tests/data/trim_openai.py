@@ -1,6 +1,6 @@
-"""Makes `openai-served.json.gz` of OpenAI's published description: the served paths and the schemas they reach.
+"""Makes `openai-served.json.gz` and `openai-organization.json.gz` of OpenAI's published description: what is served.
 
-`python -m tests.data.trim_openai PATH/openai-openapi.json.gz` writes it beside this file, the same bytes each time.
+`python -m tests.data.trim_openai PATH/openai-openapi.json.gz` writes them beside this file, the same bytes each time.
 """
 
 import gzip
@@ -16,14 +16,24 @@ SERVED = {
     "/models": ["get"],
     "/models/{model}": ["get"],
 }
+ORGANIZATION = {
+    "/organization/usage/completions": ["get"],
+    "/organization/usage/embeddings": ["get"],
+    "/organization/costs": ["get"],
+    "/organization/projects": ["get"],
+    "/organization/projects/{project_id}": ["get"],
+    "/organization/projects/{project_id}/api_keys": ["get"],
+    "/organization/projects/{project_id}/api_keys/{api_key_id}": ["get", "delete"],
+    "/organization/projects/{project_id}/spend_limit": ["get", "post", "delete"],
+}
 KEPT = {"operationId", "parameters", "requestBody", "responses", "tags", "summary"}
 
 
-def trim(whole: dict[str, Any]) -> dict[str, Any]:
+def trim(whole: dict[str, Any], served: dict[str, list[str]]) -> dict[str, Any]:
     """The part of the description that is served, references closed under reach."""
     paths = {
         path: {method: {k: v for k, v in whole["paths"][path][method].items() if k in KEPT} for method in methods}
-        for path, methods in SERVED.items()
+        for path, methods in served.items()
     }
     components: dict[str, dict[str, Any]] = {}
     wanted = list(references(paths))
@@ -70,10 +80,11 @@ def lean(node: Any, names: bool = False) -> Any:
 def main() -> None:
     source = Path(sys.argv[1])
     whole = json.loads(gzip.decompress(source.read_bytes()))
-    text = json.dumps(trim(whole), separators=(",", ":"), sort_keys=True).encode()
-    target = Path(__file__).with_name("openai-served.json.gz")
-    target.write_bytes(gzip.compress(text, 9, mtime=0))
-    print(f"{target.name}: {len(text)} bytes, {target.stat().st_size} compressed")
+    for name, served in (("openai-served", SERVED), ("openai-organization", ORGANIZATION)):
+        text = json.dumps(trim(whole, served), separators=(",", ":"), sort_keys=True).encode()
+        target = Path(__file__).with_name(f"{name}.json.gz")
+        target.write_bytes(gzip.compress(text, 9, mtime=0))
+        print(f"{target.name}: {len(text)} bytes, {target.stat().st_size} compressed")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import msgspec
 
 from headrace.gateway import link
 from headrace.gateway.link import Link
-from headrace.state.table import Report, Table
+from headrace.state import keys
+from headrace.state.table import Challenge, Proof, Report, Table
 from tests.gateway.world import run, table, until
 
 
@@ -35,6 +36,8 @@ class Control:
         self.writers[-1].write(data + b"\n")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(msgspec.json.encode(Challenge(nonce="n")) + b"\n")
+        assert msgspec.json.decode(await reader.readline(), type=Proof).answer == keys.proof(b"", "n")
         self.writers.append(writer)
         while line := await reader.readline():
             self.reports.append(msgspec.json.decode(line, type=Report))

@@ -13,7 +13,7 @@ from headrace.assembly import SystemClock
 from headrace.gateway import worker
 from headrace.gateway.client import Client
 from headrace.settings import Settings
-from headrace.state.table import FromGateway, Report, Table
+from headrace.state.table import Challenge, FromGateway, Report, Table
 from headrace.stores.journal import FileJournal
 from headrace.stores.repeats import FileRepeats
 from tests.gateway import stub
@@ -46,6 +46,7 @@ def test_the_door_opens_once_there_is_a_table(tmp_path: Path):
         may_tell = asyncio.Event()
 
         async def control(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(msgspec.json.encode(Challenge(nonce="n")) + b"\n")
             await may_tell.wait()
             table = Table(revision=7, models=(), replicas=(), keys=())
             writer.write(msgspec.json.encode(table) + b"\n")

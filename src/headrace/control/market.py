@@ -1,6 +1,7 @@
 """What closed APIs charge, asked of a short-lived process and remembered: the library that knows is large."""
 
 import asyncio
+import subprocess
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -25,20 +26,16 @@ class Market:
             asked = sorted({name for name in names if name and name not in self._known})
             if not asked:
                 return False
-            process = await asyncio.create_subprocess_exec(
-                *self._argv, ",".join(asked), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-            )
             try:
-                async with asyncio.timeout(ASK_S):
-                    said, _ = await process.communicate()
+                said = await asyncio.to_thread(self._ask, ",".join(asked))
                 self._known.update(msgspec.json.decode(said, type=dict[str, dict[str, Any]]))
-            except (TimeoutError, msgspec.MsgspecError) as error:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
+            except (OSError, subprocess.TimeoutExpired, msgspec.MsgspecError) as error:
                 telemetry.logger().error("market.silent", error=repr(error))
                 return False
             return True
+
+    def _ask(self, names: str) -> bytes:
+        return subprocess.run([*self._argv, names], capture_output=True, timeout=ASK_S, check=False).stdout
 
     def units(self, name: str) -> dict[str, int] | None:
         """Pico-dollars by unit; None when that is not known."""

@@ -6,6 +6,7 @@ Its revision grows for ever: it begins with the wall clock. Only processes of th
 
 import asyncio
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -14,10 +15,12 @@ import msgspec
 
 from headrace import peer, telemetry
 from headrace.ports import Clock
+from headrace.state import keys
 from headrace.state.demand import Demand, total
-from headrace.state.table import FromGateway, Grants, Purses, Report, Table
+from headrace.state.table import Challenge, FromGateway, Grants, Proof, Purses, Report, Table
 
 REPORT_STALE_US: Final = 2_000_000
+PROOF_S: Final = 2.0
 SETTLED_POLLS: Final = 500
 SETTLED_POLL_S: Final = 0.002
 _MESSAGE_BYTES_MAX: Final = 4 << 20
@@ -38,12 +41,14 @@ class Publisher:
         clock: Clock,
         heard: Callable[[Report], None],
         asked: Callable[[Purses], None] = lambda _: None,
+        pepper: bytes = b"",
     ) -> None:
         self._socket = socket
         self._file = file
         self._clock = clock
         self._heard = heard
         self._asked = asked
+        self._pepper = pepper
         self._links: dict[str, asyncio.StreamWriter] = {}  # by the gateway's epoch
         self._writers: set[asyncio.StreamWriter] = set()
         self._in_force: dict[asyncio.StreamWriter, int] = {}  # the revision each link's gateway routes by
@@ -146,10 +151,11 @@ class Publisher:
             telemetry.logger().warning("link.refused", reason="the process at the other end is another user's")
             writer.close()
             return
-        self._writers.add(writer)
-        if self._line:
-            writer.write(self._line)
         try:
+            await self._ask_who(reader, writer)
+            self._writers.add(writer)
+            if self._line:
+                writer.write(self._line)
             while line := await reader.readline():
                 match _DECODER.decode(line):
                     case Report() as report:
@@ -159,10 +165,19 @@ class Publisher:
                     case Purses() as purses:
                         self._links[purses.epoch] = writer
                         self._asked(purses)
-        except (OSError, ValueError, msgspec.MsgspecError) as error:
+        except (OSError, ValueError, TimeoutError, msgspec.MsgspecError) as error:
             telemetry.logger().warning("link.broken", error=str(error))
         finally:
             self._writers.discard(writer)
             self._in_force.pop(writer, None)
             self._links = {epoch: link for epoch, link in self._links.items() if link is not writer}
             writer.close()
+
+    async def _ask_who(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Only who knows the pepper is told anything. Raises ValueError, MsgspecError or TimeoutError."""
+        nonce = secrets.token_hex(32)
+        writer.write(msgspec.json.encode(Challenge(nonce=nonce)) + b"\n")
+        async with asyncio.timeout(PROOF_S):
+            given = msgspec.json.decode(await reader.readline(), type=Proof)
+        if not keys.same(given.answer, keys.proof(self._pepper, nonce)):
+            raise ValueError("the process at the other end is no gateway of this cloud")

@@ -13,7 +13,8 @@ import msgspec
 
 from headrace import telemetry
 from headrace.gateway.directory import read_table
-from headrace.state.table import FromControl, Grants, Purses, Report, Table
+from headrace.state import keys
+from headrace.state.table import Challenge, FromControl, Grants, Proof, Purses, Report, Table
 
 REPORT_S: Final = 0.25
 RECONNECT_S: Final = 0.1
@@ -34,6 +35,7 @@ class Link:
         took: Callable[[Table], None],
         report: Callable[[], Report],
         *,
+        pepper: bytes = b"",
         granted: Callable[[Grants], None] = lambda _: None,
         hello: Callable[[], Purses] | None = None,
     ) -> None:
@@ -41,6 +43,7 @@ class Link:
         self._file = file
         self._took = took
         self._report = report
+        self._pepper = pepper
         self._granted = granted
         self._hello = hello
         self._now = asyncio.Event()
@@ -72,20 +75,29 @@ class Link:
             except OSError:
                 await asyncio.sleep(RECONNECT_S)
                 continue
-            if self._hello is not None:
-                self.send(self._hello())  # before any report: until then a new controller grants nothing
-            reporting = asyncio.ensure_future(self._reports(self._writer))
-            reporting.add_done_callback(self._reports_ended)
+            reporting = None
             try:
+                self._prove(_DECODER.decode(await reader.readline()))
+                reporting = asyncio.ensure_future(self._reports(self._writer))
+                reporting.add_done_callback(self._reports_ended)
                 while line := await reader.readline():
                     self._hear(_DECODER.decode(line))
             except (OSError, ValueError, msgspec.MsgspecError) as error:
                 telemetry.logger().warning("link.broken", error=str(error))
             finally:
-                reporting.cancel()
+                if reporting is not None:
+                    reporting.cancel()
                 self._writer.close()
                 self._writer = None
             await asyncio.sleep(RECONNECT_S)
+
+    def _prove(self, message: FromControl) -> None:
+        """Show that this is a gateway, then say what budgets it holds: until then a new controller grants nothing."""
+        if not isinstance(message, Challenge) or self._writer is None:
+            raise ValueError("control did not ask who this is")
+        self._writer.write(msgspec.json.encode(Proof(answer=keys.proof(self._pepper, message.nonce))) + b"\n")
+        if self._hello is not None:
+            self.send(self._hello())
 
     def _hear(self, message: FromControl) -> None:
         match message:

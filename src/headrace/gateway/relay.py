@@ -12,7 +12,8 @@ from headrace.gateway import answers
 from headrace.gateway.client import Client
 from headrace.gateway.http1 import BadHttp, Chunks, Head
 
-PREFIXES: Final = ("/headrace/", "/metrics", "/openapi.json")
+FOLDERS: Final = ("/headrace/", "/v1/organization/")
+PAGES: Final = ("/metrics", "/openapi.json")
 BODY_BYTES_MAX: Final = 8 << 20
 ANSWER_BYTES_MAX: Final = 64 << 20
 ANSWER_S: Final = 60.0
@@ -22,7 +23,7 @@ _RETURNED: Final = (b"content-type", b"etag", b"retry-after", b"allow", b"www-au
 
 def is_admin(path: str) -> bool:
     """Whether a path belongs to the admin API."""
-    return path.startswith(PREFIXES[0]) or path in PREFIXES[1:]
+    return path.startswith(FOLDERS) or path in PAGES
 
 
 class Relayed:

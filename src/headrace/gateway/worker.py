@@ -80,7 +80,8 @@ class Worker:
         self.body_bytes = 0
         self.stopping = False
         self._storage_ok = True
-        self._doorman = Doorman(bytes.fromhex(settings.pepper.read_text().strip()))
+        pepper = bytes.fromhex(settings.pepper.read_text().strip())
+        self._doorman = Doorman(pepper)
         self._faults: list[str] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self.has_table = asyncio.Event()
@@ -92,6 +93,7 @@ class Worker:
             settings.table_file,
             self._took,
             self._report,
+            pepper=pepper,
             granted=self.wallet.granted,
             hello=self.wallet.connected,
         )

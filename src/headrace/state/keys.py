@@ -39,6 +39,11 @@ def digest(pepper: bytes, secret: str) -> str:
     return hmac.new(pepper, secret.encode(), hashlib.sha256).hexdigest()
 
 
+def proof(pepper: bytes, nonce: str) -> str:
+    """What shows that one knows the pepper, and not the pepper itself."""
+    return hmac.new(pepper, b"link\0" + nonce.encode(), hashlib.sha256).hexdigest()
+
+
 def same(a: str, b: str) -> bool:
     """Whether two digests are equal, in constant time."""
     return hmac.compare_digest(a, b)

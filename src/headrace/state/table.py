@@ -171,5 +171,17 @@ class Grants(msgspec.Struct, frozen=True, kw_only=True, tag="grants"):
     grants: dict[str, Grant]
 
 
-FromGateway = Report | Purses
-FromControl = Table | Grants
+class Challenge(msgspec.Struct, frozen=True, kw_only=True, tag="challenge"):
+    """The first word of control: who knows the pepper answers with `keys.proof` of this."""
+
+    nonce: str
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True, tag="proof"):
+    """The first word of a gateway. Replicas run as the same user, but cannot read the pepper."""
+
+    answer: str
+
+
+FromGateway = Report | Purses | Proof
+FromControl = Table | Grants | Challenge

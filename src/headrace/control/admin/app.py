@@ -21,6 +21,7 @@ from headrace.control.admin.costs import Costs
 from headrace.control.admin.explain import Explain
 from headrace.control.admin.exports import Exports
 from headrace.control.admin.forecast import Forecast
+from headrace.control.admin.organization import Organization
 from headrace.control.admin.replicas import Fleets
 from headrace.control.admin.routes import AdminRoute, Handler, json
 from headrace.control.controller import Controller
@@ -29,7 +30,7 @@ from headrace.control.keys import Keyring
 
 def declared(controller: Controller) -> list[AdminRoute]:
     """Every route there is."""
-    nouns = (Cloud, Changes, Fleets, Accounts, Explain, Costs, Budgets, Exports, Forecast)
+    nouns = (Cloud, Changes, Fleets, Accounts, Explain, Costs, Budgets, Exports, Forecast, Organization)
     routes = [route for noun in nouns for route in noun(controller).routes()]
 
     async def description(_request: Request) -> Response:

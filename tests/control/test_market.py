@@ -1,8 +1,11 @@
 """What closed APIs charge, asked of the real process with the real library."""
 
+import sys
+
 import pytest
 
 from headrace import assembly
+from headrace.control import market as asked
 from headrace.control.market import Market
 from headrace.settings import Settings
 
@@ -28,3 +31,16 @@ async def test_a_process_that_says_nothing_is_no_price(tmp_path):
     market = Market(("false",))
     assert not await market.learn(["openai/gpt-4o-mini"])
     assert market.problem("openai/gpt-4o-mini")
+
+
+@pytest.mark.parametrize(
+    "says", ["print('no JSON')", "print('[]')", "print('{\"a\": 1}')", "import time; time.sleep(60)"]
+)
+async def test_a_process_that_says_nonsense_or_hangs_is_no_price(monkeypatch, says: str):
+    """It is ended, and asked again the next time."""
+    monkeypatch.setattr(asked, "ASK_S", 0.5)
+    market = Market((sys.executable, "-c", says))
+    for _ in range(2):
+        assert not await market.learn(["openai/gpt-4o-mini"])
+    assert market.units("openai/gpt-4o-mini") is None
+    assert "not asked" in market.problem("openai/gpt-4o-mini")

@@ -8,7 +8,7 @@ from headrace.control.records import Records
 from headrace.control.terms import Terms, mentioned
 from headrace.specs.catalog import PriceSpec, TenantSpec
 from headrace.stores.sqlite import SqliteStore
-from tests.control.sim import S, SimClock, catalog, model
+from tests.control.sim import S, SimClock, SimCloud, catalog, model
 
 FIXED = PriceSpec(kind="fixed", units={"input_tokens": 20_000, "output_tokens": 80_000})
 DEARER = PriceSpec(kind="fixed", units={"input_tokens": 30_000, "output_tokens": 90_000})
@@ -143,3 +143,15 @@ def test_what_was_in_force_is_the_same_after_a_restart(terms: Terms, clock: SimC
     again = Terms(terms._store, terms._records, Market(("false",)), clock)
     again.refresh(catalog(model(price=FIXED)))
     assert again.in_force() == before
+
+
+@pytest.mark.anyio
+async def test_a_model_whose_price_is_not_known_says_so_and_is_not_served(tmp_path):
+    """The table that gateways get has its fault and no price of it; the others are served."""
+    unknown = model("unknown", price=PriceSpec(kind="mirror", mirror="openai/nothing"))
+    cloud = SimCloud(tmp_path, catalog(model(), unknown))
+    await cloud.loop.round()
+    faults = {route.name: route.fault for route in cloud.table.models}
+    assert faults["m"] == ""
+    assert "its price is not known" in faults["unknown"]
+    assert [price.model for price in cloud.table.prices] == ["m@v1"]

@@ -44,14 +44,19 @@ class Clients:
                 if self.left <= 0:
                     return
                 self.left -= 1
-                self.sent += 1
             try:
-                self.one(rng)
+                done = self.one(rng)
             except (OSError, http.client.HTTPException, ValueError):
-                self.failed += 1  # its gateway was killed, or its replica while it streamed
-                time.sleep(0.01)
+                done = False
+            with self.lock:
+                self.sent += done
+                self.failed += not done
+                self.left += not done  # its gateway was killed, or its replica while it streamed: once more
+            if not done:
+                time.sleep(0.05)
 
-    def one(self, rng: random.Random) -> None:
+    def one(self, rng: random.Random) -> bool:
+        """One request; whether it was answered, or left on purpose."""
         chat, leave = rng.random() < 0.06, rng.random() < 0.05
         stream = chat and rng.random() < 0.5
         if chat:
@@ -66,18 +71,20 @@ class Clients:
             line.request("POST", path, json.dumps(body), headers)
             if leave:
                 self.cut += 1
-                return
+                return True
             answer = line.getresponse()
             text = answer.read().decode()
             if answer.status != 200:
-                self.failed += 1
-                return
+                return False
             if stream:
                 last = [json.loads(row[6:]) for row in text.splitlines() if row.startswith("data: {")][-1]
+                if "usage" not in last:
+                    return False  # it broke off, and said so
                 cost = last["usage"]["headrace"]["cost"]
             else:
                 cost = answer.headers["x-headrace-cost"]
             self.told[answer.headers["x-request-id"]] = int(cost.replace(".", ""))
+            return True
 
 
 def killer(cloud: Cloud, kills: int, clients: Clients) -> int:

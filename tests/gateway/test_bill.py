@@ -174,7 +174,8 @@ def test_budgets_count_and_hold_as_they_say():
 def test_a_quote_is_what_it_would_cost_and_charges_nobody():
     """Expected within the worst case, by the price that would be pinned."""
     bill = billed(UNITS)
-    said = quote(bill, read(), model())
+    call = read()
+    said = quote(bill, call, model(), call.input_tokens)
     assert said["price"] == "p1"
     assert 0 < float(str(said["expected"])) <= float(str(said["worst_case"]))
     assert said["worst_case"] == dollars(bill.bound)

@@ -1,6 +1,7 @@
 """What one request leaves behind: the mark that it began, marks of its progress, and the one record of its end."""
 
 from headrace.gateway.bill import Bill
+from headrace.gateway.sizes import Sizes
 from headrace.policy.actions import Assign
 from headrace.state.table import RouteKey, RouteModel
 from headrace.state.usage import Begun, Outcome, Progress, Span, Usage
@@ -17,16 +18,26 @@ class Record:
 
     __slots__ = (
         "arrived_us", "attempts", "bill", "busy_us", "call", "cold", "counted", "epoch", "failed", "first_us", "key",
-        "left_us", "model", "pieces", "queue_us", "request_id", "sent_us", "served_by", "wall_us", "why",
+        "left_us", "model", "pieces", "queue_us", "request_id", "sent_us", "served_by", "sizes", "wall_us", "why",
     )  # fmt: skip
 
-    def __init__(self, request_id: str, epoch: str, key: RouteKey, model: RouteModel, call: Call, bill: Bill) -> None:
+    def __init__(
+        self,
+        request_id: str,
+        epoch: str,
+        key: RouteKey,
+        model: RouteModel,
+        call: Call,
+        bill: Bill,
+        sizes: Sizes | None = None,
+    ) -> None:
         self.request_id = request_id
         self.epoch = epoch
         self.key = key
         self.model = model
         self.call = call
         self.bill = bill
+        self.sizes = sizes
         self.arrived_us = self.wall_us = 0
         self.queue_us = self.first_us = self.sent_us = self.left_us = self.busy_us = 0
         self.failed: tuple[Span, ...] = ()
@@ -71,6 +82,8 @@ class Record:
             counts, pieces=pieces, choices=self.call.n, input_bytes=sent_bytes, output_max=output_max
         ):
             self.counted = True
+            if self.sizes is not None:
+                self.sizes.learn(self.call, counts.input_tokens)
             return counts
         return self.call.guess(pieces=pieces) if pieces else self.call.guess(output_bytes=output_bytes)
 

@@ -35,6 +35,7 @@ from headrace.gateway.repeats import RememberedReply
 from headrace.gateway.reply import Reply
 from headrace.gateway.request_ids import request_ids
 from headrace.gateway.shared import Counters
+from headrace.gateway.sizes import Sizes
 from headrace.policy.actions import Answer, Assign
 from headrace.policy.dispatch import Dispatch
 from headrace.ports import Clock, Journal, Repeats
@@ -74,6 +75,7 @@ class Worker:
         self.directory = Directory()
         self.counters = Counters(settings.counters_file, settings.gateways, index)
         self.meter = Meter(self.counters)
+        self.sizes = Sizes()
         self.exchanges: MutableMapping[str, Acting] = {}
         self.connections: set[Client] = set()
         self.connections_max = _connections_max()
@@ -184,9 +186,9 @@ class Worker:
             raise Refused(fault.CATALOGUE["storage_unavailable"][2], status=503, code="storage_unavailable")
         bill = Bill(self.directory.book, self.directory.models[model.name], key, self.clock.now_us())
         if dry_run:
-            reply.whole(msgspec.json.encode(quote(bill, call, model)))
+            reply.whole(msgspec.json.encode(quote(bill, call, model, self.sizes.tokens(call))))
             return
-        Exchange(self, client, reply, Record(request_id, self.epoch, key, model, call, bill)).start()
+        Exchange(self, client, reply, Record(request_id, self.epoch, key, model, call, bill, self.sizes)).start()
 
     def _health(self) -> bytes:
         if self.has_table.is_set() and not self.stopping:

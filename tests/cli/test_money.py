@@ -34,12 +34,13 @@ def test_a_statement_adds_up_on_screen(cli, cloud):
 
 def test_spend_is_shown_by_what_was_asked(cli, cloud):
     """With cost and margin for those who may see them, and without for others."""
-    cloud.answers["GET /headrace/v1/cost"] = Answer({"from_us": 0, "to_us": 1, "rows": [ROW]})
+    cloud.answers["GET /headrace/v1/cost"] = Answer({"from_us": 0, "to_us": 1, "booked_until_us": 5, "rows": [ROW]})
     out = cli("cost", "by", "tenant", "model", "--from", "2026-11-01").out
     assert out.splitlines()[0].split() == ["TENANT", "MODEL", "REQUESTS", "CHARGED", "COST", "MARGIN"]
     assert out.splitlines()[1].split() == ["acme", "m", "7", "$2.50", "$0.5000", "$2.00"]
+    assert "booked until 00:00:00 UTC" in out
     mine = {name: value for name, value in ROW.items() if name != "cost_nanousd"}
-    cloud.answers["GET /headrace/v1/cost"] = Answer({"from_us": 0, "to_us": 1, "rows": [mine]})
+    cloud.answers["GET /headrace/v1/cost"] = Answer({"from_us": 0, "to_us": 1, "booked_until_us": 5, "rows": [mine]})
     assert "MARGIN" not in cli("cost", "by", "tenant", "model").out
 
 

@@ -76,6 +76,9 @@ def by(dimensions: tuple[str, ...], as_json: bool, **span: Any) -> None:
         for row in rows
     ]
     text = table(heads, shown) if rows else "nothing was used in that time"
+    if rows and has_cost:
+        booked = time.strftime("%H:%M:%S UTC", time.gmtime(found["booked_until_us"] // 1_000_000))
+        text += f"\n\ncosts are booked until {booked}; what ended later has its charge here and not yet its cost"
     show(found, text, as_json=as_json)
 
 

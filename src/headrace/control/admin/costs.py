@@ -71,7 +71,8 @@ class Costs:
         rows = control.store.statements.spend(columns, *span, None if admin else key.tenant)
         if not admin:
             rows = [{name: value for name, value in row.items() if name != "cost_nanousd"} for row in rows]
-        return json(views.Spend(from_us=span.from_us, to_us=span.to_us, rows=rows))
+        booked_us = min(control.store.statements.booked().values(), default=0)
+        return json(views.Spend(from_us=span.from_us, to_us=span.to_us, booked_until_us=booked_us, rows=rows))
 
     async def statement(self, request: Request) -> Response:
         """All accounts of a time."""

@@ -165,10 +165,14 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Spend(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums over whole hours; amounts are requests, or units when asked by unit. Nano-dollars."""
+    """Sums over whole hours; amounts are requests, or units when asked by unit. Nano-dollars.
+
+    Charges are known at once, costs up to `booked_until_us`: what ended later costs nothing here yet.
+    """
 
     from_us: int
     to_us: int
+    booked_until_us: int
     rows: list[dict[str, Any]]
 
 

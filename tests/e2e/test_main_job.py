@@ -215,14 +215,22 @@ def test_explain_last_tells_the_route_and_the_wait(cloud):
     assert told["request"]["replica"].startswith("smollm2-v1")
 
 
+def put_to_sleep(cloud, model: str) -> None:
+    """Stop its replicas, again as long as one is there: a gateway's last report may still speak of an earlier request."""
+
+    def asleep() -> bool:
+        mine = [r["id"] for r in cloud.get("/headrace/v1/replicas")["replicas"] if r["model"] == model]
+        for name in mine:
+            cloud.post(f"/headrace/v1/replicas/{name}/stop", {})
+        return not mine
+
+    cloud.until(asleep, what=f"{model} to sleep")
+
+
 def test_a_request_for_a_sleeping_model_wakes_it_and_200_lose_nothing(cloud):
     """200 requests that meet a sleeping model are all answered, and the model is loaded once."""
     cloud.post("/v1/embeddings", {"model": "minilm", "input": "x"})
-    for replica in cloud.get("/headrace/v1/replicas")["replicas"]:
-        if replica["model"] == "minilm":
-            cloud.post(f"/headrace/v1/replicas/{replica['id']}/stop", {})
-    asleep = lambda: all(r["model"] != "minilm" for r in cloud.get("/headrace/v1/replicas")["replicas"])  # noqa: E731
-    cloud.until(asleep, what="minilm to sleep")
+    put_to_sleep(cloud, "minilm")
     before = len([lease for lease in cloud.get("/headrace/v1/leases")["leases"] if lease["model"] == "minilm"])
     outcomes: list[int] = []
 
@@ -247,11 +255,7 @@ def test_a_held_stream_hears_comments_while_the_model_wakes(cloud):
     """A stream that waits for a cold model gets SSE comments, then its answer."""
     import http.client
 
-    for replica in cloud.get("/headrace/v1/replicas")["replicas"]:
-        if replica["model"] == "smollm2":
-            cloud.post(f"/headrace/v1/replicas/{replica['id']}/stop", {})
-    asleep = lambda: all(r["model"] != "smollm2" for r in cloud.get("/headrace/v1/replicas")["replicas"])  # noqa: E731
-    cloud.until(asleep, what="smollm2 to sleep")
+    put_to_sleep(cloud, "smollm2")
     line = http.client.HTTPConnection("127.0.0.1", cloud.port, timeout=60)
     body = {"model": "smollm2", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4, "stream": True}
     line.request("POST", "/v1/chat/completions", json.dumps(body), {"Authorization": f"Bearer {cloud.key}"})

@@ -156,6 +156,15 @@ def test_idle_rows_are_rows():
     )  # fmt: skip
 
 
+def test_a_row_names_the_statement_of_its_month():
+    """The whole month is one statement, in UTC; the next hour begins another."""
+    november_ends_us = 1_701_388_800_000_000
+    names = [focus.invoice(at_us) for at_us in (HOUR, november_ends_us - 1, november_ends_us)]
+    assert names == ["headrace-2023-11", "headrace-2023-11", "headrace-2023-12"]
+    (row,) = hour_rows(HOUR, [], {"free/local": 7, "owed/local": -7}, Prices([]))
+    assert row["InvoiceId"] == names[0]
+
+
 def test_device_time_of_requests_that_used_nothing_is_there():
     """Their failure was ours; the device cost is told all the same."""
     spend = [{"tenant": "a", "team": "", "key": "k", "model": "m", "version": "v1", "task": "chat", "unit": "requests",

@@ -65,6 +65,7 @@ _WHY: Final = {
     "drain": "replicas that were told to go", "failed": "attempts that came to nothing",
     "free": "capacity that nobody held",
 }  # fmt: skip
+_ACCOUNT: Final = "headrace"  # one cloud is one billing account
 Row = dict[str, str]
 _Place = tuple[str, str, str, str, str, str]  # tenant, team, key, model, version, task
 
@@ -239,12 +240,21 @@ def _account_rows(base: Row, account: str, balance: int, due: int, taken: int) -
 # --- parts of rows ----------------------------------------------------------------------------------------------
 
 
+def invoice(at_us: int) -> str:
+    """Names the statement of one billing period, the calendar month in UTC that a moment lies in.
+
+    >>> invoice(0)
+    'headrace-1970-01'
+    """
+    return f"{_ACCOUNT}-{datetime.datetime.fromtimestamp(at_us // 1_000_000, datetime.UTC):%Y-%m}"
+
+
 def _hour(hour_us: int) -> Row:
     start = datetime.datetime.fromtimestamp(hour_us // 1_000_000, datetime.UTC)
     month = start.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     after = (month + datetime.timedelta(days=32)).replace(day=1)
     return {
-        "BillingAccountId": "headrace",
+        "BillingAccountId": _ACCOUNT,
         "BillingAccountName": ISSUER,
         "BillingAccountType": "Cloud",
         "BillingCurrency": "USD",
@@ -253,6 +263,7 @@ def _hour(hour_us: int) -> Row:
         "ChargePeriodStart": _moment(start),
         "ChargePeriodEnd": _moment(start + datetime.timedelta(hours=1)),
         "ChargeFrequency": "Usage-Based",
+        "InvoiceId": invoice(hour_us),
         "InvoiceIssuerName": ISSUER,
         "ProviderName": ISSUER,
         "PublisherName": ISSUER,

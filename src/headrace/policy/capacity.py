@@ -1,0 +1,64 @@
+"""What one replica can serve while it keeps its promises: its batch, its rate, and the work of a request.
+
+The work of a request is the time of one replica that it takes when the replica runs at the largest batch that keeps
+the time per output token. One replica serves one second of work a second; that makes load of different models, lengths
+and devices comparable, and is what scaling counts.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from headrace.policy.performance import Performance
+from headrace.state.work import WorkRate
+
+BATCH_MAX: Final = 1024
+KV_PPM: Final = 900_000  # of the KV cache that a batch may fill: lengths differ
+_MILLION: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A replica at work: `batch` sequences, nanoseconds of a step and of the mean prompt, requests an hour."""
+
+    batch: int
+    step_ns: float
+    prefill_ns: float
+    requests_per_hour: float
+
+
+def point(performance: Performance, input_tokens: int, output_tokens: int, tpot_us: int, slots: int) -> Point | None:
+    """The largest batch whose time per output token, prompts of newcomers included, is at most `tpot_us`.
+
+    None when a lone request's step does not keep it, or it does not fit. Where requests are nearly all prompt, so that
+    no full replica could keep it, newcomers' prompts are left out of account: what waits then is the first token.
+
+    Formula: rate = 1 / (prefill + out step(b) / b); tpot = step(b) / (1 - rate prefill)
+    Units: nanoseconds; b sequences; rate in requests a nanosecond.
+    Source: continuous batching in steady state: each output token waits for the prompts that came in between.
+    Assumes: requests of one length; the KV cache is at most 90 % full.
+    """
+    context = input_tokens + output_tokens / 2
+    prefill_ns = performance.prefill_ns(input_tokens)
+    room = performance.kv_tokens * KV_PPM // _MILLION // max(1, input_tokens + output_tokens)
+    best: Point | None = None
+    strict: Point | None = None
+    for batch in range(1, min(slots, BATCH_MAX, room) + 1):
+        step_ns = performance.step_ns(batch, context)
+        work_ns = prefill_ns + output_tokens * step_ns / batch
+        if output_tokens > 1 and step_ns > tpot_us * 1000:
+            break
+        best = Point(batch, step_ns, prefill_ns, 3.6e12 / work_ns)
+        if output_tokens <= 1 or step_ns / max(1e-9, 1 - prefill_ns / work_ns) <= tpot_us * 1000:
+            strict = best
+    return strict or best
+
+
+def rate(performance: Performance, at: Point, input_tokens: int) -> WorkRate:
+    """The work of requests at that point, linear in tokens.
+
+    The prompt is taken linear through the mean length: exact there, and a little less than it is far above it.
+    """
+    least_ns = performance.prefill_ns(1)
+    slope = (at.prefill_ns - least_ns) / (input_tokens - 1) if input_tokens > 1 else 0.0
+    fixed_ns = at.prefill_ns - input_tokens * slope
+    return WorkRate(fixed_ns=round(fixed_ns), input_ns=round(slope), output_ns=round(at.step_ns / at.batch))

@@ -1,0 +1,19 @@
+"""The work of a request: how long one replica is busy with it, at the batch that keeps the model's promises."""
+
+import msgspec
+
+
+class WorkRate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Nanoseconds of one replica: of a request, of each input token and of each output token."""
+
+    fixed_ns: int = 0
+    input_ns: int = 0
+    output_ns: int = 0
+
+    def work_us(self, input_tokens: int, output_tokens: int) -> int:
+        """Microseconds of one replica that a request takes; at least 1.
+
+        >>> WorkRate(fixed_ns=500_000, input_ns=20_000, output_ns=600_000).work_us(100, 10)
+        8500
+        """
+        return max(1, (self.fixed_ns + input_tokens * self.input_ns + output_tokens * self.output_ns) // 1000)

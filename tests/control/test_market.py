@@ -24,6 +24,9 @@ async def test_prices_come_with_their_source_and_what_is_not_known_says_so(tmp_p
     assert "openai/no-such-model" in market.problem("openai/no-such-model")
     assert set(market.units("openai/text-embedding-3-small") or {}) == {"input_tokens"}
     assert not await market.learn(["openai/gpt-4o-mini"])
+    assert await market.learn(["openai/sora-2"])
+    assert market.units("openai/sora-2") == {"video_ms": 100_000_000}
+    assert market.source("openai/sora-2").startswith("LiteLLM ")
 
 
 async def test_a_process_that_says_nothing_is_no_price(tmp_path):

@@ -154,8 +154,26 @@ def compare(against: str, last: str | None, rate_percent: int | None, as_json: b
         )
     sources = sorted({row["source"] for row in found["rows"] if row["source"]})
     note = f"prices of APIs: {', '.join(sources)}; used now: the part of the replicas' cost that requests used"
-    text = "\n".join([table(heads, rows), "", note]) if rows else "nothing ran in that time"
+    text = "\n".join([table(heads, rows), "", *_cases(found["rows"]), note]) if rows else "nothing ran in that time"
     show(found, text, as_json=as_json)
+
+
+def _cases(rows: list[dict[str, Any]]) -> list[str]:
+    """What would change it, model by model; a reason that all models share is told once."""
+    told = [(row["model"], case) for row in rows for case in row["cases"]]
+    known = [
+        f"{model} on {case['name']}: {dollars(case['own_nanousd'])}, break-even at "
+        f"{percent(case['break_even_ppm'], 1_000_000)}, {'your own' if case['own_is_cheaper'] else 'the API'} cheaper "
+        f"({case['text']})"
+        for model, case in told
+        if case["own_nanousd"] is not None
+    ]
+    unknown: dict[str, list[str]] = {}
+    for _, case in told:
+        if case["own_nanousd"] is None:
+            unknown.setdefault(case["text"], []).append(case["name"])
+    lines = [*known, *(f"{', '.join(dict.fromkeys(names))}: not told, {why}" for why, names in unknown.items())]
+    return [*lines, ""] if lines else []
 
 
 @command.command()

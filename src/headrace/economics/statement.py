@@ -111,8 +111,12 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return self.own_nanousd < self.elsewhere_nanousd
 
 
-def compare(cost: ModelCost, used: Mapping[Unit, int], market: Price, rate_ppm: int = PPM) -> Comparison | None:
+def compare(
+    cost: ModelCost, used: Mapping[Unit, int], market: Price, rate_ppm: int = PPM, work_ppm: int = PPM
+) -> Comparison | None:
     """A model against a market price; `rate_ppm` is what devices would cost, of what they do. None without use.
+
+    `work_ppm` is the time the same requests would take, of what they do; what nobody used stays as it is.
 
     >>> market = Price(id="x", model="m", units={"input_tokens": 1_000, "output_tokens": 1_000})
     >>> made = compare(ModelCost(model="m", used_nanousd=50, idle_nanousd=50), {"output_tokens": 200}, market)
@@ -122,11 +126,12 @@ def compare(cost: ModelCost, used: Mapping[Unit, int], market: Price, rate_ppm: 
     elsewhere = charge_nanousd(market, used)
     if not cost.used_nanousd or not elsewhere:
         return None
-    used_nanousd = cost.used_nanousd * rate_ppm // PPM
+    used_nanousd = cost.used_nanousd * work_ppm // PPM * rate_ppm // PPM
+    own_nanousd = used_nanousd + cost.overhead_nanousd * rate_ppm // PPM
     return Comparison(
         model=cost.model,
-        own_nanousd=cost.total_nanousd * rate_ppm // PPM,
+        own_nanousd=own_nanousd,
         elsewhere_nanousd=elsewhere,
-        utilisation_ppm=cost.used_nanousd * PPM // cost.total_nanousd,
+        utilisation_ppm=used_nanousd * PPM // max(1, own_nanousd),
         break_even_ppm=used_nanousd * PPM // elsewhere,
     )

@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from headrace.specs.shapes import Shape
+
 Task = Literal["chat", "embed", "rerank"]
 EngineKind = Literal["llama_cpp", "openvino", "onnx", "openai", "vllm"]
 
@@ -93,7 +95,8 @@ class BudgetSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One version of one model. `weight` is its share of the model's traffic, relative to its sibling versions.
 
-    `memory_bytes` is what one replica takes; `pools` where it may live, in order of preference.
+    `memory_bytes` is what one replica takes; `pools` where it may live, in order of preference. `shape` foretells its
+    steps on an accelerator.
     """
 
     name: str
@@ -111,6 +114,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     description: str = ""
     price: PriceSpec = PriceSpec()
     compare_to: str = ""
+    shape: Shape | None = None
 
     @property
     def key(self) -> str:

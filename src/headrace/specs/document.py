@@ -91,6 +91,10 @@ class Price(Section, frozen=True):
     output_tokens: Annotated[Money | None, Meta(description="for a million tokens of answer")] = None
     embeddings: Annotated[Money | None, Meta(description="for a thousand texts embedded")] = None
     documents: Annotated[Money | None, Meta(description="for a thousand documents ranked")] = None
+    images: Annotated[Money | None, Meta(description="for each image")] = None
+    audio_minutes: Annotated[Money | None, Meta(description="for a minute of audio")] = None
+    video_seconds: Annotated[Money | None, Meta(description="for a second of video")] = None
+    characters: Annotated[Money | None, Meta(description="for a million characters spoken")] = None
     requests: Annotated[Money | None, Meta(description="for each request")] = None
     slot_hour: Annotated[Money | None, Meta(description="for an hour of one slot of a replica at work")] = None
     cost_plus: Annotated[
@@ -214,6 +218,29 @@ class Golden(Section, frozen=True):
     ] = ""
 
 
+_Bits = Annotated[int, Meta(ge=2, le=32)]
+
+
+class Shape(Section, frozen=True):
+    """What a language model is made of, for what its steps take on an accelerator; what is left out is as in `like`."""
+
+    like: Annotated[Name | None, Meta(description="a model that is known, like qwen3-32b or llama-3.1-8b")] = None
+    params: Annotated[Annotated[int, Meta(ge=10**6, le=10**13)] | None, Meta(description="weights")] = None
+    active: Annotated[
+        Annotated[int, Meta(ge=10**6, le=10**13)] | None,
+        Meta(description="weights used for a token; params if not said"),
+    ] = None
+    layers: Annotated[Annotated[int, Meta(ge=1, le=1_000)] | None, Meta(description="layers")] = None
+    hidden: Annotated[Annotated[int, Meta(ge=1, le=100_000)] | None, Meta(description="numbers of a hidden state")] = (
+        None
+    )
+    heads: Annotated[Annotated[int, Meta(ge=1, le=1_000)] | None, Meta(description="attention heads")] = None
+    kv_heads: Annotated[Annotated[int, Meta(ge=1, le=1_000)] | None, Meta(description="heads in the KV cache")] = None
+    head_dim: Annotated[Annotated[int, Meta(ge=1, le=10_000)] | None, Meta(description="numbers of a head")] = None
+    weight_bits: Annotated[_Bits | None, Meta(description="of one weight; 16 when not said")] = None
+    kv_bits: Annotated[_Bits | None, Meta(description="of one number in the KV cache; 16 when not said")] = None
+
+
 class Version(Section, frozen=True):
     """One version of a model: what it says replaces what the model says."""
 
@@ -248,6 +275,9 @@ class Model(Section, frozen=True):
     objective: Annotated[Objective, Meta(description="what its users are promised")] = Objective()
     scaling: Annotated[Scaling, Meta(description="how many replicas")] = Scaling()
     golden: Annotated[Golden | None, Meta(description="the question that proves its weights")] = None
+    shape: Annotated[Shape | None, Meta(description="what it is made of, to foresee its steps on an accelerator")] = (
+        None
+    )
     versions: Annotated[
         dict[Name, Version] | None, Meta(description="several versions share the traffic; one called v1 when left out")
     ] = None

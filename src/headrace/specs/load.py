@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from headrace import units
 from headrace.specs import document as doc
-from headrace.specs import money
+from headrace.specs import money, shaped
 from headrace.specs.catalog import (
     Catalog,
     EngineSpec,
@@ -193,6 +193,7 @@ class _Resolver:
             description=own.description or model.description,
             price=money.price(model.price, model.task, (*path, "price"), self._note),
             compare_to=model.compare_to or "",
+            shape=None if model.shape is None else shaped.shape(model.shape, (*path, "shape"), self._note),
         )
 
     def _engine(self, model: doc.Model, own: doc.Version, path: tuple[str, ...]) -> EngineSpec:

@@ -24,6 +24,10 @@ _FIELDS: Final[dict[str, Unit]] = {
     "output_tokens": "output_tokens",
     "embeddings": "embeddings",
     "documents": "documents",
+    "images": "images",
+    "audio_minutes": "audio_ms",
+    "video_seconds": "video_ms",
+    "characters": "characters",
     "requests": "requests",
     "slot_hour": "busy_us",
 }

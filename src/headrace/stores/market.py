@@ -1,4 +1,7 @@
-"""What closed APIs charge, from the table that the library genai-prices carries: no network, dated by its version.
+"""What closed APIs charge: no network, dated by version.
+
+Prices of tokens come from the table that the library genai-prices carries, what it does not tell (images, speech,
+video, ranking) from our own.
 
 Run in a process of its own (`headrace.assembly market`), since the library is large and is asked seldom.
 """
@@ -11,6 +14,7 @@ from typing import Any
 
 from genai_prices import Usage, calc_price
 
+from headrace.specs import media_prices
 from headrace.specs.priced import Unit, picousd_per_unit
 
 _MILLION = 1_000_000
@@ -25,7 +29,12 @@ _ASKED: dict[Unit, dict[str, int]] = {
 def prices(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Unit prices of `PROVIDER/MODEL` names: {"units": pico-dollars by unit, "source": ...}, or {"error": ...}."""
     source = f"genai-prices {importlib.metadata.version('genai-prices')}"
-    return {name: {**_one(name), "source": source} for name in names}
+    return {name: _media(name) or {**_one(name), "source": source} for name in names}
+
+
+def _media(name: str) -> dict[str, Any]:
+    found = media_prices.units(name)
+    return {"units": found, "source": media_prices.SOURCE} if found else {}
 
 
 def _one(name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from headrace.control.admin.routes import AdminRoute, Query, json, whole
 from headrace.control.controller import Controller
 from headrace.economics.audit import Audit
 from headrace.economics.statement import PPM, ModelCost, compare, statement
+from headrace.policy.alternatives import alternatives
 from headrace.specs.priced import Unit
 from headrace.state.table import Price
 
@@ -135,7 +136,32 @@ class Costs:
             utilisation_ppm=made.utilisation_ppm,
             break_even_ppm=made.break_even_ppm,
             own_is_cheaper=made.wins,
+            cases=self._cases(cost, used, Price(id=name, model=cost.model, units=units or {}), rate_ppm),
         )
+
+    def _cases(self, cost: ModelCost, used: dict[Unit, int], market: Price, rate_ppm: int) -> list[views.CaseView]:
+        """What spot, 8 bits and a cheaper device would change; a model that is gone has none."""
+        catalog = self._controller.catalog
+        model = catalog.model(cost.model)
+        pool = catalog.pool(model.pools[0]) if model and model.pools else None
+        if model is None or pool is None:
+            return []
+        requests = max(1, used.get("requests", 0))
+        size = (used.get("input_tokens", 0) + used.get("cached_tokens", 0), used.get("output_tokens", 0))
+        found = []
+        for case in alternatives(model, pool, size[0] // requests, size[1] // requests):
+            made = compare(cost, used, market, rate_ppm * case.price_ppm // PPM, case.work_ppm) if case.known else None
+            view = views.CaseView(name=case.name, text=case.text)
+            if made is not None:
+                view = views.CaseView(
+                    name=case.name,
+                    text=case.text,
+                    own_nanousd=made.own_nanousd,
+                    break_even_ppm=made.break_even_ppm,
+                    own_is_cheaper=made.wins,
+                )
+            found.append(view)
+        return found
 
     async def verify(self, _request: Request) -> Response:
         """Read every entry once, beside the work of the others."""

@@ -191,8 +191,18 @@ class StatementView(msgspec.Struct, frozen=True, kw_only=True):
     rates: dict[str, int]
 
 
+class CaseView(msgspec.Struct, frozen=True, kw_only=True):
+    """What one change would make of a comparison; without figures where `text` says what is missing."""
+
+    name: str
+    text: str
+    own_nanousd: int | None = None
+    break_even_ppm: int | None = None
+    own_is_cheaper: bool | None = None
+
+
 class ComparisonView(msgspec.Struct, frozen=True, kw_only=True):
-    """One model beside a closed API; `why` says why it cannot be compared."""
+    """One model beside a closed API; `why` says why it cannot be compared. `cases`: spot, 8 bits, a cheaper device."""
 
     model: str
     against: str
@@ -203,6 +213,7 @@ class ComparisonView(msgspec.Struct, frozen=True, kw_only=True):
     break_even_ppm: int = 0
     own_is_cheaper: bool | None = None
     why: str = ""
+    cases: list[CaseView] = []
 
 
 class Comparisons(msgspec.Struct, frozen=True, kw_only=True):

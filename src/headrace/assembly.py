@@ -167,10 +167,11 @@ def run_controller(settings: Settings) -> int:
     import uvloop
 
     from headrace import telemetry
-    from headrace.control import controller
+    from headrace.control import controller, keys
     from headrace.control.admin import app
     from headrace.engines import artifact
     from headrace.stores import journal_reader
+    from headrace.stores.repeats import FileRepeats
     from headrace.stores.sqlite import SqliteStore
     from headrace.substrates import sandbox
     from headrace.substrates.local import LocalSubstrate
@@ -182,6 +183,8 @@ def run_controller(settings: Settings) -> int:
         return artifact.find(model, settings.artifacts)
 
     store = SqliteStore(settings.database)
+    clock = SystemClock()
+    epoch = f"{clock.now_us():x}-control-{os.getpid()}"
     try:
         uvloop.run(
             controller.run(
@@ -193,7 +196,8 @@ def run_controller(settings: Settings) -> int:
                 find_artifact=find_artifact,
                 command=lambda role: command(settings, role),
                 journal_reader=journal_reader,
-                clock=SystemClock(),
+                repeats=FileRepeats(settings.repeats, keys.pepper(settings), epoch, epoch.__eq__),
+                clock=clock,
             )
         )
     finally:

@@ -162,6 +162,7 @@ def main(role: str, home: str) -> None:
     from headrace.control import controller
     from headrace.control.admin import app
     from headrace.stores import journal_reader
+    from headrace.stores.repeats import FileRepeats
     from headrace.substrates.local import LocalSubstrate
 
     start = time.monotonic()
@@ -173,6 +174,7 @@ def main(role: str, home: str) -> None:
         "find_artifact": lambda _: prepared,
         "command": lambda role: ("false", role),
         "journal_reader": journal_reader,
+        "repeats": FileRepeats(settings.repeats, b"pepper", "here", "here".__eq__),
         "clock": SystemClock(),
     }
     asyncio.run(controller.run(settings, serve_admin=app.serve, **parts))

@@ -30,5 +30,5 @@ def command(file: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
         if not sys.stdin.isatty():
             raise click.UsageError("nobody is there to be asked; add --yes, or --dry-run to look only")
         click.confirm("Apply?", abort=True, err=True)
-    done = cloud.post(at + "false", text, **{"If-Match": seen["before"]})
+    done = cloud.write(at + "false", text, **{"If-Match": seen["before"]})
     show(done, f"applied: catalog {done['revision']}", as_json=as_json)

@@ -56,7 +56,7 @@ def show_budgets(as_json: bool) -> None:
 def set_budget(scope: str, amount: str, per: str, at_limit: str, warn: tuple[int, ...], as_json: bool) -> None:
     """Set the budget of SCOPE (tenant:NAME, team:TENANT/NAME or key:ID); in force when this returns."""
     wanted = {"scope": scope, "limit_nanousd": parsed(amount), "period": per, "at_limit": at_limit}
-    found = client().post(AT, {**wanted, **({"warn_percent": warn} if warn else {})})
+    found = client().write(AT, {**wanted, **({"warn_percent": warn} if warn else {})})
     left = f"{dollars(found['left_nanousd'])} of {dollars(found['limit_nanousd'])} left"
     show(found, f"{found['scope']} a {found['period']} ({found['name']}): {left}, then {at_limit}", as_json=as_json)
 

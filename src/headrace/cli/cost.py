@@ -160,7 +160,7 @@ def compare(against: str, last: str | None, rate_percent: int | None, as_json: b
 
 def _cases(rows: list[dict[str, Any]]) -> list[str]:
     """What would change it, model by model; a reason that all models share is told once."""
-    told = [(row["model"], case) for row in rows for case in row["cases"]]
+    told = [(row["model"], case) for row in rows for case in row.get("cases", ())]
     known = [
         f"{model} on {case['name']}: {dollars(case['own_nanousd'])}, break-even at "
         f"{percent(case['break_even_ppm'], 1_000_000)}, {'your own' if case['own_is_cheaper'] else 'the API'} cheaper "

@@ -30,7 +30,7 @@ def command() -> None:
 @json_option
 def create(models: tuple[str, ...], as_json: bool, **wanted: object) -> None:
     """Make a key. It is shown this once."""
-    found = client().post("/headrace/v1/keys", {**wanted, "models": models or ("*",)})
+    found = client().write("/headrace/v1/keys", {**wanted, "models": models or ("*",)})
     text = f"{found['key']}\n\nShown this once. Id {found['id']}, tenant {found['tenant']}, role {found['role']}."
     show(found, text, as_json=as_json)
 

@@ -31,7 +31,7 @@ from headrace.control.terms import Terms, mentioned
 from headrace.control.upstream_keys import UpstreamKeys
 from headrace.errors import Transient, Unreachable
 from headrace.policy.actions import Stop
-from headrace.ports import Artifact, Clock, Engine, Store, Substrate
+from headrace.ports import Artifact, Clock, Engine, Repeats, Store, Substrate
 from headrace.settings import Settings
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.table import Purses, Report
@@ -58,6 +58,7 @@ class Controller:
         find_artifact: Callable[[ModelSpec], Artifact | None],
         command: Callable[[str], Sequence[str]],
         journal_reader: Reader,
+        repeats: Repeats,
         clock: Clock,
     ) -> None:
         catalog = catalogs.load(store)
@@ -66,6 +67,7 @@ class Controller:
         self.store = store
         self.substrate = substrate
         self.engines = dict(engines)
+        self.repeats = repeats
         self.clock = clock
         self.started_us = clock.now_us()
         self.metrics = Metrics()
@@ -85,10 +87,16 @@ class Controller:
         self._upstream_keys = UpstreamKeys(process_settings.secret)
         self.preparer = Preparer(find_artifact, command("prepare"), clock, self._wake)
         self._health = Health(substrate, self.records, clock, self._wake)
-        parts = Parts(
-            substrate=substrate,
+        self._learning = asyncio.Event()
+        self._backup_s = 0.0
+        self.loop = Loop(self._parts(), catalog, self.preparer, self._health)
+        self._take(catalog)
+
+    def _parts(self) -> Parts:
+        return Parts(
+            substrate=self.substrate,
             engines=self.engines,
-            clock=clock,
+            clock=self.clock,
             records=self.records,
             leases=self._leases,
             actuator=self._actuator,
@@ -99,10 +107,6 @@ class Controller:
             terms=self.terms,
             budgets=self.budgets,
         )
-        self._learning = asyncio.Event()
-        self._backup_s = 0.0
-        self.loop = Loop(parts, catalog, self.preparer, self._health)
-        self._take(catalog)
 
     @property
     def catalog(self) -> Catalog:

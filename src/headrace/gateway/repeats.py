@@ -11,9 +11,8 @@ from headrace.errors import Invalid, Refused
 from headrace.gateway import answers
 from headrace.gateway.client import Client
 from headrace.gateway.reply import Reply
-from headrace.ports import Clock, Repeats
+from headrace.ports import IDEMPOTENCY_KEY_BYTES_MAX, Clock, Repeats
 
-KEY_BYTES_MAX: Final = 255
 RETRY_US: Final = 1_000_000
 
 
@@ -33,9 +32,10 @@ class RememberedReply(Reply):
 
     def first(self, given: bytes, tenant: str, path: str, body: bytes) -> bool:
         """Whether this is the first request of its key; when not, it has been answered. Raises Invalid or Refused."""
-        if not 0 < len(given) <= KEY_BYTES_MAX or not given.isascii():
+        if not 0 < len(given) <= IDEMPOTENCY_KEY_BYTES_MAX or not given.isascii():
             raise Invalid(
-                f"An Idempotency-Key has 1 to {KEY_BYTES_MAX} ASCII characters; this one has {len(given)} bytes.",
+                f"An Idempotency-Key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} ASCII characters; "
+                f"this one has {len(given)} bytes.",
                 param="Idempotency-Key",
             )
         name = f"{tenant}\0{path}\0{given.decode()}"

@@ -6,6 +6,7 @@ private door: everything here, any client could do.
 
 import http.client
 import json
+import uuid
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
@@ -46,6 +47,14 @@ class Client:
     def post(self, path: str, body: Any, **headers: str) -> Any:
         """Send JSON (or text, as YAML); the JSON that answers."""
         return self._json("POST", path, body, headers)
+
+    def write(self, path: str, body: Any, **headers: str) -> Any:
+        """Change something, once: sent again with the same Idempotency-Key when the connection breaks under it."""
+        headers["Idempotency-Key"] = uuid.uuid4().hex
+        try:
+            return self._json("POST", path, body, headers)
+        except Unreachable:
+            return self._json("POST", path, body, headers)
 
     def delete(self, path: str) -> Any:
         """Delete what is at a path."""

@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from headrace.control import catalogs, keys
 from headrace.control.admin import app
+from headrace.control.admin.repeats import Once
 from headrace.control.admin.routes import BODY_BYTES_MAX, AdminRoute, json
 from headrace.control.controller import Controller
 from headrace.ports import KeyRecord
@@ -19,6 +20,7 @@ from headrace.state.decision import Decision
 from headrace.state.fleet import Lease
 from headrace.state.usage import Begun, Usage
 from headrace.stores import journal_reader
+from headrace.stores.repeats import FileRepeats
 from headrace.stores.sqlite import SqliteStore
 from tests.control.sim import MACHINE, SimClock, SimEngine, SimSubstrate, catalog, model
 
@@ -39,7 +41,7 @@ class Door:
     """One controller's API, and keys to it."""
 
     def __init__(self, home: Path) -> None:
-        settings = Settings(home=home)
+        self.settings = settings = Settings(home=home)
         for folder in (settings.run, settings.journals):
             folder.mkdir(parents=True, exist_ok=True)
         self.store, self.clock = SqliteStore(settings.database), SimClock()
@@ -56,10 +58,15 @@ class Door:
             find_artifact=lambda _: None,
             command=lambda role: ("false", role),
             journal_reader=journal_reader,
+            repeats=self.repeats("first"),
             clock=self.clock,
         )
         self.control.loop.machine = list(MACHINE)
         self.client = TestClient(app.build(self.control), raise_server_exceptions=False)
+
+    def repeats(self, epoch: str) -> FileRepeats:
+        """What a controller of that epoch remembers."""
+        return FileRepeats(self.settings.repeats, keys.pepper(self.settings), epoch, epoch.__eq__)
 
     def ask(self, method: str, path: str, key: str | None = None, **more: Any) -> Any:
         headers = {"Authorization": f"Bearer {key or self.admin}", **more.pop("headers", {})}
@@ -110,8 +117,9 @@ def test_a_route_without_a_role_does_not_start(door):
     async def handler(_request: Any) -> Any:
         return json({})
 
+    once = Once(door.control.repeats, door.clock)
     with pytest.raises(ValueError, match="declares no role"):
-        app.served(door.control.keyring, [AdminRoute("GET", "/x", "", "x", handler)])  # type: ignore[arg-type]
+        app.served(door.control.keyring, [AdminRoute("GET", "/x", "", "x", handler)], once)  # type: ignore[arg-type]
 
 
 def test_both_forms_of_the_header_are_one(door):

@@ -22,6 +22,7 @@ from headrace.control.admin.explain import Explain
 from headrace.control.admin.exports import Exports
 from headrace.control.admin.forecast import Forecast
 from headrace.control.admin.organization import Organization
+from headrace.control.admin.repeats import Once
 from headrace.control.admin.replicas import Fleets
 from headrace.control.admin.routes import AdminRoute, Handler, json
 from headrace.control.controller import Controller
@@ -43,14 +44,16 @@ def declared(controller: Controller) -> list[AdminRoute]:
 def build(controller: Controller) -> Starlette:
     """The ASGI app of one controller. Raises ValueError when a route declares no role."""
     handlers = {errors.HeadraceError: _ours, HTTPException: _http, Exception: _unknown}
-    return Starlette(routes=served(controller.keyring, declared(controller)), exception_handlers=handlers)
+    routes = served(controller.keyring, declared(controller), Once(controller.repeats, controller.clock))
+    return Starlette(routes=routes, exception_handlers=handlers)
 
 
-def served(keyring: Keyring, routes: Sequence[AdminRoute]) -> list[Route]:
-    """One Starlette route a path, so that a wrong method is told all that are right."""
+def served(keyring: Keyring, routes: Sequence[AdminRoute], once: Once) -> list[Route]:
+    """One Starlette route a path, so that a wrong method is told all that are right. Writes are done once a key."""
     paths: dict[str, dict[str, Handler]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method] = auth.guarded(keyring, route)
+        handler = route.handler if route.method == "GET" else once.wrapped(route.handler)
+        paths.setdefault(route.path, {})[route.method] = auth.guarded(keyring, route, handler)
     return [Route(path, _by_method(methods), methods=list(methods)) for path, methods in paths.items()]
 
 

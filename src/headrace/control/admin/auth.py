@@ -12,8 +12,8 @@ from headrace.control.keys import Keyring
 from headrace.ports import KeyRecord
 
 
-def guarded(keyring: Keyring, route: AdminRoute) -> Handler:
-    """The route's handler behind its role; the key's record is in `request.state.key`."""
+def guarded(keyring: Keyring, route: AdminRoute, handler: Handler) -> Handler:
+    """A route's handler behind its role; the key's record is in `request.state.key`."""
     if route.role not in ROLES:
         raise ValueError(f"{route.method} {route.path} declares no role")
 
@@ -27,7 +27,7 @@ def guarded(keyring: Keyring, route: AdminRoute) -> Handler:
                 code="permission_denied",
             )
         request.state.key = key
-        return await route.handler(request)
+        return await handler(request)
 
     return handle
 

@@ -50,6 +50,9 @@ def json(value: Any, status: int = 200) -> Response:
 
 async def body(request: Request) -> bytes:
     """The whole body. Raises Invalid (413) beyond the limit, however it is framed, having read no more than that."""
+    if hasattr(request.state, "body"):  # read before, for its digest
+        read: bytes = request.state.body
+        return read
     data = bytearray()
     async for piece in request.stream():
         data += piece
@@ -57,6 +60,7 @@ async def body(request: Request) -> bytes:
             raise errors.Invalid(
                 f"the body is larger than {BODY_BYTES_MAX} bytes; send less", code="request_too_large", status=413
             )
+    request.state.body = bytes(data)
     return bytes(data)
 
 

@@ -1,0 +1,30 @@
+"""The four sockets: everything that touches the world stands behind one of these.
+
+`Clock` tells the time, `Engine` knows how a kind of model is run, `Substrate` runs processes, `Store` keeps records;
+`Journal` is the store's fast end, beside each gateway. Adapters live in engines/, substrates/ and stores/; one
+contract suite under tests/contracts/ runs against every adapter of a port.
+"""
+
+from headrace.ports.clock import Clock
+from headrace.ports.engine import Artifact, Command, Engine
+from headrace.ports.gateway import IDEMPOTENCY_KEY_BYTES_MAX, Journal, Repeat, Repeats
+from headrace.ports.store import KeyRecord, Rate, Statements, Store
+from headrace.ports.substrate import Substrate, WorkerSpec, WorkerStatus
+
+__all__ = [
+    "IDEMPOTENCY_KEY_BYTES_MAX",
+    "Artifact",
+    "Clock",
+    "Command",
+    "Engine",
+    "Journal",
+    "KeyRecord",
+    "Rate",
+    "Repeat",
+    "Repeats",
+    "Statements",
+    "Store",
+    "Substrate",
+    "WorkerSpec",
+    "WorkerStatus",
+]

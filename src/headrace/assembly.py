@@ -185,18 +185,18 @@ def run_controller(settings: Settings) -> int:
     store = SqliteStore(settings.database)
     clock = SystemClock()
     epoch = f"{clock.now_us():x}-control-{os.getpid()}"
+    repeats = FileRepeats(settings.repeats, keys.pepper(settings), epoch, epoch.__eq__)
     try:
         uvloop.run(
             controller.run(
                 settings,
-                serve_admin=app.serve,
+                serve_admin=lambda served: app.serve(served, repeats),
                 store=store,
                 substrate=LocalSubstrate(settings),
                 engines=engines(),
                 find_artifact=find_artifact,
                 command=lambda role: command(settings, role),
                 journal_reader=journal_reader,
-                repeats=FileRepeats(settings.repeats, keys.pepper(settings), epoch, epoch.__eq__),
                 clock=clock,
             )
         )

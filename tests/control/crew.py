@@ -174,10 +174,10 @@ def main(role: str, home: str) -> None:
         "find_artifact": lambda _: prepared,
         "command": lambda role: ("false", role),
         "journal_reader": journal_reader,
-        "repeats": FileRepeats(settings.repeats, b"pepper", "here", "here".__eq__),
         "clock": SystemClock(),
     }
-    asyncio.run(controller.run(settings, serve_admin=app.serve, **parts))
+    repeats = FileRepeats(settings.repeats, b"pepper", "here", "here".__eq__)
+    asyncio.run(controller.run(settings, serve_admin=lambda served: app.serve(served, repeats), **parts))
     print(f"ended by itself after {time.monotonic() - start:.3f} s", flush=True)
 
 

@@ -31,7 +31,7 @@ from headrace.control.terms import Terms, mentioned
 from headrace.control.upstream_keys import UpstreamKeys
 from headrace.errors import Transient, Unreachable
 from headrace.policy.actions import Stop
-from headrace.ports import Artifact, Clock, Engine, Repeats, Store, Substrate
+from headrace.ports import Artifact, Clock, Engine, Store, Substrate
 from headrace.settings import Settings
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.table import Purses, Report
@@ -58,7 +58,6 @@ class Controller:
         find_artifact: Callable[[ModelSpec], Artifact | None],
         command: Callable[[str], Sequence[str]],
         journal_reader: Reader,
-        repeats: Repeats,
         clock: Clock,
     ) -> None:
         catalog = catalogs.load(store)
@@ -67,7 +66,6 @@ class Controller:
         self.store = store
         self.substrate = substrate
         self.engines = dict(engines)
-        self.repeats = repeats
         self.clock = clock
         self.started_us = clock.now_us()
         self.metrics = Metrics()

@@ -58,11 +58,10 @@ class Door:
             find_artifact=lambda _: None,
             command=lambda role: ("false", role),
             journal_reader=journal_reader,
-            repeats=self.repeats("first"),
             clock=self.clock,
         )
         self.control.loop.machine = list(MACHINE)
-        self.client = TestClient(app.build(self.control), raise_server_exceptions=False)
+        self.client = TestClient(app.build(self.control, self.repeats("first")), raise_server_exceptions=False)
 
     def repeats(self, epoch: str) -> FileRepeats:
         """What a controller of that epoch remembers."""
@@ -117,7 +116,7 @@ def test_a_route_without_a_role_does_not_start(door):
     async def handler(_request: Any) -> Any:
         return json({})
 
-    once = Once(door.control.repeats, door.clock)
+    once = Once(door.repeats("first"), door.clock)
     with pytest.raises(ValueError, match="declares no role"):
         app.served(door.control.keyring, [AdminRoute("GET", "/x", "", "x", handler)], once)  # type: ignore[arg-type]
 
@@ -338,7 +337,7 @@ def test_metrics_are_a_page_for_admins(door):
 
 def test_routes_are_starlette_s_own(door):
     """One for each path."""
-    routes = app.build(door.control).routes
+    routes = app.build(door.control, door.repeats("first")).routes
     assert all(isinstance(route, Route) for route in routes)
     assert len({route.path for route in routes if isinstance(route, Route)}) == len(routes)
 

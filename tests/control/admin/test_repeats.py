@@ -33,8 +33,7 @@ def test_a_key_is_made_once_and_shown_again(door):
 
 def test_the_next_controller_remembers(door):
     first = door.ask("POST", "keys", json={"tenant": "team"}, headers=KEY).json()
-    door.control.repeats = door.repeats("second")
-    door.client = TestClient(app.build(door.control), raise_server_exceptions=False)
+    door.client = TestClient(app.build(door.control, door.repeats("second")), raise_server_exceptions=False)
     assert door.ask("POST", "keys", json={"tenant": "team"}, headers=KEY).json() == first
 
 
@@ -50,7 +49,7 @@ def test_what_a_controller_died_at_is_done_by_the_next(door):
 def test_what_is_at_work_is_not_begun_again(door):
     body = json.dumps({"tenant": "team"}).encode()
     digest = hashlib.sha256(body).hexdigest()
-    door.control.repeats.begin("default\0POST /headrace/v1/keys?\0one", digest, "now", door.clock.now_us())
+    door.repeats("first").begin("default\0POST /headrace/v1/keys?\0one", digest, "now", door.clock.now_us())
     assert error(door.ask("POST", "keys", content=body, headers=KEY)) == (409, "conflict")
 
 

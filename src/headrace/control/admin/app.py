@@ -27,6 +27,7 @@ from headrace.control.admin.replicas import Fleets
 from headrace.control.admin.routes import AdminRoute, Handler, json
 from headrace.control.controller import Controller
 from headrace.control.keys import Keyring
+from headrace.ports import Repeats
 
 
 def declared(controller: Controller) -> list[AdminRoute]:
@@ -41,10 +42,10 @@ def declared(controller: Controller) -> list[AdminRoute]:
     return routes
 
 
-def build(controller: Controller) -> Starlette:
+def build(controller: Controller, repeats: Repeats) -> Starlette:
     """The ASGI app of one controller. Raises ValueError when a route declares no role."""
     handlers = {errors.HeadraceError: _ours, HTTPException: _http, Exception: _unknown}
-    routes = served(controller.keyring, declared(controller), Once(controller.repeats, controller.clock))
+    routes = served(controller.keyring, declared(controller), Once(repeats, controller.clock))
     return Starlette(routes=routes, exception_handlers=handlers)
 
 
@@ -72,12 +73,12 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(controller: Controller) -> None:
+async def serve(controller: Controller, repeats: Repeats) -> None:
     """Serve until cancelled."""
     socket = controller.settings.admin_socket
     await asyncio.to_thread(socket.unlink, missing_ok=True)
     config = uvicorn.Config(
-        build(controller),
+        build(controller, repeats),
         uds=str(socket),
         loop="none",
         http="httptools",

@@ -136,6 +136,10 @@ def pages(folder: Path, wanted: int) -> None:
             day_us = first + day * DAY_US
             daily = [(day_us, *place, *unit) for place, (count,) in sums.items() for unit in of(count)]
             db.executemany(put.format("spend_day"), daily)
+    db.execute(
+        "INSERT INTO spend_model SELECT day_us, model, version, task, unit, sum(amount), sum(charge_nanousd), "
+        "sum(cost_nanousd) FROM spend_day GROUP BY unit, day_us, model, version, task"
+    )
     end_us = first + 720 * HOUR_US
     for name, by, hours, tenant in [
         ("by tenant and model, a week", ("tenant", "model"), 168, None),

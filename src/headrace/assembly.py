@@ -97,7 +97,10 @@ def restore(settings: Settings, chosen: Path | None) -> tuple[Path, Path | None]
     """Put a backup in the database's place: the copy, and where what was there is now."""
     from headrace.stores import backup
 
-    return backup.restore(settings.database, settings.backups, chosen)
+    good, aside = backup.restore(settings.database, settings.backups, chosen)
+    if settings.witness.exists():  # it saw entries that are not in the backup
+        settings.witness.rename(settings.witness.with_name(f"witness.{aside.name if aside else 'replaced'}"))
+    return good, aside
 
 
 def database_problems(settings: Settings) -> list[str]:

@@ -58,6 +58,11 @@ class Settings:
         return self.home / "backups"
 
     @property
+    def witness(self) -> Path:
+        """Hashes of the ledger's chain, noted outside the database."""
+        return self.home / "witness"
+
+    @property
     def repeats(self) -> Path:
         """Folder of answers kept for an Idempotency-Key."""
         return self.home / "repeats"

@@ -105,7 +105,7 @@ async def test_all_time_since_the_beginning_is_booked_once(desk: Desk):
     assert sums["load/m@v1"] == pytest.approx(cost_nanousd(RATE // 4, 0, S), abs=1)
     assert sums["borne/a/load"] == sums["load/m@v1"] == -sums["moved/load/m@v1"]
     assert sum(sums.values()) == 0
-    assert desk.store.audit().found == ()
+    assert desk.store.audit({}).found == ()
 
 
 async def test_a_night_in_which_nothing_ran_is_not_charged(desk: Desk):
@@ -213,7 +213,7 @@ async def test_a_cold_start_is_borne_up_to_the_cap_whatever_pieces_it_is_booked_
     sums = desk.sums()
     assert sums["load/m@v1"] == pytest.approx(2 * RATE // 4, rel=0.01)
     assert sums["borne/a/load"] == -sums["moved/load/m@v1"] == LOAD_CAP_NANOUSD
-    assert desk.store.audit().found == ()
+    assert desk.store.audit({}).found == ()
 
 
 async def test_a_device_without_a_rate_is_not_booked_as_free_of_charge(desk: Desk):

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 from headrace.control.forecasts import KEPT_DAYS, TOTAL, Forecasts
+from headrace.economics.budgets import Budget
 from headrace.economics.entries import HOUR_US
 from headrace.state.usage import Usage
 from headrace.stores.sqlite import SqliteStore
 from tests.control.sim import SimClock
 
 DAY_US = 24 * HOUR_US
+BUDGETS = [Budget(scope=scope, period="month", limit_nanousd=10**9) for scope in ("key:k", "team:a/t", "key:other")]
 
 
 class Days:
@@ -22,7 +24,7 @@ class Days:
         self.forecasts = self.opened()
 
     def opened(self) -> Forecasts:
-        return Forecasts(self.store, lambda: self.settled_us or self.clock.now_us(), self.clock)
+        return Forecasts(self.store, lambda: self.settled_us or self.clock.now_us(), self.clock, lambda: BUDGETS)
 
     def begin(self, day: int, after_us: int = 0) -> None:
         self.clock.us += day * DAY_US + after_us - self.clock.now_us()
@@ -31,7 +33,7 @@ class Days:
         rows = [
             Usage(request=f"{tenant}-{day}-{hour}", epoch="e", tenant=tenant, key="k", model="m", version="v1", task="chat",
                   outcome="finished", status=200, arrived_us=1, first_us=1, busy_us=1,
-                  ended_us=day * DAY_US + hour * HOUR_US, charge_nanousd=nanousd)
+                  team="t", ended_us=day * DAY_US + hour * HOUR_US, charge_nanousd=nanousd)
             for hour in range(24)
         ]  # fmt: skip
         self.store.usage_add(rows, {})
@@ -57,6 +59,10 @@ def test_a_day_s_forecast_is_kept_and_scored_when_the_day_is_over(days):
     again.turn()
     a, b, total = (again.scores(scope) for scope in ("tenant:a", "tenant:b", TOTAL))
     assert (a.days, a.error_ppm, a.within_band_ppm) == (1, 0, 1_000_000)
+    key, team, other = (again.scores(scope) for scope in ("key:k", "team:a/t", "key:other"))
+    assert (key.days, key.error_ppm) == (total.days, total.error_ppm)
+    assert (team.days, team.error_ppm) == (1, 0)
+    assert other is None, "who has spent nothing has no history to forecast from"
     assert (b.error_ppm, b.within_band_ppm) == (250_000, 0)
     assert (total.error_ppm, total.yesterday.error_ppm) == (200_000, 200_000)
     assert again.scores("tenant:nobody") is None
@@ -112,5 +118,5 @@ def test_too_little_history_makes_no_forecast(days):
     days.spend(103, "new", 10)
     days.begin(104)
     days.forecasts.turn()
-    assert set(days.forecasts._days[104]) == {TOTAL, "tenant:a"}
+    assert set(days.forecasts._days[104]) == {TOTAL, "tenant:a", "key:k", "team:a/t"}
     assert "too little history" not in str(days.forecasts.total())

@@ -75,6 +75,16 @@ def test_a_lone_request_bears_its_replica_while_it_is_there():
     assert parts["request"].own_nanousd == 99_999  # floor of 100 tokens of 2 ms are 0.2 s of a second
 
 
+def test_what_fits_no_model_beside_others_is_a_fragment():
+    """A tenth is left and the smallest model takes a fifth: a fragment, and free again when the device is empty."""
+    lease = Tenure(name="r/1", model="m@v1", share_ppm=900_000, start_us=0, ready_us=0, end_us=1_000_000, members=())
+    for least_ppm, cause in ((200_000, "fragment"), (100_000, "free"), (0, "free")):
+        parts = book(3_600_000_000, 0, 1_000_000, [lease], {}, "d", least_ppm)
+        assert {part.cause: part.nanousd for part in parts} == {"load": 900_000, cause: 100_000}
+    after = book(3_600_000_000, 0, 2_000_000, [lease], {}, "d", 200_000)
+    assert {part.cause: part.nanousd for part in after} == {"load": 900_000, "fragment": 100_000, "free": 1_000_000}
+
+
 def test_two_together_split_the_fixed_part_evenly_and_bear_their_own():
     """Each its own work, and half of what is left."""
     big = Member(request="big", start_us=0, first_us=0, end_us=1_000_000, decode_tokens=300)

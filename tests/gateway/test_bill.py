@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from headrace.economics.metering import quantities
 from headrace.economics.prices import Book, charge_nanousd
 from headrace.errors import Refused
-from headrace.gateway.bill import BUSY_US_MAX, Bill, dollars, quote
+from headrace.gateway.bill import BUSY_US_MAX, Bill
 from headrace.gateway.record import Record
 from headrace.policy.actions import Assign
 from headrace.state.table import Price, RouteBudget
@@ -169,13 +169,3 @@ def test_budgets_count_and_hold_as_they_say():
     assert bill.held_in == (bill.budgets[0], bill.budgets[2])
     assert not bill.degrades
     assert billed(UNITS, budgets=budgets[1:]).degrades
-
-
-def test_a_quote_is_what_it_would_cost_and_charges_nobody():
-    """Expected within the worst case, by the price that would be pinned."""
-    bill = billed(UNITS)
-    call = read()
-    said = quote(bill, call, model(), call.input_tokens)
-    assert said["price"] == "p1"
-    assert 0 < float(str(said["expected"])) <= float(str(said["worst_case"]))
-    assert said["worst_case"] == dollars(bill.bound)

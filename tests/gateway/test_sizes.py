@@ -17,11 +17,11 @@ def test_until_enough_was_seen_the_estimate_stands():
     sizes = Sizes()
     for _ in range(SEEN_MIN - 1):
         sizes.learn(call(90), 44)
-    assert sizes.tokens(call(300)) == estimate(300)
+    assert sizes.tokens(call(300)) == ("estimate", estimate(300))
     for _ in range(50):
         sizes.learn(call(90), 44)
-    assert sizes.tokens(call(300)) == estimate(300)
-    assert sizes.tokens(call(300, model="other")) == estimate(300)
+    assert sizes.tokens(call(300)) == ("estimate", estimate(300))
+    assert sizes.tokens(call(300, model="other")) == ("estimate", estimate(300))
 
 
 def test_bytes_and_turns_are_told_apart():
@@ -31,4 +31,6 @@ def test_bytes_and_turns_are_told_apart():
         size, turns = rng.randrange(20, 3000), rng.randrange(1, 6)
         sizes.learn(call(size, turns), round(size / 4.5 + 11 * turns + rng.gauss(0, 2)))
     for size, turns in [(50, 1), (1000, 2), (2500, 5)]:
-        assert sizes.tokens(call(size, turns)) == pytest.approx(size / 4.5 + 11 * turns, rel=0.05)
+        basis, tokens = sizes.tokens(call(size, turns))
+        assert basis == "learned"
+        assert tokens == pytest.approx(size / 4.5 + 11 * turns, rel=0.05)

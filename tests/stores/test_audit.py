@@ -69,6 +69,7 @@ def test_any_changed_field_breaks_the_chain_there(books: Path, column: str):
         ("UPDATE balance SET nanousd = nanousd + 1 WHERE account LIKE 'used/%'", "balances are the sums"),
         ("UPDATE spend SET charge_nanousd = charge_nanousd + 1 WHERE unit = ''", "charges are those of the usage"),
         ("UPDATE spend_day SET amount = amount + 1", "days are the sums"),
+        ("UPDATE spend_model SET amount = amount + 1", "models are the sums"),
         ("DELETE FROM usage WHERE request = 'r3'", "each charge has one usage record"),
         ("UPDATE spend SET cost_nanousd = 0 WHERE unit = ''", "costs of requests"),
     ],
@@ -165,3 +166,24 @@ def test_a_damaged_record_is_told_in_words(books: Path):
         with pytest.raises(Permanent, match="restore it from a backup"):
             asked()
     store.close()
+
+
+def test_a_chain_written_anew_is_found_by_what_was_noted(tmp_path: Path):
+    """Books that are right in themselves, and not those that were noted: other entries, or fewer."""
+    heads: dict[str, tuple[int, str]] = {}
+    for name, first in (("old", 100), ("new", 101)):
+        store = SqliteStore(tmp_path / name)
+        store.terms(prices=[PRICE])
+        for number in range(5):
+            store.usage_add([usage(f"r{number}", charge=first + number)], {})
+            if number == 3:
+                heads[name] = store.statements.head()
+        store.close()
+    noted = {heads["old"][0]: heads["old"][1]}
+    assert audit(tmp_path / "old", noted).ok
+    assert audit(tmp_path / "new").ok
+    (line,) = audit(tmp_path / "new", noted).found
+    assert "entry 4 is not the one that was noted" in line
+    (line,) = audit(tmp_path / "old", {6: "00" * 32}).found
+    assert "there were 6 entries" in line
+    assert "there are 5" in line

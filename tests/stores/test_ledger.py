@@ -126,7 +126,7 @@ class Books(RuleBasedStateMachine):
         assert spent == sum(self.charged.values())
 
     def teardown(self) -> None:
-        found = self.store.audit()
+        found = self.store.audit({})
         self.store.close()
         self.folder.cleanup()
         assert found.found == ()
@@ -181,4 +181,4 @@ def test_a_correction_is_a_further_entry(store):
     assert store.post([reversal(wrong, 9 * HOUR_US + 1, "it was wrong")]) == 1
     assert store.post([reversal(wrong, 11 * HOUR_US, "again")]) == 0
     assert store.statements.hourly("due/a", *ALL) == {HOUR_US: 1500, 9 * HOUR_US: -1500}
-    assert store.audit().ok
+    assert store.audit({}).ok

@@ -110,13 +110,14 @@ def _statement(found: dict[str, Any]) -> list[str]:
         ]
         for model in found["models"]
     ]
-    free = sum(found["free_nanousd"].values())
+    free, pieces = sum(found["free_nanousd"].values()), sum(found.get("fragment_nanousd", {}).values())
     booked = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(found["booked_until_us"] // 1_000_000))
     models = sum(model["total_nanousd"] for model in found["models"])
     return [
         table(heads, rows) if rows else "no model ran in that time",
         "",
-        f"models {dollars(models)} + free capacity {dollars(free)} ({percent(free, owed)}) = devices {dollars(owed)}",
+        f"models {dollars(models)} + free capacity {dollars(free)} ({percent(free, owed)}) + fragments "
+        f"{dollars(pieces)} ({percent(pieces, owed)}) = devices {dollars(owed)}",
         f"booked until {booked} · not accounted for: {found['residual_nanousd']} nano-dollars",
     ]
 
@@ -177,13 +178,14 @@ def _cases(rows: list[dict[str, Any]]) -> list[str]:
 
 
 @command.command()
+@click.option("--head", help="NUMBER:HASH that this command told before: prove that the chain still holds it.")
 @json_option
-def verify(as_json: bool) -> None:
-    """Prove the books: every hash, every sum, every roll-up."""
+def verify(head: str | None, as_json: bool) -> None:
+    """Prove the books: every hash, every sum, every roll-up, and every hash that was noted outside the database."""
     start = time.monotonic()
-    found = client().get(f"{AT}/verify")
+    found = client().get(f"{AT}/verify{query(None, None, None, head=head)}")
     seconds = time.monotonic() - start
-    lines = [f"{found['entries']} entries read in {seconds:.2f} s, last hash {found['head'][:16] or 'none'}"]
+    lines = [f"{found['entries']} entries read in {seconds:.2f} s, head {found['entries']}:{found['head'] or 'none'}"]
     lines += [f"! {line}" for line in found["found"]]
     lines.append(
         "the books are right" if found["ok"] else "the books are WRONG: restore a backup, see docs/economics.md"

@@ -16,8 +16,9 @@ def command(model: str, prompt: str, max_tokens: int | None, as_json: bool) -> N
     if max_tokens is not None:
         body["max_tokens"] = max_tokens  # type: ignore[assignment] # a body has values of many types
     found = client().post("/v1/chat/completions", body, **{"x-headrace-dry-run": "quote"})
+    tokens = f"{found['input_tokens']} tokens in by {found.get('basis', 'estimate')}, {found['output_tokens']} out"
     text = (
-        f"expected   ${found['expected']}   ({found['input_tokens']} tokens in, {found['output_tokens']} out)\n"
+        f"expected   ${found['expected']}   ({tokens})\n"
         f"at most    ${found['worst_case']}   held by its budgets while it runs\n"
         f"price      {found['price']}"
     )

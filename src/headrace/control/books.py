@@ -16,12 +16,13 @@ from headrace.control.bookkeeper import Bookkeeper
 from headrace.control.records import Records
 from headrace.control.terms import Terms
 from headrace.economics import booking, entries, overhead, work
-from headrace.economics.booking import Part, Tenure
+from headrace.economics.booking import WHOLE_PPM, Part, Tenure
 from headrace.economics.entries import HOUR_US, Entry, hour_of
 from headrace.economics.sharing import Member
 from headrace.economics.work import Samples, WorkModel
 from headrace.errors import Transient
 from headrace.ports import Clock, Rate, Store
+from headrace.specs.catalog import ModelSpec
 from headrace.state.fleet import Device, Lease
 from headrace.state.usage import Usage
 
@@ -55,6 +56,7 @@ class Books:
         self._off: tuple[int, int] | None = None  # from, to: time that is nobody's
         self._wall_us, self._steady_us = clock.now_us(), clock.monotonic_us()
         self._samples: dict[str, Samples] = {}
+        self._models: tuple[ModelSpec, ...] = ()
         self._known: dict[str, Device] = {}  # those of the last turn, and those that have left with work to be booked
 
     def began(self, *, still_running: bool) -> None:
@@ -63,8 +65,9 @@ class Books:
         if self._ticked_us and not still_running and now_us - self._ticked_us > OFF_US:
             self._off = (self._ticked_us, now_us)
 
-    async def turn(self, devices: Iterable[Device]) -> None:
-        """Book what is settled. A full disk only delays it."""
+    async def turn(self, devices: Iterable[Device], models: Iterable[ModelSpec] = ()) -> None:
+        """Book what is settled. A full disk only delays it. `models` are those that could use what is left."""
+        self._models = tuple(models)
         now_us = self._clock.now_us()
         self._watch_clock(now_us)
         until_us = min(self._bookkeeper.settled_until(), now_us) - LAG_US
@@ -160,7 +163,8 @@ class Books:
             if lease.started_us < to_us
         ]
         models = {tenure.model: self.model(tenure.model) for tenure in tenures}
-        parts = booking.book(rate.nanousd_per_hour, from_us, to_us, tenures, models, name)
+        least_ppm = least_share_ppm(device, self._models)
+        parts = booking.book(rate.nanousd_per_hour, from_us, to_us, tenures, models, name, least_ppm)
         missed = booking.residual(parts, rate.nanousd_per_hour, from_us, to_us)
         assert missed == 0, f"the parts of {name} miss {missed} nano-dollars of its cost"
         by_request = {row.request: row for row in rows}
@@ -283,6 +287,12 @@ class Books:
             changed.add(key)
         for key in changed:
             self._store.put(_WORK + key, msgspec.json.encode(self._samples[key]))
+
+
+def least_share_ppm(device: Device, models: Iterable[ModelSpec]) -> int:
+    """The smallest share of a device that a model which may live on it takes; 0 when none may."""
+    needs = [model.memory_bytes for model in models if model.owned and device.pool in model.pools]
+    return min(needs) * WHOLE_PPM // device.memory_bytes if needs and device.memory_bytes else 0
 
 
 def pieces(rates: list[Rate], from_us: int, until_us: int) -> list[tuple[int, int, Rate | None]]:

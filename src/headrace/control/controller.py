@@ -29,6 +29,7 @@ from headrace.control.publisher import Publisher
 from headrace.control.records import Records
 from headrace.control.terms import Terms, mentioned
 from headrace.control.upstream_keys import UpstreamKeys
+from headrace.control.witness import Witness
 from headrace.errors import Transient, Unreachable
 from headrace.policy.actions import Stop
 from headrace.ports import Artifact, Clock, Engine, Store, Substrate
@@ -42,6 +43,7 @@ BOOK_S: Final = 2.0
 BACKUP_S: Final = 60.0
 BACKUP_PART: Final = 100  # of the time, at most one part is spent on copying
 FORECAST_S: Final = 3600.0
+WITNESS_S: Final = 3600.0
 _LEASES_LEARNED: Final = 200
 
 
@@ -78,8 +80,9 @@ class Controller:
         self.terms = Terms(store, self.records, self.market, clock)
         self.budgets = Budgets(store, self.records, clock, self.publisher.tell, self.publisher.linked)
         self.books = Books(store, self.records, self.terms, self.bookkeeper, clock)
-        self.forecasts = Forecasts(store, self.bookkeeper.settled_until, clock)
+        self.forecasts = Forecasts(store, self.bookkeeper.settled_until, clock, self.budgets.all)
         self.bookkeeper.charged, self.bookkeeper.ended = self.budgets.spent, self.budgets.gone
+        self.witness = Witness(settings.witness, clock)
         self._actuator = Actuator(settings, substrate, self.engines, self.records, clock)
         self._leases = Leases(store, self.records, clock)
         self._upstream_keys = UpstreamKeys(process_settings.secret)
@@ -191,6 +194,7 @@ class Controller:
             group.create_task(self._keep_books())
             group.create_task(_again("costs", self._book, lambda: asyncio.sleep(BOOK_S)))
             group.create_task(_again("backup", self._back_up, self._until_next_backup))
+            group.create_task(_again("witness", self._note, lambda: asyncio.sleep(WITNESS_S)))
             group.create_task(_again("forecasts", self._forecast, lambda: asyncio.sleep(FORECAST_S)))
             group.create_task(_again("market", self._learn_market, self._new_names))
 
@@ -212,7 +216,7 @@ class Controller:
 
     async def _book(self) -> None:
         if self.records.flush():
-            await self.books.turn(self.loop.fleet.devices)
+            await self.books.turn(self.loop.fleet.devices, self.catalog.models)
 
     async def _back_up(self) -> None:
         began_s = time.monotonic()
@@ -224,6 +228,9 @@ class Controller:
 
     async def _until_next_backup(self) -> None:
         await asyncio.sleep(max(BACKUP_S, BACKUP_PART * self._backup_s))
+
+    async def _note(self) -> None:
+        self.witness.note(*self.store.statements.head())
 
     async def _forecast(self) -> None:
         await self.bookkeeper.try_to_catch_up()

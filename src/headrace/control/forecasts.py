@@ -1,10 +1,10 @@
 """Forecasts of spend: one of each day is kept at its beginning, and scored when the day is over.
 
 A day's forecast is made from what was spent before its midnight (UTC) and nothing later, so that it matters little when
-in the day it is made. Kept for the whole cloud and for each tenant, for KEPT_DAYS.
+in the day it is made. Kept for the whole cloud, for each tenant, and for teams and keys with a budget.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -41,9 +41,16 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Forecasts:
-    """One cloud's forecasts. `settled_until` is when the charges in the store end."""
+    """One cloud's forecasts. `settled_until` is when the charges in the store end, `budgets` the budgets there are."""
 
-    def __init__(self, store: Store, settled_until: Callable[[], int], clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settled_until: Callable[[], int],
+        clock: Clock,
+        budgets: Callable[[], Iterable[Budget]] = tuple,
+    ) -> None:
+        self._budgets = budgets
         self._store = store
         self._settled_until = settled_until
         self._clock = clock
@@ -84,17 +91,19 @@ class Forecasts:
         return found
 
     def _series(self, from_us: int, to_us: int) -> dict[str, list[int]]:
-        """Hourly spend of the cloud and of each tenant."""
+        """Hourly spend of the cloud, of each tenant, and of each team and key with a budget."""
         length = (to_us - from_us) // HOUR_US
         found = {TOTAL: [0] * length}
         for row in self._store.statements.spend(("hour_us", "tenant"), from_us, to_us):
             at = (row["hour_us"] - from_us) // HOUR_US
             found[TOTAL][at] += row["charge_nanousd"]
             found.setdefault(f"tenant:{row['tenant']}", [0] * length)[at] += row["charge_nanousd"]
+        for scope in sorted({budget.scope for budget in self._budgets()} - found.keys()):
+            found[scope] = self._hours(scope, from_us, to_us)
         return found
 
     def scores(self, scope: str) -> Scores | None:
-        """How forecasts of `total` or `tenant:NAME` did; None when none is scored yet."""
+        """How forecasts of `total` or a scope did; None when none is scored yet."""
         scored = {
             day: forecast.score(kept.expected, kept.low, kept.high, kept.actual)
             for day, scopes in self._days.items()
@@ -132,13 +141,16 @@ class Forecasts:
 
     def _scope(self, scope: str) -> list[int]:
         """Hourly spend of one scope, up to the last whole hour."""
+        to_us = hour_of(self._clock.now_us())
+        return self._hours(scope, to_us - HISTORY_US, to_us)
+
+    def _hours(self, scope: str, from_us: int, to_us: int) -> list[int]:
+        """Hourly spend of one scope over [from, to)."""
         kind, _, name = scope.partition(":")
         tenant, _, team = name.partition("/")
         by = {"team": ("hour_us", "team"), "key": ("hour_us", "key")}.get(kind, ("hour_us",))
         only = {"team": team, "key": name}.get(kind)
-        to_us = hour_of(self._clock.now_us())
-        from_us = to_us - HISTORY_US
-        hours = [0] * (HISTORY_US // HOUR_US)
+        hours = [0] * ((to_us - from_us) // HOUR_US)
         whose = tenant if kind in ("tenant", "team") else None
         for row in self._store.statements.spend(by, from_us, to_us, whose):
             if only is None or row[kind] == only:

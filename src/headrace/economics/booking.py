@@ -7,7 +7,7 @@ capacity, and a lease's piece goes to the requests present (`sharing`) or to the
 
     load    from start to ready: a cold start      idle    ready, and nobody there
     drain   nobody there any more, and told to go  failed  an attempt that came to nothing
-    free    nobody's share of the device
+    free    nobody's share of the device           fragment  what is left beside others, too little for any model
 
 Pieces are split in 2^-20 nano-dollars and added up by party, then cut to whole nano-dollars by cumulative floors: every
 party is off by less than one nano-dollar, and the sum by nothing.
@@ -25,7 +25,7 @@ from headrace.units import US_PER_HOUR
 
 FINE_BITS: Final = 20
 WHOLE_PPM: Final = 1_000_000
-Cause = Literal["request", "load", "idle", "drain", "failed", "free"]
+Cause = Literal["request", "load", "idle", "drain", "failed", "free", "fragment"]
 _DEFAULT_MODEL: Final = WorkModel()
 
 
@@ -75,14 +75,18 @@ def book(
     tenures: Sequence[Tenure],
     models: Mapping[str, WorkModel],
     device: str,
+    least_ppm: int = 0,
 ) -> list[Part]:
     """The parts of one device's cost between two moments; they add up to `cost_nanousd` exactly.
+
+    `least_ppm` is the smallest share of the device that a model could use: less than that, left beside others, is a
+    fragment.
 
     Everybody who was there before `to_us` must be known: who is still at work is waited for.
     """
     if to_us <= from_us:
         return []
-    ledger = _Shares(from_us)
+    ledger = _Shares(from_us, least_ppm)
     for tenure in tenures:
         ledger.take(tenure, models.get(tenure.model, _DEFAULT_MODEL))
     cuts = sorted({from_us, to_us, *(cut for cut in ledger.cuts if from_us < cut < to_us)})
@@ -113,7 +117,8 @@ class _Stay:
 class _Shares:
     """Adds up what each party bears, piece by piece, in order of time."""
 
-    def __init__(self, from_us: int) -> None:
+    def __init__(self, from_us: int, least_ppm: int) -> None:
+        self._least_ppm = least_ppm
         self.cuts: set[int] = set()
         self._tenures: list[tuple[Tenure, list[_Stay]]] = []
         self._present: list[list[_Stay]] = []
@@ -147,7 +152,8 @@ class _Shares:
         by = [self._tenures[number][0].share_ppm for number in live] + [free]
         costs, times = sharing.split(cost, by, self._turn), sharing.split(to_us - from_us, by, self._turn)
         if free or not live:
-            self._add(("free", device, "", ""), costs[-1], 0, times[-1])
+            cause: Cause = "fragment" if live and free < self._least_ppm else "free"
+            self._add((cause, device, "", ""), costs[-1], 0, times[-1])
         for place, number in enumerate(live):
             self._lease(number, from_us, to_us, costs[place], times[place])
 

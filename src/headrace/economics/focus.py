@@ -4,7 +4,7 @@ What the columns add up to, over any whole hours:
 
     BilledCost      what tenants were charged: the balance of `due/…`
     x_DeviceCost    what devices cost: the balance of `owed/…`, taken negative
-    EffectiveCost   what tenants were charged, and what nobody was: load, idle, drain, failed work and free capacity
+    EffectiveCost   what tenants were charged, and what nobody was: load, idle, drain, failed work, what is free
 
 `x_Kind` says what a row is:
 
@@ -37,7 +37,7 @@ from headrace.state.table import Price
 VERSION: Final = "1.2"
 ISSUER: Final = "Headrace"
 REQUESTS: Final = "requests"
-OVERHEADS: Final = ("load", "idle", "drain", "failed", "free")
+OVERHEADS: Final = ("load", "idle", "drain", "failed", "free", "fragment")
 COLUMNS: Final = (
     "BilledCost", "BillingAccountId", "BillingAccountName", "BillingAccountType", "BillingCurrency", "BillingPeriodEnd",
     "BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency", "ChargePeriodEnd",
@@ -64,6 +64,7 @@ _WHY: Final = {
     "load": "starting replicas", "idle": "replicas that were ready and had nothing to do",
     "drain": "replicas that were told to go", "failed": "attempts that came to nothing",
     "free": "capacity that nobody held",
+    "fragment": "capacity beside replicas, too little for any model",
 }  # fmt: skip
 _ACCOUNT: Final = "headrace"  # one cloud is one billing account
 Row = dict[str, str]
@@ -314,7 +315,9 @@ def _priced(unit: str, quantity: int, each: int, listed: int, basis: str) -> Row
 
 def _overhead(cause: str, of: str, picousd: int) -> Row:
     cost = dollars(picousd)
-    where = {"ResourceId": of, "ResourceName": of, "ResourceType": "Pool"} if cause == "free" else _model(of)
+    where = (
+        {"ResourceId": of, "ResourceName": of, "ResourceType": "Pool"} if cause in ("free", "fragment") else _model(of)
+    )
     return where | {
         "ChargeCategory": "Usage",
         "ChargeDescription": f"{_WHY[cause].capitalize()}: {of}, one hour; nobody is billed for it",

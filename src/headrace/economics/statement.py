@@ -41,13 +41,15 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     owed_nanousd: int
     charged_nanousd: int
     free_nanousd: dict[str, int]
+    fragment_nanousd: dict[str, int]
     models: tuple[ModelCost, ...]
     borne_nanousd: dict[str, dict[str, int]]
 
     @property
     def residual_nanousd(self) -> int:
         """What is owed and not booked anywhere: always 0."""
-        return self.owed_nanousd - sum(self.free_nanousd.values()) - sum(m.total_nanousd for m in self.models)
+        unheld = sum(self.free_nanousd.values()) + sum(self.fragment_nanousd.values())
+        return self.owed_nanousd - unheld - sum(m.total_nanousd for m in self.models)
 
 
 def statement(balances: Mapping[str, int]) -> Statement:
@@ -58,15 +60,15 @@ def statement(balances: Mapping[str, int]) -> Statement:
     (10, 9, 5, 0)
     """
     owed = charged = 0
-    free: dict[str, int] = {}
+    unheld: dict[str, dict[str, int]] = {"free": {}, "fragment": {}}
     models: dict[str, dict[str, int]] = {}
     borne: dict[str, dict[str, int]] = {}
     for account, amount in sorted(balances.items()):
         kind, _, rest = account.partition("/")
         if kind == "owed":
             owed -= amount
-        elif kind == "free":
-            free[rest] = amount
+        elif kind in unheld:
+            unheld[kind][rest] = amount
         elif kind == "used":
             _add(models, rest.partition("/")[2], "used_nanousd", amount)
         elif kind in OVERHEADS:
@@ -80,7 +82,8 @@ def statement(balances: Mapping[str, int]) -> Statement:
     return Statement(
         owed_nanousd=owed,
         charged_nanousd=charged,
-        free_nanousd=free,
+        free_nanousd=unheld["free"],
+        fragment_nanousd=unheld["fragment"],
         models=tuple(ModelCost(model=name, **sums) for name, sums in sorted(models.items())),
         borne_nanousd=borne,
     )

@@ -121,30 +121,6 @@ class Bill:
         return {**made, "note": self.note} if self.note else made
 
 
-def quote(bill: Bill, call: Call, model: RouteModel, input_tokens: int) -> dict[str, object]:
-    """What a call would cost, before it is made: the expected charge, and the most it could come to.
-
-    Expected: the prompt of so many tokens as its bytes will probably be, and as many of answer as it may have.
-    """
-    bound = call.output_bound(model.output_tokens_default, model.context_tokens)
-    call.render(model.ability, model.name, model.output_tokens_default, model.context_tokens)  # or it says why not
-    bill.bind(call, bound, model.context_tokens)
-    bill.served_by(model.version)
-    counts = Counts(input_tokens=min(input_tokens, model.context_tokens), output_tokens=bound, items=call.items)
-    expected = bill.settle(model.task, "finished", counts, began=True, busy_us=0)
-    return {
-        "object": "headrace.quote",
-        "model": model.name,
-        "input_tokens": counts.input_tokens,
-        "output_tokens": bound,
-        "expected": dollars(expected),
-        "worst_case": dollars(bill.bound),
-        "unit": "USD",
-        "price": bill.price.id if bill.price else "",
-        "units": {unit: str(pico) for unit, pico in (bill.price.units if bill.price else {}).items()},
-    }
-
-
 def worst(call: Call, output_bound: int, context_tokens: int) -> dict[Unit, int]:
     """The most a call may use. A token is a byte at least, and a prompt never longer than the context.
 

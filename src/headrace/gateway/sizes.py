@@ -31,8 +31,8 @@ class Sizes:
         ):
             sums[place] += value
 
-    def tokens(self, call: Call) -> int:
-        """What a call's prompt will probably be counted as.
+    def tokens(self, call: Call) -> tuple[str, int]:
+        """What a call's prompt will probably be counted as, and on what that rests: `learned` or `estimate`.
 
         >>> from headrace.wire.call import Call
         >>> sizes = Sizes()
@@ -40,14 +40,14 @@ class Sizes:
         ...     call = Call(model="m", task="chat", endpoint="", input_bytes=size, input_tokens=size // 3 + 8)
         ...     sizes.learn(call, size // 5 + 24)
         >>> sizes.tokens(Call(model="m", task="chat", endpoint="", input_bytes=100, input_tokens=100 // 3 + 8))
-        44
+        ('learned', 44)
         """
         count, bb, bo, oo, bt, ot = self._sums.get(call.model, (0.0,) * 6)
         spread = bb * oo - bo * bo
         if count < SEEN_MIN or spread <= 1e-9 * max(1.0, bb * oo):
-            return call.input_tokens
+            return "estimate", call.input_tokens
         a, b = (bt * oo - ot * bo) / spread, (ot * bb - bt * bo) / spread
-        return max(1, round(a * call.input_bytes + b * _overhead(call)))
+        return "learned", max(1, round(a * call.input_bytes + b * _overhead(call)))
 
 
 def _overhead(call: Call) -> int:

@@ -15,13 +15,11 @@ from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import unquote
 
-import msgspec
-
 from headrace import telemetry
 from headrace.errors import Invalid, Refused
-from headrace.gateway import answers, refusals, relay
+from headrace.gateway import answers, quotes, refusals, relay
 from headrace.gateway.auth import Doorman
-from headrace.gateway.bill import Bill, quote
+from headrace.gateway.bill import Bill
 from headrace.gateway.client import Client
 from headrace.gateway.desk import Acting
 from headrace.gateway.directory import Directory
@@ -186,7 +184,7 @@ class Worker:
             raise Refused(fault.CATALOGUE["storage_unavailable"][2], status=503, code="storage_unavailable")
         bill = Bill(self.directory.book, self.directory.models[model.name], key, self.clock.now_us())
         if dry_run:
-            reply.whole(msgspec.json.encode(quote(bill, call, model, self.sizes.tokens(call))))
+            relay.Relayed(client, self.spawn(quotes.answer(self, client, reply, bill, call, model)))
             return
         Exchange(self, client, reply, Record(request_id, self.epoch, key, model, call, bill, self.sizes)).start()
 

@@ -64,6 +64,10 @@ class Statements(Protocol):
         """Entries in order, with their numbers."""
         ...
 
+    def head(self) -> tuple[int, str]:
+        """How many entries there are, and the hash of the last one, hex; 0 and nothing when there is none."""
+        ...
+
     def booked(self) -> dict[str, int]:
         """Until when each device's time is in the books."""
         ...
@@ -182,8 +186,11 @@ class Store(Protocol):
         """What the books say."""
         ...
 
-    def audit(self) -> Audit:
-        """Prove the books. Reads on an own connection, so it may run in a thread beside everything else."""
+    def audit(self, heads: Mapping[int, str]) -> Audit:
+        """Prove the books, and that they still hold what was noted of them: hashes, hex, by the number of entries.
+
+        Reads on an own connection, so it may run in a thread beside everything else.
+        """
         ...
 
     def backup(self, folder: Path) -> Path:

@@ -4,6 +4,7 @@ Called in a thread of the controller and by tests; what it finds is for people, 
 as bytes: a damaged one need not be text, and is a finding like any other.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from headrace.economics.entries import FIRST_HASH, entry_id, linked
 
 FOUND_MAX: Final = 20
 _PLACE: Final = "tenant, team, key, model, version, task, unit"
+_MODEL: Final = "model, version, task, unit"
 _CHECKS: Final = {
     "balances are the sums of entries": """
         SELECT CAST(account || ', ' || hour_us || ', ' || sum(nanousd) AS BLOB) FROM (
@@ -36,6 +38,12 @@ _CHECKS: Final = {
             amount AS a, charge_nanousd AS b, cost_nanousd AS c FROM spend UNION ALL
             SELECT day_us, {_PLACE}, -amount, -charge_nanousd, -cost_nanousd FROM spend_day
         ) GROUP BY day_us, {_PLACE} HAVING sum(a) <> 0 OR sum(b) <> 0 OR sum(c) <> 0 LIMIT 20
+    """,  # noqa: S608 - literals
+    "models are the sums of their days": f"""
+        SELECT CAST(day_us || ', ' || model || ', ' || unit AS BLOB) FROM (
+            SELECT day_us, {_MODEL}, amount AS a, charge_nanousd AS b, cost_nanousd AS c FROM spend_day UNION ALL
+            SELECT day_us, {_MODEL}, -amount, -charge_nanousd, -cost_nanousd FROM spend_model
+        ) GROUP BY day_us, {_MODEL} HAVING sum(a) <> 0 OR sum(b) <> 0 OR sum(c) <> 0 LIMIT 20
     """,  # noqa: S608 - literals
     "costs of requests are those of the ledger": """
         SELECT CAST(account || ', ' || sum(a) AS BLOB) FROM (
@@ -75,13 +83,16 @@ class _Charged(msgspec.Struct, frozen=True, tag="usage"):
     budgets: tuple[str, ...] = ()
 
 
-def audit(path: Path) -> Audit:
-    """Read every entry once. Raises apsw.Error when the file cannot be read just now."""
+def audit(path: Path, heads: Mapping[int, str] = {}) -> Audit:
+    """Read every entry once. Raises apsw.Error when the file cannot be read just now.
+
+    `heads` are hashes that were noted outside the database, hex, by the number of entries then.
+    """
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         with db:  # one state of the database, however much is written meanwhile
             found = [line for row in db.execute("PRAGMA integrity_check(5)") if (line := _told(row)) != "ok"]
-            count, head, total, broken = _chain(db)
+            count, head, total, broken = _chain(db, heads)
             found += [*broken, *_charges(db)]
             for name, query in _CHECKS.items():
                 found += [f"not so: {name}: {_told(row)}" for row in db.execute(query)]
@@ -94,8 +105,10 @@ def audit(path: Path) -> Audit:
     return Audit(ok=not found, entries=count, head=head.hex(), found=tuple(found[:FOUND_MAX]), total_nanousd=total)
 
 
-def _chain(db: apsw.Connection) -> tuple[int, bytes, int, list[str]]:
+def _chain(db: apsw.Connection, heads: Mapping[int, str]) -> tuple[int, bytes, int, list[str]]:
     before, count, total = FIRST_HASH, 0, 0
+    noted = {number: bytes.fromhex(head) for number, head in heads.items()}
+    broken: list[str] = []
     for seq, made, name, *said in db.execute(_CHAIN):
         count += 1
         if seq != count:
@@ -104,9 +117,14 @@ def _chain(db: apsw.Connection) -> tuple[int, bytes, int, list[str]]:
             about = _text(said[7] or said[4])
             return count, before, total, [f"the chain breaks at entry {seq}, about {about}: it was changed"]
         before = made
+        if noted and noted.get(count, made) != made:
+            broken.append(f"entry {count} is not the one that was noted: the chain was written anew")
+            noted = {}
         if said[2] == b"cost" and said[3] != b"move":
             total += int(said[6])
-    return count, before, total, []
+    if noted and max(noted) > count:
+        broken.append(f"there were {max(noted)} entries when the chain was last noted, and now there are {count}")
+    return count, before, total, broken
 
 
 def _charges(db: apsw.Connection) -> list[str]:

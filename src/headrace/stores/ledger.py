@@ -37,6 +37,12 @@ _BUDGET: Final = """
     INSERT INTO budget_spent VALUES (?, ?, ?) ON CONFLICT (budget, epoch) DO UPDATE SET
     nanousd = nanousd + excluded.nanousd
 """
+_BY_MODEL: Final = """
+    INSERT INTO spend_model VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (unit, day_us, model, version, task) DO UPDATE SET
+    amount = amount + excluded.amount, charge_nanousd = charge_nanousd + excluded.charge_nanousd,
+    cost_nanousd = cost_nanousd + excluded.cost_nanousd
+"""
 _BY_HOUR: Final = _SPEND.format(table="spend", time="hour_us")
 _BY_DAY: Final = _SPEND.format(table="spend_day", time="day_us")
 DAY_US: Final = 24 * 3_600_000_000
@@ -113,13 +119,20 @@ class Ledger:
         self._spend(spend)
 
     def _spend(self, spend: dict[_Place, list[int]]) -> None:
-        """Into the hours, and into their days: a month is read from thirty rows and not from 720."""
+        """Into the hours, into their days, and into days of models, whoever asked them.
+
+        So a month is read from thirty rows a place and not from 720, and by model from few.
+        """
         days: dict[_Place, list[int]] = {}
+        models: dict[tuple[int, str, str, str, str], list[int]] = {}
         for place, sums in spend.items():
-            day = days.setdefault((place[0] - place[0] % DAY_US, *place[1:]), [0, 0, 0])
+            day_us = place[0] - place[0] % DAY_US
+            day = days.setdefault((day_us, *place[1:]), [0, 0, 0])
+            model = models.setdefault((day_us, *place[4:]), [0, 0, 0])
             for at, amount in enumerate(sums):
                 day[at] += amount
-        for statement, found in ((_BY_HOUR, spend), (_BY_DAY, days)):
+                model[at] += amount
+        for statement, found in ((_BY_HOUR, spend), (_BY_DAY, days), (_BY_MODEL, models)):
             self._db.executemany(statement, [(*place, *sums) for place, sums in found.items()])
 
     def booked(self, device: str, until_us: int) -> None:

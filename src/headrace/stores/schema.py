@@ -131,4 +131,20 @@ STEPS: Final = (
         PRIMARY KEY (pool, from_us)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE spend_model (
+        day_us INTEGER NOT NULL,
+        model TEXT NOT NULL,
+        version TEXT NOT NULL,
+        task TEXT NOT NULL,
+        unit TEXT NOT NULL,
+        amount INTEGER NOT NULL,
+        charge_nanousd INTEGER NOT NULL,
+        cost_nanousd INTEGER NOT NULL,
+        PRIMARY KEY (unit, day_us, model, version, task)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO spend_model SELECT day_us, model, version, task, unit,
+        sum(amount), sum(charge_nanousd), sum(cost_nanousd)
+        FROM spend_day GROUP BY unit, day_us, model, version, task;
+    """,
 )

@@ -184,10 +184,10 @@ class SqliteStore:
             for budget in without:
                 self._ledger.budget(budget, remove=True)
 
-    def audit(self) -> Audit:
+    def audit(self, heads: Mapping[int, str]) -> Audit:
         """Read every entry once, on an own connection. Raises Transient when the file cannot be read just now."""
         with self._told("the database"):
-            return audit(self._path)
+            return audit(self._path, heads)
 
     def backup(self, folder: Path) -> Path:
         """A whole copy, on own connections."""

@@ -12,6 +12,7 @@ from headrace.specs.priced import UNITS
 from headrace.state.table import Price
 
 DIMENSIONS: Final = ("hour_us", "tenant", "team", "key", "model", "version", "task", "unit")
+_OF_MODELS: Final = frozenset({"model", "version", "task", "unit"})  # what spend_model tells apart
 DAY_US: Final = 24 * 3_600_000_000
 _EACH: Final = f" AND unit IN ({', '.join(repr(unit) for unit in UNITS)})"
 _SUMS: Final = ("amount", "charge_nanousd", "cost_nanousd")
@@ -50,9 +51,10 @@ class Statements:
         first, last = -(-from_us // DAY_US) * DAY_US, to_us // DAY_US * DAY_US
         if first >= last:
             return self._sums(by, "spend", "hour_us", from_us, to_us, tenant)
+        days = "spend_model" if tenant is None and set(by) <= _OF_MODELS else "spend_day"
         parts = [
             *self._sums(by, "spend", "hour_us", from_us, first, tenant),
-            *self._sums(by, "spend_day", "day_us", first, last, tenant),
+            *self._sums(by, days, "day_us", first, last, tenant),
             *self._sums(by, "spend", "hour_us", last, to_us, tenant),
         ]
         return _added(by, parts)
@@ -66,10 +68,10 @@ class Statements:
         group = f" GROUP BY {names} ORDER BY {names}" if by else ""
         query = (
             f"SELECT {names + ', ' if by else ''}sum(amount), sum(charge_nanousd), sum(cost_nanousd) FROM {table} "  # noqa: S608 - names from DIMENSIONS and literals
-            f"WHERE {time} >= ?1 AND {time} < ?2 AND (?3 IS NULL OR tenant = ?3){only}{group}"
+            f"WHERE {time} >= ?1 AND {time} < ?2{'' if tenant is None else ' AND tenant = ?3'}{only}{group}"
         )
         heads = (*by, *_SUMS)
-        rows = self._rows(query, (from_us, to_us, tenant)) if from_us < to_us else ()
+        rows = self._rows(query, (from_us, to_us, *([] if tenant is None else [tenant]))) if from_us < to_us else ()
         return [dict(zip(heads, row, strict=True)) for row in rows if row[-1] is not None]
 
     def balances(self, from_us: int, to_us: int) -> dict[str, int]:
@@ -95,6 +97,11 @@ class Statements:
     def booked(self) -> dict[str, int]:
         """Until when each device's time is in the books."""
         return dict(self._rows("SELECT device, until_us FROM booked", ()))
+
+    def head(self) -> tuple[int, str]:
+        """How many entries there are, and the hash of the last one, hex."""
+        row = next(iter(self._rows("SELECT seq, hex(hash) FROM entry ORDER BY seq DESC LIMIT 1", ())), None)
+        return (row[0], row[1].lower()) if row else (0, "")
 
     def prices(self) -> list[Price]:
         """Every price there was, oldest first."""

@@ -348,3 +348,17 @@ def test_key_views_have_no_digest():
 
     record = KeyRecord(id="a", digest="dddd", tenant="t", role="user")
     assert b"dddd" not in msgspec.json.encode(key_view(record))
+
+
+def test_the_books_are_proved_against_what_was_noted(door):
+    """A head that was told is still held; another one is found, and one that is no head is refused."""
+    door.used("r1", "team", model="m", version="v1", input_tokens=5, output_tokens=5, charge_nanousd=7)
+    first = door.ask("GET", "cost/verify").json()
+    assert first["ok"]
+    noted = f"{first['entries']}:{first['head']}"
+    assert door.ask("GET", f"cost/verify?head={noted}").json()["ok"]
+    found = door.ask("GET", f"cost/verify?head={first['entries']}:{'0' * 64}").json()
+    assert not found["ok"]
+    assert "written anew" in found["found"][0]
+    assert error(door.ask("GET", "cost/verify?head=last"))[0] == 400
+    assert first["head"] in door.settings.witness.read_text()

@@ -1,6 +1,7 @@
 """Routes about money: what a time cost and why, by whom and for what; what it would have cost elsewhere; the proof."""
 
 import asyncio
+import re
 from typing import Final
 
 from starlette.requests import Request
@@ -29,6 +30,8 @@ BY: Final = {
 }
 _BY: Final = Query("by", f"Comma-separated: {', '.join(BY)}.")
 _TO: Final = Query("against", "PROVIDER/MODEL, like openai/gpt-4o-mini; each model's own compare_to when left out.")
+_HEAD: Final = Query("head", "NUMBER:HASH of an entry, as it was noted elsewhere.")
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
 _RATE: Final = Query("rate_percent", "What devices would cost, in percent of what they do; 100.", "integer")
 
 
@@ -54,7 +57,9 @@ class Costs:
                 "GET", f"{at}/cost/compare", "admin", "Beside a closed API.", self.compare,
                 gives=views.Comparisons, query=(_TO, _RATE, *QUERIES),
             ),
-            AdminRoute("GET", f"{at}/cost/verify", "admin", "Prove the books.", self.verify, gives=Audit),
+            AdminRoute("GET", f"{at}/cost/verify", "admin", "Prove the books.", self.verify, gives=Audit,
+                query=(_HEAD,),
+            ),
             AdminRoute("GET", f"{at}/prices", "user", "Prices in force.", self.prices, gives=views.Prices),
         ]  # fmt: skip
 
@@ -90,6 +95,7 @@ class Costs:
                 owed_nanousd=made.owed_nanousd,
                 charged_nanousd=made.charged_nanousd,
                 free_nanousd=made.free_nanousd,
+                fragment_nanousd=made.fragment_nanousd,
                 residual_nanousd=made.residual_nanousd,
                 models=[views.model_cost(model) for model in made.models],
                 borne_nanousd=made.borne_nanousd,
@@ -163,11 +169,23 @@ class Costs:
             found.append(view)
         return found
 
-    async def verify(self, _request: Request) -> Response:
-        """Read every entry once, beside the work of the others."""
+    async def verify(self, request: Request) -> Response:
+        """Read every entry once, beside the work of the others, and compare with what was noted of the chain."""
         control = self._controller
         await control.bookkeeper.try_to_catch_up()
-        return json(await asyncio.to_thread(control.store.audit))
+        heads = control.witness.heads()
+        given = request.query_params.get("head", "")
+        if given:
+            number, _, head = given.partition(":")
+            if not (number.isascii() and number.isdigit() and len(number) < 19 and _HASH.fullmatch(head)):
+                raise errors.Invalid(
+                    f"head is {given[:90]!r}; give NUMBER:HASH as `headrace cost verify` told them", param="head"
+                )
+            heads[int(number)] = head
+        found = await asyncio.to_thread(control.store.audit, heads)
+        if found.ok:
+            control.witness.note(found.entries, found.head)
+        return json(found)
 
     async def prices(self, request: Request) -> Response:
         """The prices in force, those of the caller's tenant for users."""

@@ -185,6 +185,7 @@ class StatementView(msgspec.Struct, frozen=True, kw_only=True):
     owed_nanousd: int
     charged_nanousd: int
     free_nanousd: dict[str, int]
+    fragment_nanousd: dict[str, int]
     residual_nanousd: int
     models: list[dict[str, Any]]
     borne_nanousd: dict[str, dict[str, int]]

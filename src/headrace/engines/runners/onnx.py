@@ -163,6 +163,19 @@ class Runner:
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         exchange.json(msgspec.json.encode({"model": self.alias, "results": results, "usage": usage}))
 
+    async def tokenize(self, exchange: Exchange) -> None:
+        """POST /tokenize: how many tokens the same body would be counted as, by its texts alone."""
+        if self.encoder.pairs or b'"documents"' in exchange.body:
+            ranking = decode(exchange.body, RerankRequest)
+            texts = [entry if isinstance(entry, str) else entry.text for entry in ranking.documents]
+            if self.encoder.pairs:
+                encoded = [self.encoder.encode(ranking.query, text, "documents") for text in texts]
+            else:
+                encoded = [self.encoder.encode(text, None, "documents") for text in (ranking.query, *texts)]
+        else:
+            encoded = self._inputs(decode(exchange.body, EmbeddingsRequest).input)
+        exchange.json({"count": sum(len(ids) for ids, _ in encoded)})
+
     def _inputs(self, given: str | list[Any]) -> list[tuple[Sequence[int], Sequence[int]]]:
         if isinstance(given, str) or (given and all(isinstance(entry, int) for entry in given)):
             given = [given]
@@ -232,7 +245,7 @@ async def _serve(encoder: Encoder, given: argparse.Namespace, began: float) -> N
     def load() -> dict[str, int]:
         return {"running": runner.batcher.running, "waiting": runner.batcher.waiting, "slots": given.slots}
 
-    routes = {("POST", "/v1/rerank"): runner.rerank}
+    routes = {("POST", "/v1/rerank"): runner.rerank, ("POST", "/tokenize"): runner.tokenize}
     if not encoder.pairs:
         routes["POST", "/v1/embeddings"] = runner.embeddings
     await serve(Server(routes, load), given.listen, began)

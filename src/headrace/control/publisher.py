@@ -26,6 +26,7 @@ SETTLED_POLL_S: Final = 0.002
 _MESSAGE_BYTES_MAX: Final = 4 << 20
 _DECODER: Final[msgspec.json.Decoder[FromGateway]] = msgspec.json.Decoder(FromGateway)
 _UNSENT_BYTES_MAX: Final = 16 << 20  # a gateway that reads nothing is let go; it comes back for the whole table
+_ASKED_MAX: Final = 10_000  # then gateways that are gone are forgotten
 
 
 class Publisher:
@@ -53,6 +54,8 @@ class Publisher:
         self._writers: set[asyncio.StreamWriter] = set()
         self._in_force: dict[asyncio.StreamWriter, int] = {}  # the revision each link's gateway routes by
         self._reports: dict[str, tuple[Report, int]] = {}
+        self._asked_us: dict[tuple[str, str], int] = {}  # by epoch and model, as last reported
+        self._work_us: dict[str, int] = {}
         self._table = Table(revision=clock.now_us(), models=(), replicas=(), keys=())
         self._server: asyncio.Server | None = None
         self._began_us = clock.monotonic_us()
@@ -110,6 +113,10 @@ class Publisher:
 
     def hear(self, report: Report) -> None:
         """Take one gateway's report."""
+        for demand in report.demand:
+            before = self._asked_us.get((report.epoch, demand.key), 0)
+            self._asked_us[report.epoch, demand.key] = demand.asked_us
+            self._work_us[demand.key] = self._work_us.get(demand.key, 0) + max(0, demand.asked_us - before)
         self._reports[report.epoch] = (report, self._clock.monotonic_us())
         self._heard(report)
 
@@ -117,15 +124,20 @@ class Publisher:
         """The last report of each gateway that is alive."""
         now_us = self._clock.monotonic_us()
         self._reports = {e: (r, at) for e, (r, at) in self._reports.items() if now_us - at < REPORT_STALE_US}
+        if len(self._asked_us) > _ASKED_MAX:
+            self._asked_us = {place: us for place, us in self._asked_us.items() if place[0] in self._reports}
         return [report for report, _ in self._reports.values()]
 
     def demand(self) -> Mapping[str, Demand]:
-        """What all gateways together are asked for, by `name@version`."""
+        """What all gateways together are asked for, by `name@version`; work since this controller began."""
         parts: dict[str, list[Demand]] = {}
         for report in self.reports():
             for demand in report.demand:
                 parts.setdefault(demand.key, []).append(demand)
-        return {key: total(found) for key, found in parts.items()}
+        return {
+            key: msgspec.structs.replace(total(found), asked_us=self._work_us.get(key, 0))
+            for key, found in parts.items()
+        }
 
     def at_work(self, replica: str, since_revision: int) -> bool:
         """Whether a gateway has work on this replica, or may not know yet that it should send it none.

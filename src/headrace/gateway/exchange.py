@@ -382,9 +382,10 @@ class Exchange:
         record, worker = self._record, self._worker
         del worker.exchanges[record.request_id]
         now_us = worker.clock.monotonic_us()
-        used = counts.input_tokens + counts.output_tokens
-        worker.meter.done(record.key, used - self._estimate, record.arrived_us, now_us)
+        more = counts.input_tokens + counts.output_tokens - self._estimate
+        worker.meter.done(record.key, more, record.arrived_us, now_us)
         usage = record.usage(outcome, status, counts, now_us, code, error)
+        worker.dispatch.answered(usage.model, usage.version, counts.output_tokens, outcome == "finished")
 
         def committed(done: bool) -> None:
             worker.stored(done)

@@ -70,6 +70,7 @@ class Dispatch:
         assert request.id not in self._tickets, "a request arrives once"
         lane.arrivals += 1
         lane.last_us = now_us
+        lane.ask(request)
         if lane.route.fault:
             lane.refused += 1
             return admission.faulty(lane, request)
@@ -132,6 +133,12 @@ class Dispatch:
         if lane.queue:
             self._drain(lane, now_us, answers)
         return answers
+
+    def answered(self, model: str, version: str, output_tokens: int, whole: bool = True) -> None:
+        """How long an answer was: the next ones are expected to be like it, if it was whole."""
+        lane = self._lanes.get(f"{model}@{version}")
+        if lane is not None and whole:
+            lane.answered(output_tokens)
 
     def left(self, request_id: str, now_us: int) -> list[Answer]:
         """The client went away, while its request was held or ran."""

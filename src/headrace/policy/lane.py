@@ -100,10 +100,13 @@ class Lane:
     __slots__ = (
         "affine",
         "arrivals",
+        "asked_ns",
         "balance_us",
         "cold_us",
         "last_us",
+        "mean_output",
         "mean_us",
+        "mean_work_ns",
         "measured",
         "open",
         "prefixes",
@@ -130,6 +133,9 @@ class Lane:
         self.cold_us = now_us
         self.running = 0
         self.mean_us = 0
+        self.mean_output = -1  # tokens in 1/16, not known
+        self.mean_work_ns = 0
+        self.asked_ns = 0
         self.measured = 0
         self.arrivals = 0
         self.refused = 0
@@ -162,6 +168,25 @@ class Lane:
         self.measured += 1
         self.mean_us += (took_us - self.mean_us) // min(self.measured, 16)
 
+    def ask(self, request: Request) -> None:
+        """Count the work of an arrival: what is put in is known, what will come out is like the answers before."""
+        rate = self.route.rate
+        if rate is None:
+            return
+        output = self.mean_output >> 4
+        if output < 0 or output > request.output_tokens_max:
+            output = request.output_tokens_max
+        work_ns = rate.fixed_ns + request.input_tokens * rate.input_ns + output * rate.output_ns
+        self.asked_ns += work_ns
+        self.mean_work_ns += (work_ns - self.mean_work_ns) >> 6 if self.mean_work_ns else work_ns
+
+    def answered(self, output_tokens: int) -> None:
+        """Fold the length of an answer into the running mean, 1/16 each."""
+        if self.mean_output < 0:
+            self.mean_output = output_tokens << 4
+        else:
+            self.mean_output += output_tokens - (self.mean_output >> 4)
+
     def report(self, now_us: int) -> Demand:
         """What was asked for since the last report; `work_us` is slot time used within that window."""
         work_us = self.balance_us + self.running * now_us
@@ -177,6 +202,8 @@ class Lane:
             oldest_wait_us=now_us - oldest.held_us if oldest else 0,
             work_us=work_us - self.work_us,
             last_us=self.last_us,
+            asked_us=self.asked_ns // 1000,
+            backlog_us=len(self.queue) * self.mean_work_ns // 1000,
         )
         self.arrivals = self.refused = 0
         self.work_us = work_us

@@ -15,27 +15,30 @@ import msgspec
 from headrace.policy import room, scaling
 from headrace.policy.actions import Hold, Plan, Start, Stop
 from headrace.policy.room import Work
+from headrace.policy.sizing import BySlots, Sizing
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.demand import Demand
 from headrace.state.fleet import Fleet, Replica
 from headrace.units import US_PER_MINUTE, format_us
 
+BY_SLOTS: Final = BySlots()
 STEPS_MAX: Final = 8  # a chain of models that move for each other is never that long
 FAILED_PAUSE_US: Final = US_PER_MINUTE  # after a failed start, unless the model is changed
 DRAIN_UNKNOWN_US: Final = 120_000_000  # for replicas whose spec is gone
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9.-]+")
 
 
-def plan(catalog: Catalog, fleet: Fleet, demand: Mapping[str, Demand], now_us: int) -> Plan:
+def plan(catalog: Catalog, fleet: Fleet, demand: Mapping[str, Demand], now_us: int, sizing: Sizing = BY_SLOTS) -> Plan:
     """What to do now: step by step on the fleet as it will be, until a step has nothing to add.
 
     So a plan that was carried out leaves nothing to do but its holds, also where one stop lets another model move.
+    `sizing` says how many replicas each model should have; it was told the demand before.
     """
     starts: dict[str, Start] = {}
     stops: list[Stop] = []
     holds: tuple[Hold, ...] = ()
     for _ in range(STEPS_MAX):
-        made = _step(catalog, fleet, demand, now_us)
+        made = _step(Work(catalog, fleet, demand, now_us), sizing)
         holds = made.holds
         if not made.starts and not made.stops:
             break
@@ -46,19 +49,18 @@ def plan(catalog: Catalog, fleet: Fleet, demand: Mapping[str, Demand], now_us: i
     return Plan(tuple(starts.values()), tuple(stops), holds)
 
 
-def _step(catalog: Catalog, fleet: Fleet, demand: Mapping[str, Demand], now_us: int) -> Plan:
+def _step(work: Work, sizing: Sizing) -> Plan:
     """What to do with this fleet.
 
     1. Stop what is in no catalog, and forget what failed long enough ago.
     2. Stop what each model has too many of: idle, surplus, or replaced by a successor that is ready.
     3. Start what is missing, the most urgent first; where it does not fit, make room or say why not.
     """
-    work = Work(catalog, fleet, demand, now_us)
     _clear(work)  # 1.
     wants: list[room.Lack] = []
-    for model in catalog.models:  # 2.
+    for model in work.catalog.models:  # 2.
         if model.owned:
-            wants.extend(_size(work, model))
+            wants.extend(_size(work, model, sizing))
     for want in sorted(wants, key=lambda want: want.order):  # 3.
         _serve(work, want)
     return Plan(tuple(work.starts), tuple(work.stops), tuple(work.holds.values()))
@@ -108,14 +110,14 @@ def _clear(work: Work) -> None:
             work.stop(replica, DRAIN_UNKNOWN_US, f"{replica.key} is not in the catalog any more")
 
 
-def _size(work: Work, model: ModelSpec) -> list["room.Lack"]:
+def _size(work: Work, model: ModelSpec, sizing: Sizing) -> list["room.Lack"]:
     """Stop what one model version has too much of; what it lacks."""
     mine = [replica for replica in work.fleet.of(model.key) if work.works(replica)]
     current = [replica for replica in mine if room.is_current(model, replica)]
     old = [replica for replica in mine if replica not in current]
     demand = work.demand.get(model.key)
     have = 1 if old else len(current)  # while successors start, the load alone says how many
-    want = scaling.desired(model, have, current or old, demand, work.now_us)
+    want = sizing.desired(model, have, current or old, demand, work.now_us)
     for replica in _surplus(current, len(current) - want.count):
         work.stop(replica, model.scaling.drain_us, want.reason)
     if old:

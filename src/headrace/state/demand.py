@@ -8,6 +8,9 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
 
     `work_us` is busy slot-microseconds that ended in the window. `oldest_wait_us` is how long the oldest held request
     has waited. `last_us` is the moment of the last arrival or end, 0 for never.
+
+    Work as `state.work` has it, time of one replica: `asked_us` of all that arrived since the one who tells began to,
+    so that nothing is lost with a report; `backlog_us` of what is held now. Both are 0 where it is not known.
     """
 
     model: str
@@ -20,6 +23,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     oldest_wait_us: int = 0
     work_us: int = 0
     last_us: int = 0
+    asked_us: int = 0
+    backlog_us: int = 0
 
     @property
     def key(self) -> str:
@@ -46,4 +51,6 @@ def total(parts: "list[Demand]") -> Demand:
         oldest_wait_us=max(part.oldest_wait_us for part in parts),
         work_us=sum(part.work_us for part in parts),
         last_us=max(part.last_us for part in parts),
+        asked_us=sum(part.asked_us for part in parts),
+        backlog_us=sum(part.backlog_us for part in parts),
     )

@@ -9,6 +9,7 @@ import msgspec
 from headrace.specs.catalog import Limits
 from headrace.state.demand import Demand
 from headrace.state.fleet import Phase
+from headrace.state.work import WorkRate
 
 
 class Ability(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -31,7 +32,7 @@ class RouteModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One model version that may be asked for. `state` is for people: asleep, preparing, waking, ready, failed.
 
     `wake_us` is how long a wake is expected to take (last measured), 0 when unknown. `fault` says why it cannot be
-    served at all; then requests are refused instead of held.
+    served at all; then requests are refused instead of held. `rate` is the work of a request, None while not known.
     """
 
     name: str
@@ -48,6 +49,7 @@ class RouteModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_s: int
     wake_us: int = 0
     fault: str = ""
+    rate: WorkRate | None = None
 
 
 class RouteReplica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

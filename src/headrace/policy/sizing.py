@@ -1,0 +1,132 @@
+"""How many replicas a model should have, by the work that arrives: the slow brain's signal.
+
+Work is time of one replica at the batch that keeps the model's promises (`state.work`), known when a request arrives;
+so an arriving second of work a second asks for one replica, whatever waits in front of those that still start. That is
+what a count of requests in flight cannot tell: they stay longer the fuller the replicas are, and pile up while others
+boot. Pure: `note` once a round, then `desired` as often as a plan asks.
+"""
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from headrace.policy import scaling
+from headrace.policy.outlook import Expectation, Outlook
+from headrace.policy.scaling import Want
+from headrace.specs.catalog import ModelSpec
+from headrace.state.demand import Demand
+from headrace.state.fleet import Replica
+from headrace.units import US_PER_S, format_us
+
+BOOT_US: Final = 30 * US_PER_S  # until one was measured
+ROUND_US: Final = 10 * US_PER_S  # between seeing and doing
+FULL: Final = 0.92  # of a replica's time that may be planned with
+SIGMAS: Final = 2.5  # of a minute's noise that are kept free
+BUCKETS_A_MINUTE: Final = 6
+DRAIN_US: Final = 60 * US_PER_S  # in which a backlog is to be worked off
+CALM_US: Final = 120 * US_PER_S  # for which a replica must have been too many
+SLACK: Final = 0.25  # of a replica between growing and shrinking, so that noise moves nothing
+
+
+class Sizing(Protocol):
+    """Decides numbers of replicas. Those of other systems have the same form, to be compared with."""
+
+    def note(self, demand: Mapping[str, Demand], now_us: int, wall_us: int) -> None:
+        """What is asked for now, by `name@version`; once a round."""
+        ...
+
+    def desired(
+        self, model: ModelSpec, have: int, replicas: Sequence[Replica], demand: Demand | None, now_us: int
+    ) -> Want:
+        """Replicas wanted, where `have` are there or starting. Changes nothing."""
+        ...
+
+
+class BySlots:
+    """By requests in flight over slots: where the work of a request is not known."""
+
+    def note(self, demand: Mapping[str, Demand], now_us: int, wall_us: int) -> None:
+        """It remembers nothing."""
+
+    def desired(
+        self, model: ModelSpec, have: int, replicas: Sequence[Replica], demand: Demand | None, now_us: int
+    ) -> Want:
+        """As `scaling.desired` says."""
+        return scaling.desired(model, have, replicas, demand, now_us)
+
+
+class _Known:
+    """What is known of one model: its outlook, what it needs now, and what it needed lately."""
+
+    __slots__ = ("expected", "lately", "need", "outlook")
+
+    def __init__(self) -> None:
+        self.outlook = Outlook()
+        self.expected = Expectation(0.0, 0.0, 0.0)
+        self.need = 0.0
+        self.lately: deque[tuple[int, float]] = deque()  # falling, so the first is the most of the window
+
+    def take(self, need: float, now_us: int, window_us: int) -> None:
+        self.need = need
+        while self.lately and self.lately[-1][1] <= need:
+            self.lately.pop()
+        self.lately.append((now_us, need))
+        while self.lately[0][0] < now_us - window_us:
+            self.lately.popleft()
+
+    @property
+    def most(self) -> float:
+        return self.lately[0][1] if self.lately else self.need
+
+
+class ByWork:
+    """By arriving work, its forecast over a start, its noise, and the backlog.
+
+    Formula: need = (peak + 2.5 sigma / sqrt(6)) / 0.92 + backlog / 60 s; grow to ceil(need) at once, shrink to
+        ceil(most need of the last calm time + 1/4), the calm time being two minutes or a start, whichever is longer.
+    Units: replicas; peak and sigma of ten-second means, in seconds of work a second.
+    Source: work signal with forecast and hysteresis of the autoscaler comparison in docs/planning.md.
+    Assumes: `asked_us` counts all arrivals; a start takes `boot_us`.
+    """
+
+    def __init__(self) -> None:
+        self.boot_us: dict[str, int] = {}  # how long a start takes, by `name@version`, as measured
+        self._known: dict[str, _Known] = {}
+
+    def note(self, demand: Mapping[str, Demand], now_us: int, wall_us: int) -> None:
+        """Take what is asked for into the outlooks."""
+        for key, one in demand.items():
+            known = self._known.get(key)
+            if known is None:
+                known = self._known[key] = _Known()
+            boot_us = self.boot_us.get(key, BOOT_US)
+            known.outlook.note(one.asked_us, now_us, wall_us)
+            expected = known.expected = known.outlook.expect(boot_us + ROUND_US, wall_us)
+            spare = SIGMAS * expected.sigma / math.sqrt(BUCKETS_A_MINUTE)
+            need = (expected.peak + spare) / FULL + one.backlog_us / DRAIN_US
+            known.take(need, now_us, max(CALM_US, boot_us))
+
+    def desired(
+        self, model: ModelSpec, have: int, replicas: Sequence[Replica], demand: Demand | None, now_us: int
+    ) -> Want:
+        """Replicas for the work; where none is known or nothing is asked, as slots and idle times say."""
+        known = self._known.get(model.key)
+        if known is None or demand is None or not known.outlook.told:
+            return scaling.desired(model, have, replicas, demand, now_us)
+        if known.most < 0.001 and not scaling.busy(demand):
+            return scaling.desired(model, have, replicas, demand, now_us)
+        limits = model.scaling
+        grown, shrunk = math.ceil(known.need), math.ceil(known.most + SLACK)
+        count = grown if grown > have else min(have, shrunk)
+        count = max(limits.min_replicas, 1, min(limits.max_replicas, count))
+        return Want(count, self._told(model, known, demand, count))
+
+    def _told(self, model: ModelSpec, known: _Known, demand: Demand, count: int) -> str:
+        expected, boot_us = known.expected, self.boot_us.get(model.key, BOOT_US)
+        held = f", {demand.queued} held" if demand.queued else ""
+        return (
+            f"work for {expected.level:.2f} replicas arrives, at most {expected.peak:.2f} while one starts "
+            f"({format_us(boot_us)}), noise {expected.sigma:.2f}{held}: {count} wanted "
+            f"(min {model.scaling.min_replicas}, max {model.scaling.max_replicas})"
+        )

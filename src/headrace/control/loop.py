@@ -12,7 +12,6 @@ from typing import Final
 import msgspec
 
 from headrace.control import observer, tables
-from headrace.control.activity import Activity
 from headrace.control.actuator import Actuator
 from headrace.control.budgets import Budgets
 from headrace.control.health import Health
@@ -26,6 +25,7 @@ from headrace.control.terms import Terms
 from headrace.control.upstream_keys import UpstreamKeys
 from headrace.errors import HeadraceError
 from headrace.policy.actions import Hold, Start
+from headrace.policy.activity import Activity
 from headrace.policy.plan import plan
 from headrace.ports import Clock, Engine, Substrate, WorkerStatus
 from headrace.specs.catalog import Catalog, ModelSpec

@@ -27,7 +27,7 @@ _MACHINE = (64 * GIB, 16)  # what `auto` stands for, where the file is of anothe
 
 @click.command()
 @click.argument("cloud", required=False, type=click.Path(path_type=Path))
-@click.option("--trace", "source", required=True, help="A file, or generate:KIND,NAME=VALUE,...; see docs/traces.md.")
+@click.option("--trace", "source", required=True, help="A file, or generate:KIND,NAME=VALUE,...; see docs/simulate.md.")
 @click.option("--format", "form", help="Of the file, when it cannot be told from its first lines.")
 @click.option("--from", "from_", help="From this time of the trace on, like 2h.")
 @click.option("--to", help="Up to this time of the trace, like 12h.")

@@ -1,6 +1,7 @@
 """A simulated run as one HTML page: tables, plots and the log of decisions, without a script and without a network."""
 
 import html
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from headrace.units import US_PER_HOUR, US_PER_S
 
 POINTS: Final = 300
 LOG_MAX: Final = 500
+_SCRIPT: Final = re.compile(r"<script\b.*?</script>", re.DOTALL)
 _CSS: Final = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
@@ -60,7 +62,7 @@ def _chart(kind: Any, **more: Any) -> Any:
 
 def _svg(chart: Any) -> str:
     drawn: str = chart.render(is_unicode=True, disable_xml_declaration=True)
-    return drawn
+    return _SCRIPT.sub("", drawn)  # it would only show tips under a mouse
 
 
 def _fleet(world: World, key: str) -> str:

@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "check": "Check a cloud file and whether it fits this machine.",
     "restore": "Put a backup of the database back.",
     "doctor": "Look for what keeps a cloud from running well.",
+    "simulate": "What a cloud would do with a trace, and what it would cost.",
     "bench": "Measure a model through the cloud.",
     "config": "The schema of the cloud file.",
     "completion": "Shell completion.",

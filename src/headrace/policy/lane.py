@@ -173,8 +173,8 @@ class Lane:
         rate = self.route.rate
         if rate is None:
             return
-        output = self.mean_output >> 4
-        if output < 0 or output > request.output_tokens_max:
+        output = self.mean_output >> 4 if self.mean_output >= 0 else self.route.output_tokens_default
+        if output > request.output_tokens_max:
             output = request.output_tokens_max
         work_ns = rate.fixed_ns + request.input_tokens * rate.input_ns + output * rate.output_ns
         self.asked_ns += work_ns

@@ -7,6 +7,7 @@ time: `now_us` never goes back, `wall_us` says what time of day it is.
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from headrace.units import US_PER_S
@@ -15,6 +16,7 @@ BUCKET_US: Final = 10 * US_PER_S
 BUCKETS: Final = 180
 LEVEL_BUCKETS: Final = 12  # two minutes
 NOISE_BUCKETS: Final = 90  # fifteen minutes
+MINUTE: Final = 6  # buckets
 BIN_US: Final = 300 * US_PER_S
 DAY_US: Final = 86_400 * US_PER_S
 BINS: Final = DAY_US // BIN_US
@@ -72,8 +74,9 @@ class Outlook:
         last = list(recent)[-LEVEL_BUCKETS:]
         level = sum(last) / len(last)
         noise = list(recent)[-NOISE_BUCKETS:]
+        minutes = [sum(noise[at : at + MINUTE]) / MINUTE for at in range(len(noise) % MINUTE, len(noise), MINUTE)]
         peak = max(level * self._growth(horizon_us, wall_us), level + self._trend(horizon_us))
-        return Expectation(level, peak, _spread(noise))
+        return Expectation(level, peak, _spread(minutes))
 
     @property
     def told(self) -> bool:
@@ -111,11 +114,12 @@ class Outlook:
 
 
 def _spread(values: list[float]) -> float:
-    """Standard deviation of what remains when a straight line is taken out: a slope is no noise."""
-    count = len(values)
-    if count < 3:
-        return values[-1] if values else 0.0
-    middle, mean = (count - 1) / 2, sum(values) / count
-    slope = sum((at - middle) * value for at, value in enumerate(values)) / (count * (count * count - 1) / 12)
-    rest = sum((value - mean - slope * (at - middle)) ** 2 for at, value in enumerate(values))
-    return float((rest / (count - 2)) ** 0.5)
+    """How far a value rises above the one before: s^2 = mean(max(0, x_i - x_(i-1))^2); a fall needs no spare room.
+
+    Source: mean square successive difference (von Neumann, Kent, Bellinson, Hart 1941), of which rises are one half.
+
+    >>> round(_spread([1.0, 3.0, 1.0, 3.0, 1.0]), 3), _spread([3.0, 2.0, 1.0])
+    (1.414, 0.0)
+    """
+    rises = [max(0.0, after - before) ** 2 for before, after in pairwise(values)]
+    return float((sum(rises) / len(rises)) ** 0.5) if rises else 0.0

@@ -21,12 +21,12 @@ from headrace.units import US_PER_S, format_us
 
 BOOT_US: Final = 30 * US_PER_S  # until one was measured
 ROUND_US: Final = 10 * US_PER_S  # between seeing and doing
-FULL: Final = 0.92  # of a replica's time that may be planned with
-SIGMAS: Final = 2.5  # of a minute's noise that are kept free
-BUCKETS_A_MINUTE: Final = 6
-DRAIN_US: Final = 60 * US_PER_S  # in which a backlog is to be worked off
-CALM_US: Final = 120 * US_PER_S  # for which a replica must have been too many
-SLACK: Final = 0.25  # of a replica between growing and shrinking, so that noise moves nothing
+FULL: Final = 1.0  # of a replica at its batch that may be planned with; slots beyond that batch take bursts
+SIGMAS: Final = 1.5  # of a minute's noise that are kept free
+DRAIN_MIN_US: Final = 10 * US_PER_S  # a backlog is to be worked off in the time of a start, within these
+DRAIN_MAX_US: Final = 60 * US_PER_S
+CALM_US: Final = 60 * US_PER_S  # for which a replica must have been too many
+SLACK: Final = 0.2  # of a replica, before growing and before shrinking, so that noise moves nothing
 
 
 class Sizing(Protocol):
@@ -59,9 +59,10 @@ class BySlots:
 class _Known:
     """What is known of one model: its outlook, what it needs now, and what it needed lately."""
 
-    __slots__ = ("expected", "lately", "need", "outlook")
+    __slots__ = ("expected", "lately", "need", "outlook", "since_us")
 
-    def __init__(self) -> None:
+    def __init__(self, now_us: int) -> None:
+        self.since_us = now_us
         self.outlook = Outlook()
         self.expected = Expectation(0.0, 0.0, 0.0)
         self.need = 0.0
@@ -83,9 +84,9 @@ class _Known:
 class ByWork:
     """By arriving work, its forecast over a start, its noise, and the backlog.
 
-    Formula: need = (peak + 2.5 sigma / sqrt(6)) / 0.92 + backlog / 60 s; grow to ceil(need) at once, shrink to
-        ceil(most need of the last calm time + 1/4), the calm time being two minutes or a start, whichever is longer.
-    Units: replicas; peak and sigma of ten-second means, in seconds of work a second.
+    Formula: need = peak + 1.5 sigma + backlog / drain; grow to ceil(need - 1/5) at once, shrink to
+        ceil(most need of the last calm time + 1/5), the calm time being a minute or a start, whichever is longer.
+    Units: replicas; peak, and sigma of minutes, in seconds of work a second; drain is a start's time, 10 s to 60 s.
     Source: work signal with forecast and hysteresis of the autoscaler comparison in docs/planning.md.
     Assumes: `asked_us` counts all arrivals; a start takes `boot_us`.
     """
@@ -99,12 +100,12 @@ class ByWork:
         for key, one in demand.items():
             known = self._known.get(key)
             if known is None:
-                known = self._known[key] = _Known()
+                known = self._known[key] = _Known(now_us)
             boot_us = self.boot_us.get(key, BOOT_US)
             known.outlook.note(one.asked_us, now_us, wall_us)
             expected = known.expected = known.outlook.expect(boot_us + ROUND_US, wall_us)
-            spare = SIGMAS * expected.sigma / math.sqrt(BUCKETS_A_MINUTE)
-            need = (expected.peak + spare) / FULL + one.backlog_us / DRAIN_US
+            drain_us = min(max(boot_us, DRAIN_MIN_US), DRAIN_MAX_US)
+            need = (expected.peak + SIGMAS * expected.sigma) / FULL + one.backlog_us / drain_us
             known.take(need, now_us, max(CALM_US, boot_us))
 
     def desired(
@@ -113,12 +114,17 @@ class ByWork:
         """Replicas for the work; where none is known or nothing is asked, as slots and idle times say."""
         known = self._known.get(model.key)
         if known is None or demand is None or not known.outlook.told:
+            if have and known is not None and now_us - known.since_us < CALM_US and scaling.busy(demand):
+                return Want(
+                    max(model.scaling.min_replicas, have), "kept: too little was seen to tell that it is too much"
+                )
             return scaling.desired(model, have, replicas, demand, now_us)
         if known.most < 0.001 and not scaling.busy(demand):
             return scaling.desired(model, have, replicas, demand, now_us)
         limits = model.scaling
-        grown, shrunk = math.ceil(known.need), math.ceil(known.most + SLACK)
-        count = grown if grown > have else min(have, shrunk)
+        grown, shrunk = math.ceil(known.need - SLACK), math.ceil(known.most + SLACK)
+        young = now_us - known.since_us < CALM_US
+        count = grown if grown > have else have if young else min(have, shrunk)
         count = max(limits.min_replicas, 1, min(limits.max_replicas, count))
         return Want(count, self._told(model, known, demand, count))
 

@@ -1,6 +1,6 @@
 """The idle clock: only true idleness counts."""
 
-from headrace.control.activity import Activity
+from headrace.policy.activity import Activity
 from tests.control.sim import S, catalog, held, model
 
 WANTED = catalog(model())

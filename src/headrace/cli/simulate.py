@@ -1,0 +1,207 @@
+"""`headrace simulate`: what a cloud would do with a trace, and what it would cost, before it is done."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headrace.cli.check import BUILT_IN, folder_of, text_of
+from headrace.cli.dollars import dollars
+from headrace.cli.shown import json_option, show, table
+from headrace.errors import Invalid
+from headrace.units import GIB, US_PER_S, duration_us
+
+if TYPE_CHECKING:
+    from headrace.twin.outcome import Outcome
+    from headrace.twin.scenario import Options
+    from headrace.twin.trace import Trace
+    from headrace.twin.world import Progress, World
+
+HEADS = ["RUN", "COST", "A DAY", "TTFT P50", "P95", "P99", "KEPT", "TPOT P50", "KEPT", "REFUSED", "FAILED", "STARTS",
+         "PEAK", "AT WORK"]  # fmt: skip
+_MACHINE = (64 * GIB, 16)  # what `auto` stands for, where the file is of another machine
+
+
+@click.command()
+@click.argument("cloud", required=False, type=click.Path(path_type=Path))
+@click.option("--trace", "source", required=True, help="A file, or generate:KIND,NAME=VALUE,...; see docs/simulate.md.")
+@click.option("--format", "form", help="Of the file, when it cannot be told from its first lines.")
+@click.option("--from", "from_", help="From this time of the trace on, like 2h.")
+@click.option("--to", help="Up to this time of the trace, like 12h.")
+@click.option("--map", "maps", multiple=True, help="TRACE_MODEL=CLOUD_MODEL, where names differ; repeat for more.")
+@click.option("--set", "sets", multiple=True, help="PLACE=VALUE of the cloud file, like pools.gpus.count=3.")
+@click.option("--vs", "variants", multiple=True, help="PLACE=VALUE[,...] or policy=NAME, run beside; repeat for more.")
+@click.option("--policy", default="headrace", show_default=True, help="Who sizes: headrace, knative, hpa:N, ray, ...")
+@click.option("--boot", default="30s", show_default=True, help="How long a replica takes to start.")
+@click.option("--round", "every", default="5s", show_default=True, help="How often the slow brain looks.")
+@click.option("--bill", default="0s", show_default=True, help="The shortest time a replica is billed for.")
+@click.option("--warm", type=int, default=0, show_default=True, help="Replicas of each model there at the beginning.")
+@click.option("--mtbf-hours", type=float, default=0.0, help="Mean hours between failures of a replica; 0 is never.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is chance.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with plots to this file.")
+@json_option
+def command(
+    cloud: Path | None, source: str, variants: tuple[str, ...], html: Path | None, as_json: bool, **given: Any
+) -> None:
+    """Run CLOUD (the built-in one when not given) over a trace in virtual time, with the code that decides."""
+    import msgspec
+
+    trace = _trace(source, given)
+    text = text_of(cloud or BUILT_IN)
+    runs = [
+        _run(name, text, cloud, changes, policy, trace, given)
+        for name, changes, policy in _wanted(given["sets"], given["policy"], variants)
+    ]
+    rows = [_row(outcome) for _, outcome in runs]
+    if html is not None:
+        from headrace.twin.page import page
+
+        html.write_text(page(f"{cloud or 'the built-in cloud'} over {source}", HEADS, rows, runs))
+    outcomes = [outcome for _, outcome in runs]
+    found = {"simulated": True, "runs": [msgspec.to_builtins(outcome) for outcome in outcomes]}
+    show(found, _text(trace, outcomes, html), as_json=as_json)
+
+
+def _trace(source: str, given: dict[str, Any]) -> "Trace":
+    from headrace.twin import load
+
+    trace = load.load(source, given["form"], given["seed"])
+    if given["from_"] or given["to"]:
+        from_us = _duration(given["from_"] or "0s", "--from")
+        trace = trace.slice(from_us, _duration(given["to"], "--to") if given["to"] else trace.span_us)
+    if not len(trace):
+        raise Invalid("the trace has no request in that time; choose another --from and --to")
+    return trace
+
+
+def _wanted(sets: tuple[str, ...], policy: str, variants: tuple[str, ...]) -> list[tuple[str, tuple[str, ...], str]]:
+    """Every run: its name, what it sets, and who sizes."""
+    found = [(policy if policy != "headrace" else "as given", sets, policy)]
+    for variant in variants:
+        changes = tuple(part.strip() for part in variant.split(",") if part.strip())
+        chosen = [change.partition("=")[2] for change in changes if change.startswith("policy=")]
+        rest = tuple(change for change in changes if not change.startswith("policy="))
+        found.append((variant, (*sets, *rest), chosen[-1] if chosen else policy))
+    return found
+
+
+def _run(
+    name: str, text: str, cloud: Path | None, sets: tuple[str, ...], policy: str, trace: "Trace", given: dict[str, Any]
+) -> "tuple[World, Outcome]":
+    from headrace.policy import baselines
+    from headrace.specs.load import load_text
+    from headrace.twin.outcome import outcome
+    from headrace.twin.scenario import scenario
+    from headrace.twin.variants import changed
+    from headrace.twin.world import World
+
+    sizing = baselines.named(policy)
+    if sizing is None:
+        raise Invalid(f"no policy is called {policy!r}; there are {', '.join(baselines.NAMES)}")
+    folder = folder_of(cloud) if cloud else ""
+    catalog = load_text(changed(text, sets), str(cloud or BUILT_IN.name), _MACHINE, folder)
+    maps = dict(part.split("=", 1) for part in given["maps"] if "=" in part)
+    made = scenario(catalog, trace, sizing=sizing, names=maps, options=_options(given, [m.key for m in catalog.models]))
+    partial = False
+    with _progress(name, len(trace)) as progress:
+        world = World(made, progress)
+        try:
+            world.run()
+        except KeyboardInterrupt:
+            partial = True
+            click.echo(f"\n{name}: interrupted; what follows is about the first {world.now_us // US_PER_S} s", err=True)
+    return world, outcome(world, name, partial=partial)
+
+
+def _options(given: dict[str, Any], keys: list[str]) -> "Options":
+    from headrace.twin.scenario import Options
+
+    return Options(
+        boot_us=_duration(given["boot"], "--boot"),
+        billing_min_us=_duration(given["bill"], "--bill"),
+        round_us=max(1, _duration(given["every"], "--round")),
+        mtbf_hours=given["mtbf_hours"],
+        seed=given["seed"],
+        warm=dict.fromkeys(keys, given["warm"]),
+    )
+
+
+def _duration(text: str, option: str) -> int:
+    try:
+        return duration_us(text)
+    except ValueError as error:
+        raise Invalid(f"{option}: {error}") from None
+
+
+@contextlib.contextmanager
+def _progress(name: str, count: int) -> "Iterator[Progress]":
+    """A bar on a terminal, silence elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda done, of: None  # noqa: ARG005 - nobody looks on
+        return
+    with click.progressbar(length=count, label=name, file=sys.stderr) as bar:
+        yield lambda done, of: bar.update(done - bar.pos)  # noqa: ARG005 - the bar knows how many there are
+
+
+def _row(outcome: "Outcome") -> list[str]:
+    """One run in a line; latencies are those of the model that is asked most."""
+    most = max(outcome.models, key=lambda model: model.requests)
+    refused, failed = (sum(getattr(model, what) for model in outcome.models) for what in ("refused", "failed"))
+    replica_us = sum(model.replica_us for model in outcome.models)
+    work_us = sum(model.replica_us * model.utilisation_ppm for model in outcome.models) / 1_000_000
+    return [
+        outcome.name + (" (interrupted)" if outcome.partial else ""),
+        f"${outcome.cost_nanousd / 1e9:,.2f}",
+        f"${outcome.nanousd_per_day / 1e9:,.2f}",
+        *(f"{us / US_PER_S:.2f} s" for us in (most.ttft.p50_us, most.ttft.p95_us, most.ttft.p99_us)),
+        f"{most.ttft.kept_ppm / 10_000:.2f} %",
+        f"{most.tpot.p50_us / 1000:.0f} ms",
+        f"{most.tpot.kept_ppm / 10_000:.1f} %",
+        f"{refused}",
+        f"{failed}",
+        f"{sum(model.starts for model in outcome.models)}",
+        f"{sum(model.peak_replicas for model in outcome.models)}",
+        f"{100 * work_us / replica_us:.0f} %" if replica_us else "-",
+    ]
+
+
+def _text(trace: "Trace", outcomes: "list[Outcome]", html: Path | None) -> str:
+    summary = trace.summary()
+    lines = [
+        f"simulated: {summary.requests} requests in {summary.span_us / 3.6e9:.1f} h ({summary.rate:.2f}/s, the busiest "
+        f"minute {summary.peak_over_mean:.1f} times that), {summary.input_mean:.0f} tokens in and "
+        f"{summary.output_mean:.0f} out on average",
+        *(f"  {note}" for note in trace.notes),
+        "",
+        table(HEADS, [_row(outcome) for outcome in outcomes]),
+    ]
+    first = outcomes[0]
+    heads = ["MODEL", "REQUESTS", "COST", "AT WORK", "STARTING", "IDLE", "DRAINING", "A MILLION TOKENS", "TTFT KEPT"]
+    rows = []
+    for model in first.models:
+        tokens = model.input_tokens + model.output_tokens
+        rows.append(
+            [
+                model.name,
+                model.requests,
+                dollars(model.cost_nanousd),
+                *(dollars(model.causes_nanousd[cause]) for cause in ("work", "start", "idle", "drain")),
+                dollars(model.cost_nanousd * 1_000_000 // tokens) if tokens else "-",
+                f"{model.ttft.kept_ppm / 10_000:.2f} % of {model.ttft.objective_us / US_PER_S:g} s",
+            ]
+        )
+    lines += ["", f"{first.name}:", table(heads, rows)]
+    tenants = [
+        [model.name, tenant.name, tenant.requests, tenant.served, dollars(tenant.cost_nanousd)]
+        for model in first.models
+        for tenant in sorted(model.tenants, key=lambda tenant: -tenant.requests)[:10]
+        if len(model.tenants) > 1
+    ]
+    if tenants:
+        lines += ["", table(["MODEL", "TENANT", "REQUESTS", "SERVED", "TIME AT WORK"], tenants)]
+    if html is not None:
+        lines += ["", f"plots and decisions: {html}"]
+    return "\n".join(lines)

@@ -1,0 +1,184 @@
+"""The simulated fleet: devices of the catalog's pools, replicas that boot, drain and end, and what each lease cost.
+
+Stands where the substrate and the observer stand in a cloud: it carries out a plan's starts and stops and tells the
+fleet and the routes as they are. Nothing here decides.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from headrace.economics.booking import cost_nanousd
+from headrace.policy.actions import Start
+from headrace.specs.catalog import Catalog, PoolSpec
+from headrace.state.fleet import Device, Fleet, Lease, Replica
+from headrace.state.table import Ability, RouteModel, RouteReplica
+from headrace.state.work import WorkRate
+from headrace.twin.replica import Behaviour, SimReplica
+
+_ABILITY: Final = Ability()
+
+
+class Running:
+    """A replica that is there: how it is run, and its lease."""
+
+    __slots__ = ("engine", "lease", "replica", "route", "until_us")
+
+    def __init__(self, replica: Replica, lease: Lease, engine: SimReplica) -> None:
+        self.replica = replica
+        self.lease = lease
+        self.engine = engine
+        self.route: RouteReplica | None = None
+        self.until_us = 0  # when its drain is over at the latest
+
+
+class SimFleet:
+    """Replicas by name, and the leases of those that have ended."""
+
+    def __init__(self, catalog: Catalog, behaviours: dict[tuple[str, str], Behaviour], billing_min_us: int) -> None:
+        self.catalog = catalog
+        self.running: dict[str, Running] = {}
+        self.ended: list[tuple[Lease, float]] = []  # and its time with work, microseconds
+        self.starts = 0
+        self._behaviours = behaviours
+        self._billing_min_us = billing_min_us
+        self._devices = tuple(devices(catalog.pools))
+        self._seen: Fleet | None = None
+        self._models = {model.key: model for model in catalog.models}
+        self._count = 0
+
+    def start(self, start: Start, now_us: int) -> Running:
+        """A replica begins to boot."""
+        key = f"{start.model}@{start.version}"
+        model = self._models[key]
+        behaviour = self._behaviours[key, start.pool]
+        self._count += 1
+        incarnation = str(self._count)
+        replica = Replica(
+            id=start.replica,
+            model=start.model,
+            version=start.version,
+            digest=model.digest,
+            pool=start.pool,
+            node=start.node,
+            device=start.device,
+            memory_bytes=model.memory_bytes,
+            slots=behaviour.slots,
+            phase="starting",
+            incarnation=incarnation,
+            address="simulated",
+            launched_us=now_us,
+        )
+        lease = Lease(
+            replica=start.replica, incarnation=incarnation, model=start.model, version=start.version, pool=start.pool,
+            node=start.node, device=start.device, memory_bytes=model.memory_bytes, share_ppm=self._share_ppm(start),
+            started_us=now_us, cause=start.reason,
+        )  # fmt: skip
+        made = Running(replica, lease, SimReplica(start.replica, behaviour, now_us))
+        self.running[start.replica] = made
+        self.starts += 1
+        self._seen = None
+        return made
+
+    def ready(self, one: Running, now_us: int) -> None:
+        """It has booted."""
+        one.replica = msgspec.structs.replace(one.replica, phase="ready", ready_us=now_us)
+        one.lease = msgspec.structs.replace(one.lease, ready_us=now_us)
+        self._route(one)
+
+    def drain(self, one: Running, until_us: int, now_us: int) -> None:
+        """It gets no more work."""
+        one.replica = msgspec.structs.replace(one.replica, phase="draining")
+        one.lease = msgspec.structs.replace(one.lease, drain_us=now_us)
+        one.until_us = until_us
+        if one.route is not None:
+            self._route(one)
+        self._seen = None
+
+    def end(self, one: Running, now_us: int, by: str) -> None:
+        """It is gone."""
+        del self.running[one.replica.id]
+        self.ended.append((msgspec.structs.replace(one.lease, ended_us=now_us, ended_by=by), one.engine.busy_us))
+        self._seen = None
+
+    def close(self, now_us: int) -> None:
+        """The end of the world: leases end with it."""
+        for one in list(self.running.values()):
+            self.end(one, now_us, "the trace was over")
+
+    def seen(self, now_us: int) -> Fleet:
+        """The fleet as an observer tells it."""
+        if self._seen is None:
+            replicas = tuple(one.replica for one in self.running.values())
+            self._seen = Fleet(devices=self._devices, replicas=replicas, at_us=now_us)
+        return self._seen
+
+    def routes(self) -> tuple[RouteReplica, ...]:
+        """The replicas that gateways may send to, or still have work at."""
+        return tuple(one.route for one in self.running.values() if one.route is not None)
+
+    def cost_nanousd(self, lease: Lease) -> int:
+        """What a lease cost: its share of its device for its time, at least the shortest time that is billed."""
+        pool = self.catalog.pool(lease.pool)
+        assert pool is not None, "leases are of the catalog's pools"
+        assert pool.price_nanousd_per_hour is not None, "a scenario without prices is refused"
+        to_us = max(lease.ended_us, lease.started_us + self._billing_min_us)
+        return cost_nanousd(pool.price_nanousd_per_hour, lease.started_us, to_us) * lease.share_ppm // 1_000_000
+
+    def _route(self, one: Running) -> None:
+        replica = one.replica
+        one.route = RouteReplica(
+            id=replica.id, model=replica.model, version=replica.version, incarnation=replica.incarnation,
+            address=replica.address, slots=replica.slots, phase=replica.phase, upstream_model="",
+        )  # fmt: skip
+        self._seen = None
+
+    def _share_ppm(self, start: Start) -> int:
+        """What a lease holds of its device: its memory's share, or all of it where nothing else fits beside it."""
+        model = self._models[f"{start.model}@{start.version}"]
+        pool = self.catalog.pool(start.pool)
+        assert pool is not None, "plans name pools of the catalog"
+        left = pool.memory_bytes - model.memory_bytes
+        others = [other for other in self.catalog.models if start.pool in other.pools and other.owned]
+        if any(other.memory_bytes <= left for other in others):
+            return min(1_000_000, 1_000_000 * model.memory_bytes // pool.memory_bytes)
+        return 1_000_000
+
+
+def devices(pools: Iterable[PoolSpec]) -> list[Device]:
+    """Every device of every pool."""
+    return [
+        Device(
+            node=pool.name,
+            device=f"{pool.name}-{number}",
+            pool=pool.name,
+            memory_bytes=pool.memory_bytes,
+            cpus=pool.cpus,
+        )
+        for pool in pools
+        for number in range(pool.count)
+    ]
+
+
+def route_models(catalog: Catalog, rates: dict[str, WorkRate], wake_us: dict[str, int]) -> tuple[RouteModel, ...]:
+    """Every model version as gateways see it."""
+    return tuple(
+        RouteModel(
+            name=model.name,
+            version=model.version,
+            weight=model.weight,
+            task=model.task,
+            ability=_ABILITY,
+            context_tokens=model.engine.context_tokens,
+            output_tokens_default=model.output_tokens_default,
+            queue_max=model.scaling.queue_max,
+            ttft_us=model.objective.ttft_us,
+            start_timeout_us=model.scaling.start_timeout_us,
+            state="simulated",
+            created_s=0,
+            wake_us=wake_us.get(model.key, 0),
+            rate=rates.get(model.key),
+        )
+        for model in catalog.models
+    )

@@ -1,0 +1,191 @@
+"""What a simulated run came to: latencies, promises kept, money and where it went, for each model and tenant.
+
+Money is whole nano-dollars: what leases cost is split by their time into starting, at work, idle and draining, and the
+part at work over requests by the time each took; the parts add up to the whole.
+"""
+
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.economics.sharing import split
+from headrace.twin.trace import Trace
+from headrace.twin.world import FAILED, REFUSED, SERVED, World
+from headrace.units import US_PER_HOUR
+
+QUANTILES: Final = (50, 95, 99)
+CAUSES: Final = ("work", "start", "idle", "drain")
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """Quantiles in microseconds, and the part of all requests that kept the objective."""
+
+    p50_us: int
+    p95_us: int
+    p99_us: int
+    objective_us: int
+    kept_ppm: int
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """One model, or one tenant of one model. `cost_nanousd` of a tenant is its share of the time at work."""
+
+    name: str
+    requests: int
+    served: int
+    refused: int
+    failed: int
+    cost_nanousd: int
+
+
+class ModelPart(Part, frozen=True, kw_only=True):
+    """One model. `held` waited for a start; `causes_nanousd` adds up to the cost.
+
+    `utilisation_ppm` is time with work of all time of replicas; `output_tokens` what was answered.
+    """
+
+    ttft: Latency
+    tpot: Latency
+    starts: int
+    replica_us: int
+    peak_replicas: int
+    causes_nanousd: dict[str, int]
+    utilisation_ppm: int
+    input_tokens: int
+    output_tokens: int
+    tenants: tuple[Part, ...]
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """One run. `partial` says that it was interrupted at `until_us`."""
+
+    name: str
+    requests: int
+    until_us: int
+    partial: bool
+    cost_nanousd: int
+    models: tuple[ModelPart, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def nanousd_per_day(self) -> int:
+        """The cost at this pace for a day."""
+        return self.cost_nanousd * 24 * US_PER_HOUR // max(1, self.until_us)
+
+
+def outcome(world: World, name: str, *, partial: bool = False) -> Outcome:
+    """Read a world that has run."""
+    scenario = world.scenario
+    trace = scenario.trace
+    columns: dict[str, NDArray[Any]] = {
+        "first": np.frombuffer(world.first_us, np.int64),
+        "end": np.frombuffer(world.end_us, np.int64),
+        "share": np.frombuffer(world.share_us, np.float64),
+        "fate": np.frombuffer(world.fate, np.uint8),
+    }
+    models = []
+    for model in scenario.catalog.models:
+        places = [place for place, known in enumerate(scenario.names) if known == model.name]
+        rows = np.isin(trace.model, places) & (trace.arrival_us <= world.now_us)
+        models.append(_model(world, model.key, rows, columns))
+    return Outcome(
+        name=name,
+        requests=int((trace.arrival_us <= world.now_us).sum()),
+        until_us=world.now_us,
+        partial=partial,
+        cost_nanousd=sum(model.cost_nanousd for model in models),
+        models=tuple(models),
+        notes=trace.notes,
+    )
+
+
+def _model(world: World, key: str, rows: NDArray[np.bool_], columns: dict[str, NDArray[Any]]) -> ModelPart:
+    trace, spec = world.scenario.trace, world.scenario.catalog.model(key)
+    assert spec is not None, "keys are of the catalog"
+    fate, first, end = columns["fate"][rows], columns["first"][rows], columns["end"][rows]
+    served = fate == SERVED
+    output = trace.output_tokens[rows]
+    ttft = first[served] - trace.arrival_us[rows][served]
+    long = served & (output > 1)
+    tpot = (end[long] - first[long]) / np.maximum(1, output[long] - 1)
+    causes, replica_us, busy_us, peak = _leases(world, key)
+    shares = columns["share"][rows]
+    return ModelPart(
+        name=key,
+        requests=len(fate),
+        served=int(served.sum()),
+        refused=int((fate == REFUSED).sum()),
+        failed=int((fate == FAILED).sum()),
+        cost_nanousd=sum(causes.values()),
+        ttft=_latency(ttft, spec.objective.ttft_us, len(fate)),
+        tpot=_latency(tpot, spec.objective.tpot_us, int(long.sum())),
+        starts=sum(one[0].model == spec.name for one in world.fleet.ended),
+        replica_us=replica_us,
+        peak_replicas=peak,
+        causes_nanousd=causes,
+        utilisation_ppm=int(1_000_000 * busy_us / replica_us) if replica_us else 0,
+        input_tokens=int(trace.input_tokens[rows][served].sum()),
+        output_tokens=int(output[served].sum()),
+        tenants=_tenants(trace, rows, fate, shares, causes["work"]),
+    )
+
+
+def _leases(world: World, key: str) -> tuple[dict[str, int], int, float, int]:
+    """Cost by cause, time of replicas, time with work, and the most replicas at once."""
+    causes = dict.fromkeys(CAUSES, 0)
+    replica_us, busy_us = 0, 0.0
+    for lease, busy in world.fleet.ended:
+        if f"{lease.model}@{lease.version}" != key:
+            continue
+        length_us = lease.ended_us - lease.started_us
+        ready_us = lease.ready_us or lease.ended_us
+        drain_us = lease.ended_us - lease.drain_us if lease.drain_us >= ready_us else 0
+        start_us = ready_us - lease.started_us
+        work_us = min(round(busy), length_us - start_us)
+        drained_us = max(0, min(drain_us, length_us - start_us - work_us))
+        parts = [work_us, start_us, length_us - start_us - work_us - drained_us, drained_us]
+        if not any(parts):
+            parts[1] = 1  # billed, and never there
+        for cause, nanousd in zip(CAUSES, split(world.fleet.cost_nanousd(lease), parts), strict=True):
+            causes[cause] += nanousd
+        replica_us += length_us
+        busy_us += work_us
+    peak = max((have for _, name, have, _ in world.counts if name == key), default=0)
+    return causes, replica_us, busy_us, peak
+
+
+def _latency(values: NDArray[Any], objective_us: int, of: int) -> Latency:
+    """Quantiles of those served; what was not served did not keep the promise either."""
+    found = np.percentile(values, QUANTILES) if len(values) else np.zeros(len(QUANTILES))
+    kept = int((values <= objective_us).sum())
+    return Latency(
+        p50_us=int(found[0]),
+        p95_us=int(found[1]),
+        p99_us=int(found[2]),
+        objective_us=objective_us,
+        kept_ppm=1_000_000 * kept // of if of else 1_000_000,
+    )
+
+
+def _tenants(
+    trace: Trace, rows: NDArray[np.bool_], fate: NDArray[np.uint8], shares: NDArray[np.float64], nanousd: int
+) -> tuple[Part, ...]:
+    tenant = trace.tenant[rows]
+    count = len(trace.tenants)
+    by = [np.bincount(tenant[fate == what], minlength=count) for what in (SERVED, REFUSED, FAILED)]
+    asked = np.bincount(tenant, minlength=count)
+    took = np.bincount(tenant, weights=shares, minlength=count)
+    costs = split(nanousd, [round(us) for us in took]) if took.sum() >= 1 else [0] * count
+    return tuple(
+        Part(
+            name=trace.tenants[place],
+            requests=int(asked[place]),
+            served=int(by[0][place]),
+            refused=int(by[1][place]),
+            failed=int(by[2][place]),
+            cost_nanousd=costs[place],
+        )
+        for place in np.flatnonzero(asked)
+    )

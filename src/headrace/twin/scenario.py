@@ -1,0 +1,186 @@
+"""What is simulated: a catalog, a trace, how each model runs on each pool, and the rules that decide.
+
+Built once, checked wholly: a model of the trace that the catalog does not have, or a model of which nobody knows how
+fast it is, is refused by name before anything runs.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.errors import Invalid
+from headrace.policy import capacity
+from headrace.policy.performance import Measured, Performance, Roofline
+from headrace.policy.sizing import ByWork, Sizing
+from headrace.specs import accelerators
+from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec
+from headrace.specs.problem import closest
+from headrace.state.work import WorkRate
+from headrace.twin.replica import Behaviour
+from headrace.twin.trace import Trace
+from headrace.units import US_PER_S
+
+PATIENCE_US: Final = 120 * US_PER_S
+ROUND_US: Final = 5 * US_PER_S
+BOOT_US: Final = 30 * US_PER_S
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a run is set up. Times in microseconds.
+
+    `boot_us` is a start from nothing to ready, unless a model has a measured one; `billing_min_us` the shortest time
+    that a pool is billed for; `mtbf_hours` the mean time between failures of a replica (0: none);
+    `patience_us` how long a request may wait; `wall_us` is the time of day at which the trace begins; `warm` are
+    replicas that are ready when it begins, by `name@version`.
+    """
+
+    boot_us: int = BOOT_US
+    boots_us: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    billing_min_us: int = 0
+    round_us: int = ROUND_US
+    patience_us: int = PATIENCE_US
+    mtbf_hours: float = 0.0
+    seed: int = 0
+    wall_us: int = 0
+    warm: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """One run's givens. `names` says which model each model of the trace is; `prompt_us` is by (version, pool)."""
+
+    trace: Trace
+    catalog: Catalog
+    sizing: Sizing
+    names: tuple[str, ...]
+    behaviours: dict[tuple[str, str], Behaviour]
+    prompt_us: dict[tuple[str, str], NDArray[np.float64]]
+    rates: dict[str, WorkRate]
+    boot_us: dict[str, int]
+    billing_min_us: int
+    round_us: int
+    patience_us: int
+    mtbf_hours: float
+    seed: int
+    wall_us: int
+    warm: Mapping[str, int]
+
+
+def scenario(
+    catalog: Catalog,
+    trace: Trace,
+    *,
+    sizing: Sizing | None = None,
+    measured: Mapping[str, Measured] | None = None,
+    names: Mapping[str, str] | None = None,
+    options: Options | None = None,
+) -> Scenario:
+    """A checked scenario. `measured` is how models run, by `name@version`, where it was measured; `names` maps models
+    of the trace to those of the catalog where they differ.
+
+    Raises Invalid for models that are not there, pools without a price, and speeds that nobody knows.
+    """
+    given = options or Options()
+    mapped = tuple(_named(name, catalog, names or {}) for name in trace.models)
+    for pool in catalog.pools:
+        if pool.price_nanousd_per_hour is None:
+            raise Invalid(f"pool {pool.name} has no price, so no cost can be told; give it a price_per_hour")
+    behaviours: dict[tuple[str, str], Behaviour] = {}
+    prompts: dict[tuple[str, str], NDArray[np.float64]] = {}
+    rates: dict[str, WorkRate] = {}
+    boots: dict[str, int] = {}
+    for model in catalog.models:
+        rows = np.isin(trace.model, [place for place, name in enumerate(mapped) if name == model.name])
+        if not model.owned or not rows.any():
+            continue
+        boots[model.key] = given.boots_us.get(model.key, given.boot_us)
+        for pool in (pool for pool in catalog.pools if pool.name in model.pools):
+            performance = _performance(model, pool, (measured or {}).get(model.key))
+            sizes = (trace.input_tokens[rows], trace.output_tokens[rows])
+            behaviours[model.key, pool.name], rate = _behaviour(model, pool, performance, sizes, boots[model.key])
+            rates.setdefault(model.key, rate)
+            place = (model.version, pool.name)
+            prompts.setdefault(place, np.zeros(len(trace)))[rows] = _prompts_us(performance, sizes[0])
+    rule = sizing if sizing is not None else ByWork()
+    if isinstance(rule, ByWork):
+        rule.boot_us.update(boots)
+    return Scenario(
+        trace=trace,
+        catalog=_without_unused(catalog, set(mapped)),
+        sizing=rule,
+        names=mapped,
+        behaviours=behaviours,
+        prompt_us=prompts,
+        rates=rates,
+        boot_us=boots,
+        billing_min_us=given.billing_min_us,
+        round_us=given.round_us,
+        patience_us=given.patience_us,
+        mtbf_hours=given.mtbf_hours,
+        seed=given.seed,
+        wall_us=given.wall_us,
+        warm=given.warm,
+    )
+
+
+def _named(name: str, catalog: Catalog, names: Mapping[str, str]) -> str:
+    """The catalog's name of a model of the trace; a catalog of one model takes a trace of any."""
+    wanted = names.get(name, name)
+    known = catalog.names()
+    if wanted in known:
+        return wanted
+    if len(known) == 1 and name not in names:
+        return known[0]
+    hint = closest(wanted, known) or f"; there are {', '.join(known)}"
+    raise Invalid(
+        f"the trace asks for model {wanted!r}, which the cloud does not have{hint}; map it with --map {name}=..."
+    )
+
+
+def _performance(model: ModelSpec, pool: PoolSpec, measured: Measured | None) -> Performance:
+    if measured is not None:
+        return measured
+    device = accelerators.named(pool.accelerator)
+    if device is not None and model.shape is not None:
+        return Roofline(model.shape, device)
+    lacking = f"{pool.accelerator} is not in the table of accelerators" if device is None else "it has no shape"
+    raise Invalid(
+        f"nobody knows how fast {model.key} is on pool {pool.name}: {lacking}, and nothing was measured; give the "
+        "model a shape and the pool a known accelerator, or simulate from a running cloud that has served it"
+    )
+
+
+def _behaviour(
+    model: ModelSpec, pool: PoolSpec, performance: Performance, sizes: tuple[Any, Any], boot_us: int
+) -> tuple[Behaviour, WorkRate]:
+    tokens_in, tokens_out = max(1, round(float(sizes[0].mean()))), max(0, round(float(sizes[1].mean())))
+    at = capacity.point(performance, tokens_in, tokens_out, model.objective.tpot_us, model.engine.slots)
+    if at is None:
+        one_us = round(performance.step_ns(1, tokens_in + tokens_out / 2) / 1000)
+        raise Invalid(
+            f"{model.key} cannot keep its objective on pool {pool.name} for requests of {tokens_in} tokens in and "
+            f"{tokens_out} out: one alone takes {one_us} us a token and {model.objective.tpot_us} us are promised, or "
+            f"its {performance.kv_tokens} tokens of KV cache are too few; raise objective.tpot or take a larger device"
+        )
+    fit = max(1, performance.kv_tokens // max(1, tokens_in + tokens_out))
+    slots = min(model.engine.slots, fit)
+    context = tokens_in + tokens_out / 2
+    steps = [0.0, *(performance.step_ns(batch, context) / 1000 for batch in range(1, slots + 1))]
+    return Behaviour(steps, slots, performance.kv_tokens, boot_us), capacity.rate(performance, at, tokens_in)
+
+
+def _prompts_us(performance: Performance, tokens: NDArray[np.int32]) -> NDArray[np.float64]:
+    """What each prompt takes alone; each length is worked out once."""
+    lengths, places = np.unique(tokens, return_inverse=True)
+    times = np.array([max(1.0, performance.prefill_ns(int(length)) / 1000) for length in lengths])
+    return times[places]
+
+
+def _without_unused(catalog: Catalog, used: set[str]) -> Catalog:
+    """Only models that the trace asks for: the others' replicas would cost, and nobody said how they run."""
+    models = tuple(model for model in catalog.models if model.name in used and model.owned)
+    return Catalog(pools=catalog.pools, models=models, tenants=catalog.tenants)

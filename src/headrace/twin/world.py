@@ -1,0 +1,264 @@
+"""The twin's world: both brains over a trace in virtual time.
+
+The fast brain (`Dispatch`) decides about each arrival, the slow brain (`plan`) once a round, exactly as the shells of a
+cloud call them; the fleet that carries it out is simulated. Deterministic: the same scenario gives the same outcome.
+"""
+
+import heapq
+import random
+from array import array
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from headrace.policy import placement
+from headrace.policy.actions import Answer, Assign, Reject, Start
+from headrace.policy.activity import Activity
+from headrace.policy.dispatch import Dispatch
+from headrace.policy.plan import plan, replica_id
+from headrace.state.request import Request
+from headrace.state.table import Table
+from headrace.twin.fleet import Running, SimFleet, route_models
+from headrace.twin.scenario import Scenario
+from headrace.units import US_PER_HOUR
+
+AFTER_US: Final = US_PER_HOUR  # how long the last requests may take once the trace is over
+STEP, READY, ROUND, DRAINED, FAULT = range(5)
+PENDING, SERVED, REFUSED, FAILED = range(4)
+Progress = Callable[[int, int], None]
+
+
+def _nothing(done: int, of: int) -> None:
+    """Nobody looks on."""
+
+
+class World:
+    """One run. `first_us`, `end_us` and `share_us` are by request: moments, -1 for never, and time that it cost."""
+
+    def __init__(self, scenario: Scenario, progress: Progress = _nothing) -> None:
+        trace = scenario.trace
+        count = len(trace)
+        self.scenario = scenario
+        self.fleet = SimFleet(scenario.catalog, scenario.behaviours, scenario.billing_min_us)
+        self.first_us = array("q", bytes(8 * count))
+        self.end_us = array("q", bytes(8 * count))
+        self.share_us = array("d", bytes(8 * count))
+        self.fate = bytearray(count)
+        self.pools = bytearray(count)
+        self.log: list[tuple[int, str, str, str]] = []  # moment, what, about whom, why
+        self.counts: list[tuple[int, str, int, int]] = []  # moment, model, replicas, ready
+        self.now_us = 0
+        self._progress = progress
+        self._dispatch = Dispatch()
+        self._activity = Activity()
+        self._random = random.Random(scenario.seed)  # noqa: S311 - chance of a simulation, by its seed
+        self._events: list[tuple[float, int, int, Running | None, int]] = []
+        self._number = 0
+        self._revision = 0
+        self._arrived: list[int] = trace.arrival_us.tolist()
+        self._inputs: list[int] = trace.input_tokens.tolist()
+        self._outputs: list[int] = trace.output_tokens.tolist()
+        self._models: list[str] = [scenario.names[place] for place in trace.model.tolist()]
+        self._tenants: list[int] = trace.tenant.tolist()
+        self._prefixes: list[int] = trace.prefix.tolist()
+        self._prefix_tokens: list[int] = trace.prefix_tokens.tolist()
+        self._prompt_us = {place: prompts.tolist() for place, prompts in scenario.prompt_us.items()}
+        self._route_models = route_models(scenario.catalog, scenario.rates, scenario.boot_us)
+        self._counted: dict[str, tuple[int, int]] = {}
+
+    def run(self) -> None:
+        """From the first arrival to the last end. Interrupted, what was simulated up to then stands."""
+        scenario, events, arrived = self.scenario, self._events, self._arrived
+        count, at, over_us = len(arrived), 0, scenario.trace.span_us + AFTER_US
+        self._warm()
+        self._table(0)
+        self._push(0, ROUND, None, 0)
+        try:
+            while events:
+                due_us = events[0][0]
+                if at < count and arrived[at] <= due_us:
+                    self.now_us = arrived[at]
+                    self._arrive(at)
+                    at += 1
+                    continue
+                if due_us > over_us or (at >= count and due_us > scenario.trace.span_us and not self._busy()):
+                    break
+                due_us, _, kind, one, stamp = heapq.heappop(events)
+                self.now_us = int(due_us)
+                if kind == STEP:
+                    assert one is not None, "a step is of a replica"
+                    if one.engine.stamp == stamp:
+                        self._step(one, due_us)
+                elif kind == ROUND:
+                    self._progress(at, count)
+                    self._round(regular=not stamp)
+                else:
+                    assert one is not None, "all else is of a replica, too"
+                    self._turn(kind, one, stamp)
+            self.now_us = max(self.now_us, scenario.trace.span_us)
+        finally:
+            self.fleet.close(self.now_us)
+        self._progress(at, count)
+
+    # --- requests ------------------------------------------------------------------------------------------------
+
+    def _arrive(self, at: int) -> None:
+        prefix = self._prefixes[at]
+        request = Request(
+            id=str(at),
+            tenant=str(self._tenants[at]),
+            key="",
+            model=self._models[at],
+            task="chat",
+            input_tokens=self._inputs[at],
+            output_tokens_max=1 << 20,
+            arrived_us=self.now_us,
+            deadline_us=self.now_us + self.scenario.patience_us,
+            prefix_hash=prefix + 1 if prefix >= 0 else 0,
+        )
+        self._act(self._dispatch.arrive(request, self.now_us))
+
+    def _act(self, answer: Answer) -> None:
+        if isinstance(answer, Assign):
+            at = int(answer.request)
+            one = self.fleet.running[answer.replica]
+            prompt_us = self._prompt_us[one.lease.version, one.lease.pool][at]
+            if self._prefixes[at] >= 0:
+                cached = one.engine.cached(self._prefixes[at], self._prefix_tokens[at])
+                prompt_us *= max(1, self._inputs[at] - cached) / max(1, self._inputs[at])
+            self.share_us[at] += prompt_us
+            stamp = one.engine.stamp
+            one.engine.add(at, prompt_us, self._outputs[at], self.now_us)
+            if one.engine.stamp != stamp:
+                self._push(one.engine.due_us, STEP, one, one.engine.stamp)
+        elif isinstance(answer, Reject):
+            at = int(answer.request)
+            self.fate[at] = REFUSED
+            self.end_us[at] = self.now_us
+        elif answer.wake:
+            self._push(self.now_us, ROUND, None, 1)
+
+    def _act_all(self, answers: Iterable[Answer]) -> None:
+        for answer in answers:
+            self._act(answer)
+
+    def _step(self, one: Running, due_us: float) -> None:
+        engine = one.engine
+        first, ended, share_us = engine.happen(due_us)
+        now_us = self.now_us
+        if engine.due_us < 1 << 62:
+            self._push(engine.due_us, STEP, one, engine.stamp)
+        if first >= 0 and not self.first_us[first]:
+            self.first_us[first] = now_us
+        if ended >= 0:
+            self.end_us[ended] = now_us
+            self.share_us[ended] += share_us
+            self.fate[ended] = SERVED
+            self._dispatch.answered(one.lease.model, one.lease.version, self._outputs[ended])
+            answers = self._dispatch.ended(str(ended), now_us)
+            if answers:
+                self._act_all(answers)
+            if one.until_us and not engine.running:
+                self.fleet.end(one, now_us, "drained")
+                self._table(now_us)
+
+    # --- replicas ------------------------------------------------------------------------------------------------
+
+    def _turn(self, kind: int, one: Running, stamp: int) -> None:
+        """A replica has booted, has no more time to drain, or dies."""
+        now_us, name = self.now_us, one.replica.id
+        if self.fleet.running.get(name) is not one:
+            return
+        if kind == READY and one.replica.phase == "starting":
+            self.fleet.ready(one, now_us)
+            self._table(now_us)
+            self._note("ready", name, "")
+        elif kind == DRAINED and one.until_us and now_us >= one.until_us:
+            self._die(one, "its drain was over", crashed=False)
+        elif kind == FAULT:
+            del stamp
+            self._die(one, "it failed, by the scenario's chance", crashed=True)
+
+    def _die(self, one: Running, why: str, *, crashed: bool) -> None:
+        now_us, hit = self.now_us, one.engine.requests()
+        self._note("died", one.replica.id, why)
+        one.engine.stamp += 1
+        self.fleet.end(one, now_us, why)
+        self._table(now_us)
+        for at in sorted(hit):
+            if self.first_us[at]:  # its client has seen the beginning: it cannot be asked again
+                self.fate[at], self.end_us[at] = FAILED, now_us
+                self._act_all(self._dispatch.left(str(at), now_us))
+            else:
+                self._act(self._dispatch.lost(str(at), now_us, crashed=crashed))
+
+    def _round(self, *, regular: bool) -> None:
+        """What the controller does every so often, and at once when a gateway wakes it."""
+        scenario, now_us = self.scenario, self.now_us
+        self._act_all(self._dispatch.tick(now_us))
+        reported = {demand.key: demand for demand in self._dispatch.demand(now_us)}
+        demand = self._activity.demand(scenario.catalog, reported, now_us)
+        scenario.sizing.note(demand, now_us, scenario.wall_us + now_us)
+        made = plan(scenario.catalog, self.fleet.seen(now_us), demand, now_us, scenario.sizing)
+        for stop in made.stops:
+            one = self.fleet.running.get(stop.replica)
+            if one is None:
+                continue
+            self._note("stop", stop.replica, stop.reason)
+            self.fleet.drain(one, now_us + max(1, stop.drain_us), now_us)
+            if one.engine.running:
+                self._push(one.until_us, DRAINED, one, 0)
+            else:
+                self.fleet.end(one, now_us, stop.reason)
+        for start in made.starts:
+            one = self.fleet.start(start, now_us)
+            self._note("start", start.replica, start.reason)
+            boot_us = scenario.behaviours[f"{start.model}@{start.version}", start.pool].boot_us
+            self._push(now_us + boot_us, READY, one, 0)
+            hours = scenario.mtbf_hours
+            if hours:
+                self._push(now_us + self._random.expovariate(1 / hours) * US_PER_HOUR, FAULT, one, 0)
+        if made.starts or made.stops:
+            self._table(now_us)
+        self._count()
+        if regular:
+            self._push(now_us + scenario.round_us, ROUND, None, 0)
+
+    def _warm(self) -> None:
+        """Replicas that are there when the trace begins: those a plan starts for it, as many as will fit."""
+        for key, count in self.scenario.warm.items():
+            for _ in range(count):
+                model = self.scenario.catalog.model(key)
+                device = placement.Space.of(self.fleet.seen(0)).find(model) if model is not None else None
+                if model is None or device is None:
+                    break
+                name = replica_id(model, set(self.fleet.running))
+                start = Start(name, model.name, model.version, device.pool, device.node, device.device, "was there")
+                self.fleet.ready(self.fleet.start(start, 0), 1)  # 0 would say never
+
+    # --- leaves --------------------------------------------------------------------------------------------------
+
+    def _table(self, now_us: int) -> None:
+        self._revision += 1
+        table = Table(revision=self._revision, models=self._route_models, replicas=self.fleet.routes(), keys=())
+        self._act_all(self._dispatch.update(table, now_us))
+
+    def _push(self, at_us: float, kind: int, one: Running | None, stamp: int) -> None:
+        self._number += 1
+        heapq.heappush(self._events, (at_us, self._number, kind, one, stamp))
+
+    def _busy(self) -> bool:
+        return self._dispatch.held > 0 or any(one.engine.running for one in self.fleet.running.values())
+
+    def _count(self) -> None:
+        """How many replicas there are, whenever that has changed."""
+        found: dict[str, tuple[int, int]] = {}
+        for one in self.fleet.running.values():
+            have, ready = found.get(one.replica.key, (0, 0))
+            found[one.replica.key] = have + 1, ready + (one.replica.phase == "ready")
+        for key in found.keys() | self._counted.keys():
+            if found.get(key, (0, 0)) != self._counted.get(key, (0, 0)):
+                self.counts.append((self.now_us, key, *found.get(key, (0, 0))))
+        self._counted = found
+
+    def _note(self, what: str, who: str, why: str) -> None:
+        self.log.append((self.now_us, what, who, why))

@@ -1,0 +1,50 @@
+"""What cannot be simulated is refused by name, with the fix."""
+
+import pytest
+
+from headrace.economics.work import WorkModel
+from headrace.errors import Invalid
+from headrace.policy.performance import Measured
+from headrace.specs.load import load_text
+from headrace.twin.scenario import scenario
+from tests.twin.clouds import FILE, cloud, steady
+
+TRACE = steady(2, 30)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"price_per_hour: 3.50": "price_per_hour: 3.50}\n  more: {accelerator: nvidia-l4, memory: 24GB, cpus: 1"}, "pool more has no price"),
+        ({"nvidia-h200": "tpu-v5e"}, "tpu-v5e is not in the table"),
+        ({"    shape: {like: qwen3-32b}\n": ""}, "it has no shape"),
+        ({"tpot: 50ms": "tpot: 1ms"}, "cannot keep its objective on pool gpus"),
+        ({"nvidia-h200": "nvidia-l4"}, "cannot keep its objective on pool gpus"),
+    ],
+)  # fmt: skip
+def test_a_cloud_that_cannot_be_foretold_is_refused(changes: dict[str, str], told: str):
+    text = FILE.format(count=2, least=0).replace("placement", "placement")
+    text = text.replace("    memory: 120GB\n", "    memory: 120GB\n    price: {requests: 1}\n")
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    with pytest.raises(Invalid, match=told):
+        scenario(load_text(text), TRACE)
+
+
+def test_a_model_the_cloud_does_not_have_is_named():
+    two = FILE.format(count=2, least=0)
+    two += "  other:" + two.partition("  big:")[2]
+    with pytest.raises(Invalid, match="which the cloud does not have"):
+        scenario(load_text(two), TRACE)
+    assert scenario(load_text(two), TRACE, names={"model": "other"}).names == ("other",)
+    assert scenario(cloud(), TRACE).names == ("big",), "a cloud of one model takes a trace of any"
+
+
+def test_what_was_measured_stands_before_the_table():
+    """A step of 10 ms and 1 ms for each sequence."""
+    engine = Measured(WorkModel(prefill_ns=100_000, decode_ns=1_000_000, fixed_ns=9_000_000), 96 * 2048)
+    made = scenario(cloud(), TRACE, measured={"big@v1": engine})
+    assert made.behaviours["big@v1", "gpus"].step_us[1] == 10_000
+    assert made.prompt_us["v1", "gpus"][0] == 90_000
+    assert made.rates["big@v1"].input_ns == 100_000

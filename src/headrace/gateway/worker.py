@@ -211,7 +211,7 @@ class Worker:
         name = unquote(path.removeprefix("/models/"))
         if name not in self.directory.usable(key):
             self.directory.find(name, key, "")
-        return answers.json(self.directory.entry(name), headers)
+        return answers.json(self.directory.entry(name.partition("@")[0]), headers)
 
     # --- what exchanges need ------------------------------------------------------------------------------------
 

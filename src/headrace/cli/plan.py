@@ -8,7 +8,7 @@ import click
 from headrace.cli.check import BUILT_IN, folder_of, text_of
 from headrace.cli.dollars import dollars
 from headrace.cli.shown import json_option, show, table
-from headrace.cli.simulate import MACHINE, duration, read_trace
+from headrace.cli.simulate import duration, machine, read_trace
 from headrace.errors import Invalid
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def command(cloud: Path | None, source: str, no_simulation: bool, missed: float,
         raise Invalid(f"--missed is {missed}; give percent from 0 to less than 100")
     trace = read_trace(source, given)
     folder = folder_of(cloud) if cloud else ""
-    catalog = load_text(text_of(cloud or BUILT_IN), str(cloud or BUILT_IN.name), MACHINE, folder)
+    catalog = load_text(text_of(cloud or BUILT_IN), str(cloud or BUILT_IN.name), machine(), folder)
     maps = dict(part.split("=", 1) for part in given["maps"] if "=" in part)
     options = Options(
         boot_us=duration(given["boot"], "--boot"), billing_min_us=duration(given["bill"], "--bill"), seed=given["seed"]

@@ -12,9 +12,10 @@ from headrace.cli.check import BUILT_IN, folder_of, text_of
 from headrace.cli.dollars import dollars
 from headrace.cli.shown import json_option, show, table
 from headrace.errors import Invalid
-from headrace.units import GIB, US_PER_S, duration_us
+from headrace.units import US_PER_S, duration_us
 
 if TYPE_CHECKING:
+    from headrace.cli.lived import Lived
     from headrace.twin.outcome import Outcome
     from headrace.twin.scenario import Options
     from headrace.twin.trace import Trace
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
 
 HEADS = ["RUN", "COST", "A DAY", "TTFT P50", "P95", "P99", "KEPT", "TPOT P50", "KEPT", "REFUSED", "FAILED", "STARTS",
          "PEAK", "AT WORK"]  # fmt: skip
-MACHINE = (64 * GIB, 16)  # what `auto` stands for, where the file is of another machine
 
 
 @click.command()
 @click.argument("cloud", required=False, type=click.Path(path_type=Path))
-@click.option("--trace", "source", required=True, help="A file, or generate:KIND,NAME=VALUE,...; see docs/simulate.md.")
+@click.option("--trace", "source", required=True, help="A file, generate:KIND,NAME=VALUE,... or ledger.")
+@click.option("--last", default="1h", show_default=True, help="With --trace ledger: so long until now.")
+@click.option("--compare", is_flag=True, help="With --trace ledger: what really happened, beside it.")
 @click.option("--format", "form", help="Of the file, when it cannot be told from its first lines.")
 @click.option("--from", "from_", help="From this time of the trace on, like 2h.")
 @click.option("--to", help="Up to this time of the trace, like 12h.")
@@ -49,20 +51,27 @@ def command(
     """Run CLOUD (the built-in one when not given) over a trace in virtual time, with the code that decides."""
     import msgspec
 
-    trace = read_trace(source, given)
+    lived = history(given["last"]) if source == "ledger" else None
+    if given["compare"] and lived is None:
+        raise Invalid("--compare is for --trace ledger: what else happened is not known here")
+    trace = lived.trace if lived else read_trace(source, given)
     text = text_of(cloud or BUILT_IN)
     runs = [
-        _run(name, text, cloud, changes, policy, trace, given)
+        _run(name, text, cloud, changes, policy, trace, given, lived)
         for name, changes, policy in _wanted(given["sets"], given["policy"], variants)
     ]
     rows = [_row(outcome) for _, outcome in runs]
+    compared = lived.beside(runs[0][1]) if lived and given["compare"] else []
     if html is not None:
         from headrace.twin.page import page
 
         html.write_text(page(f"{cloud or 'the built-in cloud'} over {source}", HEADS, rows, runs))
     outcomes = [outcome for _, outcome in runs]
-    found = {"simulated": True, "runs": [msgspec.to_builtins(outcome) for outcome in outcomes]}
-    show(found, _text(trace, outcomes, html), as_json=as_json)
+    found = {"simulated": True, "runs": [msgspec.to_builtins(outcome) for outcome in outcomes], "compared": compared}
+    text = _text(trace, outcomes, html)
+    if compared:
+        text += "\n\n" + table(["MODEL", "FIGURE", "LIVE", "TWIN", "OFF BY"], [list(row.values()) for row in compared])
+    show(found, text, as_json=as_json)
 
 
 def read_trace(source: str, given: dict[str, Any]) -> "Trace":
@@ -78,6 +87,13 @@ def read_trace(source: str, given: dict[str, Any]) -> "Trace":
     return trace
 
 
+def history(last: str) -> "Lived":
+    """What this machine's cloud was asked lately, and how it ran."""
+    from headrace.cli.lived import lived
+
+    return lived(duration(last, "--last"))
+
+
 def _wanted(sets: tuple[str, ...], policy: str, variants: tuple[str, ...]) -> list[tuple[str, tuple[str, ...], str]]:
     """Every run: its name, what it sets, and who sizes."""
     found = [(policy if policy != "headrace" else "as given", sets, policy)]
@@ -90,7 +106,14 @@ def _wanted(sets: tuple[str, ...], policy: str, variants: tuple[str, ...]) -> li
 
 
 def _run(
-    name: str, text: str, cloud: Path | None, sets: tuple[str, ...], policy: str, trace: "Trace", given: dict[str, Any]
+    name: str,
+    text: str,
+    cloud: Path | None,
+    sets: tuple[str, ...],
+    policy: str,
+    trace: "Trace",
+    given: dict[str, Any],
+    lived: "Lived | None",
 ) -> "tuple[World, Outcome]":
     from headrace.policy import baselines
     from headrace.specs.load import load_text
@@ -103,9 +126,11 @@ def _run(
     if sizing is None:
         raise Invalid(f"no policy is called {policy!r}; there are {', '.join(baselines.NAMES)}")
     folder = folder_of(cloud) if cloud else ""
-    catalog = load_text(changed(text, sets), str(cloud or BUILT_IN.name), MACHINE, folder)
+    catalog = load_text(changed(text, sets), str(cloud or BUILT_IN.name), machine(), folder)
     maps = dict(part.split("=", 1) for part in given["maps"] if "=" in part)
-    made = scenario(catalog, trace, sizing=sizing, names=maps, options=_options(given, [m.key for m in catalog.models]))
+    options = _options(given, [m.key for m in catalog.models], lived)
+    measured = lived.measured if lived else None
+    made = scenario(catalog, trace, sizing=sizing, measured=measured, names=maps, options=options)
     partial = False
     with _progress(name, len(trace)) as progress:
         world = World(made, progress)
@@ -117,7 +142,7 @@ def _run(
     return world, outcome(world, name, partial=partial)
 
 
-def _options(given: dict[str, Any], keys: list[str]) -> "Options":
+def _options(given: dict[str, Any], keys: list[str], lived: "Lived | None") -> "Options":
     from headrace.twin.scenario import Options
 
     return Options(
@@ -127,7 +152,17 @@ def _options(given: dict[str, Any], keys: list[str]) -> "Options":
         mtbf_hours=given["mtbf_hours"],
         seed=given["seed"],
         warm=dict.fromkeys(keys, given["warm"]),
+        boots_us=lived.boots_us if lived else {},
+        wall_us=lived.from_us if lived else 0,
     )
+
+
+def machine() -> tuple[int, int]:
+    """What `auto` stands for: memory and threads of this machine."""
+    from headrace import assembly
+
+    here = assembly.devices()[0]
+    return here.memory_bytes, here.cpus
 
 
 def duration(text: str, option: str) -> int:

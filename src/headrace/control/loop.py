@@ -255,6 +255,10 @@ class Loop:
         """What an operator should put right and no model's fault tells."""
         return list(self._parts.keyring.problems)
 
+    def wake_us(self, key: str) -> int:
+        """How long the last start of a model version took, 0 when none is known."""
+        return self._wake_us.get(key, 0)
+
     def knows(self, replica: str) -> bool:
         """Whether a worker of this name is kept."""
         return replica in self._workers

@@ -15,6 +15,8 @@ import msgspec
 
 FIXED_PPM: Final = 610_000
 SAMPLES_MIN: Final = 30
+LONE_MIN: Final = 8  # prompts seen while nobody else was there
+LONE_PRESENCE: Final = 1.25
 _MILLION: Final = 1_000_000
 
 
@@ -43,6 +45,9 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
     error: float = 0.0
     prefill_ns: float = 0.0
     prefill_tokens: int = 0
+    lone_ns: float = 0.0
+    lone_tokens: int = 0
+    lone_count: int = 0
     item_ns: float = 0.0
     items: int = 0
 
@@ -52,10 +57,14 @@ def learn(
 ) -> Samples:
     """One more request whose engine told its times; what it did not tell is 0."""
     prefill = prefill_us * 1000 if prefill_us and prefill_tokens else 0
+    lone = bool(prefill) and present < LONE_PRESENCE
     changed = msgspec.structs.replace(
         samples,
         prefill_ns=samples.prefill_ns + prefill,
         prefill_tokens=samples.prefill_tokens + (prefill_tokens if prefill else 0),
+        lone_ns=samples.lone_ns + (prefill if lone else 0),
+        lone_tokens=samples.lone_tokens + (prefill_tokens if lone else 0),
+        lone_count=samples.lone_count + lone,
     )
     if decode_tokens < 2 or not decode_us:
         return changed
@@ -74,6 +83,16 @@ def learn(
     )
 
 
+def _prefill(samples: Samples) -> int:
+    """Own work of a prompt token: what it takes where nobody else is, once that was seen often enough.
+
+    An engine tells the time from a prompt's first batch to its last, and others' steps lie between.
+    """
+    if samples.lone_count >= LONE_MIN:
+        return int(samples.lone_ns / samples.lone_tokens)
+    return int(samples.prefill_ns / samples.prefill_tokens) if samples.prefill_tokens else 0
+
+
 def learn_items(samples: Samples, *, busy_us: int, items: int) -> Samples:
     """One more request without tokens, such as embeddings: its time and its items."""
     return msgspec.structs.replace(samples, item_ns=samples.item_ns + busy_us * 1000, items=samples.items + items)
@@ -88,8 +107,7 @@ def fitted(samples: Samples) -> WorkModel:
     >>> fitted(s).decode_ns, fitted(s).fixed_ns
     (3000000, 5000000)
     """
-    # Prompts are read in batches of their own: what a prompt token takes is nearly all its own work.
-    prefill = int(samples.prefill_ns / samples.prefill_tokens) if samples.prefill_tokens else 0
+    prefill = _prefill(samples)
     item = int(samples.item_ns / samples.items * (_MILLION - FIXED_PPM) / _MILLION) if samples.items else 0
     if not samples.count:
         return WorkModel(prefill_ns=prefill, item_ns=item)

@@ -21,6 +21,7 @@ from headrace.control.admin.costs import Costs
 from headrace.control.admin.explain import Explain
 from headrace.control.admin.exports import Exports
 from headrace.control.admin.forecast import Forecast
+from headrace.control.admin.history import Histories
 from headrace.control.admin.organization import Organization
 from headrace.control.admin.repeats import Once
 from headrace.control.admin.replicas import Fleets
@@ -32,7 +33,7 @@ from headrace.ports import Repeats
 
 def declared(controller: Controller) -> list[AdminRoute]:
     """Every route there is."""
-    nouns = (Cloud, Changes, Fleets, Accounts, Explain, Costs, Budgets, Exports, Forecast, Organization)
+    nouns = (Cloud, Changes, Fleets, Accounts, Explain, Costs, Budgets, Exports, Forecast, Organization, Histories)
     routes = [route for noun in nouns for route in noun(controller).routes()]
 
     async def description(_request: Request) -> Response:

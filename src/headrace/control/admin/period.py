@@ -27,16 +27,17 @@ class Period(NamedTuple):
 
 def period(request: Request, now_us: int) -> Period:
     """The period a query asks for. Raises Invalid."""
-    to_us = _moment(request, "to")
+    to_us = moment(request, "to")
     end_us = hour_of(now_us) + HOUR_US if to_us is None else hour_of(to_us + HOUR_US - 1)
-    from_us = _moment(request, "from")
+    from_us = moment(request, "from")
     start_us = end_us - DEFAULT_DAYS * DAY_US if from_us is None else hour_of(from_us)
     if start_us >= end_us:
         raise errors.Invalid("from is not before to; give an earlier from", param="from")
     return Period(start_us, end_us)
 
 
-def _moment(request: Request, name: str) -> int | None:
+def moment(request: Request, name: str) -> int | None:
+    """A moment of the query, microseconds since 1970; None when it is not there. Raises Invalid."""
     given = request.query_params.get(name)
     if given is None:
         return None

@@ -1,0 +1,81 @@
+"""What a running cloud was asked and how it ran, for the twin: its trace, its speeds, and figures to compare with."""
+
+import csv
+import dataclasses
+import io
+import time
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from headrace.cli.dollars import dollars
+from headrace.cli.shown import client
+from headrace.economics.work import WorkModel
+from headrace.errors import Invalid
+from headrace.policy.performance import Measured
+from headrace.twin.formats import tables
+from headrace.twin.outcome import Outcome
+from headrace.twin.trace import Trace
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lived:
+    """A time of a cloud. `ttft_us` is by model, of streams; `cost_nanousd` by `name@version`."""
+
+    trace: Trace
+    from_us: int
+    measured: dict[str, Measured]
+    boots_us: dict[str, int]
+    ttft_us: dict[str, list[int]]
+    cost_nanousd: dict[str, int]
+
+    def beside(self, outcome: Outcome) -> list[dict[str, Any]]:
+        """Live and twin, figure by figure."""
+        rows: list[dict[str, Any]] = []
+        for model in outcome.models:
+            seen = self.ttft_us.get(model.name.partition("@")[0], [])
+            for name, part, twin_us in (("TTFT p50", 50, model.ttft.p50_us), ("TTFT p95", 95, model.ttft.p95_us)):
+                if seen:
+                    live_us = float(np.percentile(seen, part))
+                    rows.append(
+                        _row(model.name, name, f"{live_us / 1000:.1f} ms", f"{twin_us / 1000:.1f} ms", live_us, twin_us)
+                    )
+            live = self.cost_nanousd.get(model.name, 0)
+            rows.append(_row(model.name, "cost", dollars(live), dollars(model.cost_nanousd), live, model.cost_nanousd))
+        return rows
+
+
+def _row(model: str, figure: str, live: str, twin: str, live_value: float, twin_value: float) -> dict[str, Any]:
+    off = f"{100 * (twin_value / live_value - 1):+.1f} %" if live_value else "-"
+    return {"model": model, "figure": figure, "live": live, "twin": twin, "off_by": off}
+
+
+def lived(length_us: int) -> Lived:
+    """The last so many microseconds of this machine's cloud. Raises Invalid when nobody asked for anything."""
+    to_us = time.time_ns() // 1000
+    query = f"?from={to_us - length_us}&to={to_us}"
+    cloud = client()
+    text = cloud.text(f"/headrace/v1/trace{query}")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    if not rows:
+        raise Invalid("the ledger has no chat request in that time; choose a longer --last")
+    first_us = round(float(rows[0]["arrival_s"]) * 1_000_000)
+    last_us = round(float(rows[-1]["arrival_s"]) * 1_000_000)
+    history = cloud.get(f"/headrace/v1/history?from={first_us}&to={last_us + 1}")["models"]
+    ttft: dict[str, list[int]] = {}
+    for row in rows:
+        if int(row["ttft_us"]):
+            ttft.setdefault(row["model"], []).append(int(row["ttft_us"]))
+    return Lived(
+        trace=tables.read(io.StringIO(text), "the ledger"),
+        from_us=first_us,
+        measured={
+            key: Measured(msgspec.convert(ran["work"], WorkModel), ran["slots"] * ran["context_tokens"])
+            for key, ran in history.items()
+            if ran["work"]["samples"]
+        },
+        boots_us={key: ran["boot_us"] for key, ran in history.items() if ran["boot_us"]},
+        ttft_us=ttft,
+        cost_nanousd={key: ran["cost_nanousd"] for key, ran in history.items()},
+    )

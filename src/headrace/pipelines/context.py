@@ -13,7 +13,8 @@ import msgspec
 
 from headrace.errors import HeadraceError, Invalid, Refused, Unreachable
 from headrace.pipelines.ports import Clock, Models, Objects, Quote, Runs, Said
-from headrace.state.run import Answered, AnyEvent, Called, Chosen, Run, StepEnded
+from headrace.state.run import Answered, AnyEvent, Called, Chosen, Doubted, Run, StepEnded
+from headrace.state.run import place as place_of
 
 INLINE_BYTES_MAX: Final = 64 << 10
 BACKOFF_FIRST_US, BACKOFF_LAST_US = 250_000, 10_000_000
@@ -64,6 +65,8 @@ class Context:
         self._moved = asyncio.Condition()
         self._ordinals: dict[str, int] = {}
         self._places: dict[str, int] = {}
+        self._doubts: set[str] = set()
+        self.leaving = False
 
     @property
     def now_us(self) -> int:
@@ -92,13 +95,17 @@ class Context:
         key = self.key(name, inputs)
         if key in self.run.results:
             return self._whole(self.run.results[key])
-        result = msgspec.to_builtins(await work(f"{name}#{key[:12]}{key[40:]}"))
-        data = msgspec.json.encode(result)
-        kept = result
-        if len(data) > INLINE_BYTES_MAX:
-            kept = {"$object": await asyncio.to_thread(self.world.objects.put, data)}
+        result = msgspec.to_builtins(await work(place_of(name, key)))
+        kept = await self._kept(result)
         await self.tell(StepEnded(at_us=self.now_us, step=name, key=key, result=kept))
-        return msgspec.json.decode(data)
+        return msgspec.json.decode(msgspec.json.encode(result))
+
+    async def _kept(self, value: Any) -> Any:
+        """The value, or where it is kept when it is large."""
+        data = msgspec.json.encode(value)
+        if len(data) <= INLINE_BYTES_MAX:
+            return value
+        return {"$object": await asyncio.to_thread(self.world.objects.put, data)}
 
     def key(self, name: str, inputs: Any) -> str:
         """The digest of version, name, inputs, and how often they were given before in this run."""
@@ -118,6 +125,8 @@ class Context:
         """The answer of the first alternative that can be paid for. Raises StepFailed."""
         number = self._places[origin] = self._places.get(origin, 0) + 1
         place, step = f"{origin}/{number}", origin.partition("#")[0]
+        if place in self.run.answers:
+            return self._whole(self.run.answers[place])
         async with self._width:
             delay_us, tried = BACKOFF_FIRST_US, 0
             while True:
@@ -138,6 +147,7 @@ class Context:
 
     async def _attempt(self, place: str, step: str, asks: Sequence[Ask], patience: Patience) -> tuple[Said | None, str]:
         """One attempt: what was said, or why nothing was."""
+        known = set(self.run.open)
         called, ask = await self._held(place, step, asks)
         time_us = min(patience.timeout_us, self.run.deadline_us - self.now_us)
         if time_us <= 0:
@@ -145,38 +155,65 @@ class Context:
             raise self._late(step)
         try:
             async with asyncio.timeout(time_us / 1e6):
-                said = await self._sent(called, ask)
+                said = await self._sent(called, ask, again=called.call in known)
         except TimeoutError:
             await self._lost(called, "no answer in time")
             if self.run.deadline_us <= self.now_us:
                 raise self._late(step) from None
             return None, f"no answer within {time_us / 1e6:g} s"
+        except StepFailed:
+            await self._lost(called, "its connection was lost")
+            raise
         except asyncio.CancelledError:
-            await asyncio.shield(self._lost(called, "cancelled: another answer was good enough, or the run ended"))
+            if not self.leaving:
+                await asyncio.shield(self._lost(called, "cancelled: another answer was good enough, or the run ended"))
             raise
         charge = said.charge_nanousd if said.status == 200 else None if said.status == 409 else 0
-        await self.tell(Answered(at_us=self.now_us, call=called.call, charge_nanousd=charge, request=said.request,
-                                 outcome="finished" if said.status == 200 else "failed",
-                                 error="" if said.status == 200 else _error(said)[0]))  # fmt: skip
+        good = said.status == 200
+        await self.tell(
+            Answered(
+                at_us=self.now_us,
+                call=called.call,
+                charge_nanousd=charge,
+                request=said.request,
+                outcome="finished" if good else "failed",
+                error="" if good else _error(said)[0],
+                body=await self._kept(said.body) if good else None,
+            )
+        )
         return said, ""
 
-    async def _sent(self, called: Called, ask: Ask) -> Said:
+    async def _sent(self, called: Called, ask: Ask, *, again: bool) -> Said:
         """Asked under the call's own key, again and again while the gateway is away: it never works twice for it."""
         key, run = self.run.started.key, self.run.started.run
         while True:
+            if again:
+                await self._doubt(called)
+            again = True
             try:
                 said = await self.world.models.send(
                     key, ask.path, ask.body, once=f"{run}/{called.call}", label=f"{run}/{called.step}",
                     cap_nanousd=called.held_nanousd)  # fmt: skip
                 if said.status == 409 and "at work" in _error(said)[0]:
+                    again = False  # it was not begun again
                     await asyncio.sleep(AWAY_US / 1e6)
                     continue
+                if said.replayed and called.call in self._doubts:
+                    await self.tell(Doubted(at_us=self.now_us, call=called.call, nanousd=-called.held_nanousd))
                 if said.status == 200 and said.charge_nanousd is None:
                     charge = await self.world.models.charge(key, said.request)
                     return msgspec.structs.replace(said, charge_nanousd=charge)
                 return said
             except Unreachable:
                 await asyncio.sleep(AWAY_US / 1e6)
+
+    async def _doubt(self, called: Called) -> None:
+        """What was sent before may have been charged, wholly or in part: that much is set aside. Raises StepFailed."""
+        if called.held_nanousd > self.run.left_nanousd:
+            why = "its connection was lost, and what is left of the cap does not cover sending it again"
+            raise StepFailed(called.step, why, "raise --cost with: headrace pipeline retry")
+        self._doubts.add(called.call)
+        await self.tell(Doubted(at_us=self.now_us, call=called.call, nanousd=called.held_nanousd))
 
     async def _held(self, place: str, step: str, asks: Sequence[Ask]) -> tuple[Called, Ask]:
         """The call that a killed runner left at this place, or a new one whose worst case fits what is left."""

@@ -47,6 +47,7 @@ class Gateway:
             status=status,
             body=found,
             charge_nanousd=nanousd(cost) if cost else None,
+            replayed="x-headrace-replayed" in headers,
             request=headers.get("x-headrace-replayed") or headers.get("x-request-id", ""),
             retry_after_us=int(wait) * 1_000_000 if wait.isdigit() else 0,
         )

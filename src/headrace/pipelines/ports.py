@@ -21,6 +21,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     charge_nanousd: int | None = None
     request: str = ""
     retry_after_us: int = 0
+    replayed: bool = False
 
 
 class Models(Protocol):

@@ -40,6 +40,7 @@ class Runner:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._watchers: dict[str, set[asyncio.Queue[AnyEvent]]] = {}
         self._cancelled: set[str] = set()
+        self._contexts: dict[str, Context] = {}
 
     async def start(self, tenant: str, key: str, wanted: Wanted, *, run: str = "") -> str:
         """Durable when this returns; the run's id. Raises Invalid."""
@@ -125,6 +126,8 @@ class Runner:
     async def stop(self) -> None:
         """Leave every run where it is: its journal has it, and the next runner goes on."""
         tasks = list(self._tasks.values())
+        for context in self._contexts.values():
+            context.leaving = True
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -188,11 +191,12 @@ class Runner:
             return
         task = asyncio.get_running_loop().create_task(self._live(run))
         self._tasks[run] = task
-        task.add_done_callback(lambda _: self._tasks.pop(run, None))
+        task.add_done_callback(lambda _: (self._tasks.pop(run, None), self._contexts.pop(run, None)))
 
     async def _live(self, run: str) -> None:
         context = Context(fold(self.events(run)), self.world, lambda event: self._told(run, event))
         state = context.run
+        self._contexts[run] = context
         try:
             left_us = state.deadline_us - context.now_us
             async with asyncio.timeout(max(left_us, 0) / 1e6):

@@ -83,7 +83,10 @@ def render(value: Any, given: Mapping[str, Any], where: str) -> Any:
     try:
         whole = _WHOLE.fullmatch(value)
         if whole:
-            return _ENV.compile_expression(whole["inside"], undefined_to_none=False)(**given)
+            found = _ENV.compile_expression(whole["inside"], undefined_to_none=False)(**given)
+            if isinstance(found, jinja2.Undefined):
+                str(found)  # raises, and says which name is not there
+            return found
         return _text(value, given, where)
     except Invalid:
         raise

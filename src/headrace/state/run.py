@@ -50,13 +50,28 @@ class Called(Event, frozen=True, kw_only=True, tag="called"):
 
 
 class Answered(Event, frozen=True, kw_only=True, tag="answered"):
-    """A call has ended. `charge_nanousd` is None where it was never learned: then all that was held stays booked."""
+    """A call has ended; its answer and its charge are one event, so neither is there without the other.
+
+    `charge_nanousd` is None where it was never learned: then all that was held stays booked. `body` is the answer,
+    or `{"$object": DIGEST}` where it is large.
+    """
 
     call: str
     charge_nanousd: int | None
     request: str = ""
     outcome: Literal["finished", "failed", "cancelled"] = "finished"
     error: str = ""
+    body: Any = None
+
+
+class Doubted(Event, frozen=True, kw_only=True, tag="doubted"):
+    """A call is sent again after its connection or its runner was lost: what was begun before may have been charged.
+
+    `nanousd` is its worst case, booked as lost; negative when the answer shows that nothing was done twice.
+    """
+
+    call: str
+    nanousd: int
 
 
 class Chosen(Event, frozen=True, kw_only=True, tag="chosen"):
@@ -92,7 +107,7 @@ class Retried(Event, frozen=True, kw_only=True, tag="retried"):
     step: str = ""
 
 
-AnyEvent = Started | Called | Answered | Chosen | StepEnded | Ended | Retried
+AnyEvent = Started | Called | Answered | Doubted | Chosen | StepEnded | Ended | Retried
 
 
 class StageCost(msgspec.Struct, kw_only=True):
@@ -113,6 +128,7 @@ class Run(msgspec.Struct, kw_only=True):
     spent_nanousd: int = 0
     lost_nanousd: int = 0
     results: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
     steps: list[tuple[str, str]] = []
     open: dict[str, Called] = {}
     attempts: dict[str, int] = {}
@@ -140,8 +156,12 @@ class Run(msgspec.Struct, kw_only=True):
                 self.stages.setdefault(stage(event.step), StageCost()).calls += 1
             case Answered():
                 self._settle(event)
+            case Doubted():
+                self.lost_nanousd += event.nanousd
+                self.stages[stage(self.open[event.call].step)].lost_nanousd += event.nanousd
             case StepEnded():
                 self.results[event.key] = event.result
+                self._forget(event.step, event.key)
                 self.steps.append((event.step, event.key))
             case Chosen():
                 self.chosen.append(event)
@@ -156,6 +176,8 @@ class Run(msgspec.Struct, kw_only=True):
         called = self.open.pop(event.call, None)
         if called is None:
             return  # told twice
+        if event.outcome == "finished":
+            self.answers[event.call.rpartition("/")[0]] = event.body
         cost = self.stages[stage(called.step)]
         if event.charge_nanousd is None:
             self.lost_nanousd += called.held_nanousd
@@ -164,6 +186,12 @@ class Run(msgspec.Struct, kw_only=True):
             self.spent_nanousd += event.charge_nanousd
             cost.spent_nanousd += event.charge_nanousd
 
+    def _forget(self, step: str, key: str) -> None:
+        """The answers that a step was made of."""
+        origin = place(step, key) + "/"
+        for name in [name for name in self.answers if name.startswith(origin)]:
+            del self.answers[name]
+
     def _again(self, event: Retried) -> None:
         self.phase, self.ended = "running", None
         self.cap_nanousd, self.deadline_us = event.cap_nanousd, event.deadline_us
@@ -171,6 +199,15 @@ class Run(msgspec.Struct, kw_only=True):
         for _, key in self.steps[first:]:
             self.results.pop(key, None)
         self.steps = self.steps[:first]
+
+
+def place(step: str, key: str) -> str:
+    """Where a step's calls are asked from: its name, and enough of its key.
+
+    >>> place("a[1]", "0123456789abcdef" * 2 + "01234567-2")
+    'a[1]#0123456789ab-2'
+    """
+    return f"{step}#{key[:12]}{key[40:]}"
 
 
 def stage(step: str) -> str:

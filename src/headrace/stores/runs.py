@@ -29,6 +29,7 @@ class SqliteRuns:
         for setting in ("journal_mode = WAL", "synchronous = FULL"):
             self._db.execute(f"PRAGMA {setting}")
         self._db.execute(_SCHEMA)
+        self._reader = apsw.Connection(str(path))  # the writer is busy in its thread
         self._thread = ThreadPoolExecutor(1, "runs")
         self._waiting: list[tuple[list[_Write], asyncio.Future[None]]] = []
         self._writing = False
@@ -39,15 +40,17 @@ class SqliteRuns:
 
     def events(self, run: str) -> list[bytes]:
         """See `ports.Runs`."""
-        return [bytes(row[0]) for row in self._db.execute("SELECT data FROM event WHERE run = ? ORDER BY seq", (run,))]
+        return [
+            bytes(row[0]) for row in self._reader.execute("SELECT data FROM event WHERE run = ? ORDER BY seq", (run,))
+        ]
 
     def unfinished(self) -> list[str]:
         """See `ports.Runs`."""
-        return [str(row[0]) for row in self._db.execute("SELECT run FROM run WHERE NOT done ORDER BY seq")]
+        return [str(row[0]) for row in self._reader.execute("SELECT run FROM run WHERE NOT done ORDER BY seq")]
 
     def recent(self, limit: int) -> list[str]:
         """See `ports.Runs`."""
-        return [str(row[0]) for row in self._db.execute("SELECT run FROM run ORDER BY seq DESC LIMIT ?", (limit,))]
+        return [str(row[0]) for row in self._reader.execute("SELECT run FROM run ORDER BY seq DESC LIMIT ?", (limit,))]
 
     async def mark(self, run: str, done: bool) -> None:
         """See `ports.Runs`."""
@@ -63,12 +66,13 @@ class SqliteRuns:
 
     def deployed(self, tenant: str) -> dict[str, str]:
         """See `ports.Runs`."""
-        found = self._db.execute("SELECT name, text FROM pipeline WHERE tenant = ? ORDER BY name", (tenant,))
+        found = self._reader.execute("SELECT name, text FROM pipeline WHERE tenant = ? ORDER BY name", (tenant,))
         return {str(name): str(text) for name, text in found}
 
     def close(self) -> None:
         """Finish what is being written, and let go of the file."""
         self._thread.shutdown()
+        self._reader.close()
         self._db.close()
 
     async def _write(self, writes: list[_Write]) -> None:

@@ -1,4 +1,6 @@
-"""What a durable step costs beside its call: `python bench/pipelines.py`. SQLite with fsync, models that answer at once."""
+"""What a durable step costs beside its call: `python bench/pipelines.py`.
+
+SQLite with fsync, models that answer at once."""
 
 import asyncio
 import statistics

@@ -26,6 +26,7 @@ from headrace.specs.catalog import Catalog, EngineSpec, ModelSpec, PoolSpec, Pri
 from headrace.state.demand import Demand
 from headrace.state.fleet import Device
 from headrace.state.table import Ability, Report, Table
+from headrace.state.work import WorkRate
 from headrace.stores.sqlite import SqliteStore
 
 S = 1_000_000
@@ -175,6 +176,7 @@ class SimCloud:
         self.terms = Terms(self.store, self.records, Market(("false",)), self.clock)
         self.terms.refresh(wanted)
         self.budgets = Budgets(self.store, self.records, self.clock, self.publisher.tell, self.publisher.linked)
+        self.rates: dict[str, WorkRate] = {}
         parts = Parts(
             substrate=self.substrate,
             engines=dict(self.engines),
@@ -188,6 +190,7 @@ class SimCloud:
             metrics=self.metrics,
             terms=self.terms,
             budgets=self.budgets,
+            rate=lambda model: self.rates.get(model.key),
         )
         self.loop = Loop(parts, wanted, self.preparer, self.health)
         self.loop.machine = list(MACHINE)

@@ -92,3 +92,18 @@ def test_pools_stay_with_their_incarnation():
     made.update(msgspec.structs.replace(made.table, revision=2, replicas=(replica("a", "1"), replica("b", "2"))))
     assert made.pools["a", "1"] is before["a", "1"]
     assert sorted(made.pools) == [("a", "1"), ("b", "2")]
+
+
+def test_a_version_is_found_by_its_name():
+    assert directory().find("talker@v2", key("*"), "chat").version == "v2"
+    assert directory().find("talker", key("talker"), "chat").version == "v1"
+
+
+def test_a_version_that_is_not_there_is_named_with_those_that_are():
+    with pytest.raises(Invalid, match=r"no version 'v9'. It has: talker@v1, talker@v2"):
+        directory().find("talker@v9", key("*"), "chat")
+
+
+def test_a_version_needs_the_permission_for_its_model():
+    with pytest.raises(Invalid, match="'talker@v2' does not exist or this key may not use it"):
+        directory().find("talker@v2", key("vectors"), "chat")

@@ -195,6 +195,13 @@ def test_a_removed_model_refuses_its_held_requests() -> None:
     assert [getattr(answer, "status", 0) for answer in brain.update(table(), 1)] == [404]
 
 
+def test_who_named_the_version_that_is_removed_gets_no_other() -> None:
+    brain = ready(route(), route("m@v2", weight=0))
+    brain.arrive(request("a", version="v1"), 0)
+    answers = brain.update(table(route("m@v2"), replica("r2", "m@v2")), 1)
+    assert [getattr(answer, "reason", "") for answer in answers] == ["there is no model m@v1"]
+
+
 def test_every_refusal_has_its_place_in_the_catalogue_of_errors() -> None:
     """The status the brain gives is the one clients are documented."""
     words = Path(admission.__file__).read_text()

@@ -34,11 +34,13 @@ def test_a_rising_load_is_expected_to_rise():
     assert falling.expect(HORIZON, 600 * S).peak == pytest.approx(falling.expect(HORIZON, 600 * S).level)
 
 
-def test_noise_is_told_and_a_step_is_not_noise():
+def test_noise_is_told_a_step_is_little_of_it_and_a_fall_none():
     outlook, _ = fed([2.0 if (number - 5) // 6 % 2 else 4.0 for number in range(96)])
-    assert outlook.expect(HORIZON, 900 * S).sigma == pytest.approx(2**0.5, rel=0.01)
+    assert outlook.expect(HORIZON, 900 * S).sigma == pytest.approx(2**0.5, rel=0.05)
     step, _ = fed([1.0] * 45 + [3.0] * 45)
-    assert step.expect(HORIZON, 900 * S).sigma < 0.5
+    assert step.expect(HORIZON, 900 * S).sigma < 0.6
+    fall, _ = fed([3.0] * 60 + [1.0] * 50)
+    assert fall.expect(HORIZON, 1100 * S).sigma == pytest.approx(0, abs=1e-6)
 
 
 def test_yesterday_s_morning_is_expected_today():

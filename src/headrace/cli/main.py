@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "restore": "Put a backup of the database back.",
     "doctor": "Look for what keeps a cloud from running well.",
     "simulate": "What a cloud would do with a trace, and what it would cost.",
+    "plan": "The least that a trace can cost, and on which pools.",
     "bench": "Measure a model through the cloud.",
     "config": "The schema of the cloud file.",
     "completion": "Shell completion.",

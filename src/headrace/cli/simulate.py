@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 HEADS = ["RUN", "COST", "A DAY", "TTFT P50", "P95", "P99", "KEPT", "TPOT P50", "KEPT", "REFUSED", "FAILED", "STARTS",
          "PEAK", "AT WORK"]  # fmt: skip
-_MACHINE = (64 * GIB, 16)  # what `auto` stands for, where the file is of another machine
+MACHINE = (64 * GIB, 16)  # what `auto` stands for, where the file is of another machine
 
 
 @click.command()
 @click.argument("cloud", required=False, type=click.Path(path_type=Path))
-@click.option("--trace", "source", required=True, help="A file, or generate:KIND,NAME=VALUE,...; see docs/traces.md.")
+@click.option("--trace", "source", required=True, help="A file, or generate:KIND,NAME=VALUE,...; see docs/simulate.md.")
 @click.option("--format", "form", help="Of the file, when it cannot be told from its first lines.")
 @click.option("--from", "from_", help="From this time of the trace on, like 2h.")
 @click.option("--to", help="Up to this time of the trace, like 12h.")
@@ -49,7 +49,7 @@ def command(
     """Run CLOUD (the built-in one when not given) over a trace in virtual time, with the code that decides."""
     import msgspec
 
-    trace = _trace(source, given)
+    trace = read_trace(source, given)
     text = text_of(cloud or BUILT_IN)
     runs = [
         _run(name, text, cloud, changes, policy, trace, given)
@@ -65,13 +65,14 @@ def command(
     show(found, _text(trace, outcomes, html), as_json=as_json)
 
 
-def _trace(source: str, given: dict[str, Any]) -> "Trace":
+def read_trace(source: str, given: dict[str, Any]) -> "Trace":
+    """The trace that was asked for, or the part of it. Raises Invalid."""
     from headrace.twin import load
 
     trace = load.load(source, given["form"], given["seed"])
     if given["from_"] or given["to"]:
-        from_us = _duration(given["from_"] or "0s", "--from")
-        trace = trace.slice(from_us, _duration(given["to"], "--to") if given["to"] else trace.span_us)
+        from_us = duration(given["from_"] or "0s", "--from")
+        trace = trace.slice(from_us, duration(given["to"], "--to") if given["to"] else trace.span_us)
     if not len(trace):
         raise Invalid("the trace has no request in that time; choose another --from and --to")
     return trace
@@ -102,7 +103,7 @@ def _run(
     if sizing is None:
         raise Invalid(f"no policy is called {policy!r}; there are {', '.join(baselines.NAMES)}")
     folder = folder_of(cloud) if cloud else ""
-    catalog = load_text(changed(text, sets), str(cloud or BUILT_IN.name), _MACHINE, folder)
+    catalog = load_text(changed(text, sets), str(cloud or BUILT_IN.name), MACHINE, folder)
     maps = dict(part.split("=", 1) for part in given["maps"] if "=" in part)
     made = scenario(catalog, trace, sizing=sizing, names=maps, options=_options(given, [m.key for m in catalog.models]))
     partial = False
@@ -120,16 +121,17 @@ def _options(given: dict[str, Any], keys: list[str]) -> "Options":
     from headrace.twin.scenario import Options
 
     return Options(
-        boot_us=_duration(given["boot"], "--boot"),
-        billing_min_us=_duration(given["bill"], "--bill"),
-        round_us=max(1, _duration(given["every"], "--round")),
+        boot_us=duration(given["boot"], "--boot"),
+        billing_min_us=duration(given["bill"], "--bill"),
+        round_us=max(1, duration(given["every"], "--round")),
         mtbf_hours=given["mtbf_hours"],
         seed=given["seed"],
         warm=dict.fromkeys(keys, given["warm"]),
     )
 
 
-def _duration(text: str, option: str) -> int:
+def duration(text: str, option: str) -> int:
+    """Microseconds of what was typed. Raises Invalid that names the option."""
     try:
         return duration_us(text)
     except ValueError as error:

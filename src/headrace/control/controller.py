@@ -26,6 +26,7 @@ from headrace.control.market import Market
 from headrace.control.metrics import Metrics
 from headrace.control.prepare import Preparer
 from headrace.control.publisher import Publisher
+from headrace.control.rates import Rates
 from headrace.control.records import Records
 from headrace.control.terms import Terms, mentioned
 from headrace.control.upstream_keys import UpstreamKeys
@@ -80,6 +81,7 @@ class Controller:
         self.terms = Terms(store, self.records, self.market, clock)
         self.budgets = Budgets(store, self.records, clock, self.publisher.tell, self.publisher.linked)
         self.books = Books(store, self.records, self.terms, self.bookkeeper, clock)
+        self.rates = Rates(self.books)
         self.forecasts = Forecasts(store, self.bookkeeper.settled_until, clock, self.budgets.all)
         self.bookkeeper.charged, self.bookkeeper.ended = self.budgets.spent, self.budgets.gone
         self.witness = Witness(settings.witness, clock)
@@ -107,6 +109,7 @@ class Controller:
             metrics=self.metrics,
             terms=self.terms,
             budgets=self.budgets,
+            rate=self.rates.of,
         )
 
     @property

@@ -5,7 +5,7 @@ heard. It decides nothing: what to do is `policy.plan`'s, how to do it the actua
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,10 +27,12 @@ from headrace.errors import HeadraceError
 from headrace.policy.actions import Hold, Start
 from headrace.policy.activity import Activity
 from headrace.policy.plan import plan
+from headrace.policy.sizing import ByWork
 from headrace.ports import Clock, Engine, Substrate, WorkerStatus
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.fleet import Device, Fleet, Lease
 from headrace.state.table import Report, RouteModel
+from headrace.state.work import WorkRate
 
 ROUND_S: Final = 0.25
 IDLE_ROUND_S: Final = 1.0
@@ -55,6 +57,7 @@ class Parts:
     metrics: Metrics
     terms: Terms
     budgets: Budgets
+    rate: Callable[[ModelSpec], WorkRate | None]
 
 
 class Loop:
@@ -65,6 +68,7 @@ class Loop:
         self._prepare = prepare
         self._health = health
         self._activity = Activity()
+        self._sizing = ByWork()
         self.catalog = catalog
         self.created_s = parts.clock.now_us() // 1_000_000
         self.fleet = Fleet(devices=(), replicas=(), at_us=0)
@@ -143,7 +147,9 @@ class Loop:
         self.observe()
         now_us = parts.clock.monotonic_us()
         demand = self._activity.demand(self.catalog, parts.publisher.demand(), now_us)
-        made = plan(self.catalog, self.fleet, demand, now_us)
+        self._sizing.boot_us.update(self._wake_us)
+        self._sizing.note(demand, now_us, parts.clock.now_us())
+        made = plan(self.catalog, self.fleet, demand, now_us, self._sizing)
         self.holds = made.holds
         for stop in made.stops:
             parts.actuator.stop(stop)
@@ -224,7 +230,9 @@ class Loop:
             state = tables.state_of(model, self.fleet, prepared=prepared, preparing=preparing, fault=fault)
             engine = self._parts.engines[model.engine.kind]
             wake_us = self._wake_us.get(model.key, 0)
-            found[model.key] = tables.route_model(model, engine, state, fault, wake_us, self.created_s)
+            found[model.key] = tables.route_model(
+                model, engine, state, fault, wake_us, self.created_s, self._parts.rate(model)
+            )
         return found
 
     def fault(self, model: ModelSpec) -> str:

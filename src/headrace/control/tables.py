@@ -6,6 +6,7 @@ from headrace.ports import Engine, KeyRecord
 from headrace.specs.catalog import Catalog, Limits, ModelSpec
 from headrace.state.fleet import Fleet
 from headrace.state.table import Price, RouteBudget, RouteKey, RouteModel, RouteReplica, Table
+from headrace.state.work import WorkRate
 
 
 def state_of(model: ModelSpec, fleet: Fleet, *, prepared: bool, preparing: bool, fault: str) -> str:
@@ -22,7 +23,15 @@ def state_of(model: ModelSpec, fleet: Fleet, *, prepared: bool, preparing: bool,
     return "asleep" if prepared else "preparing" if preparing else "unprepared"
 
 
-def route_model(model: ModelSpec, engine: Engine, state: str, fault: str, wake_us: int, created_s: int) -> RouteModel:
+def route_model(
+    model: ModelSpec,
+    engine: Engine,
+    state: str,
+    fault: str,
+    wake_us: int,
+    created_s: int,
+    rate: WorkRate | None = None,
+) -> RouteModel:
     """One model version as gateways see it."""
     return RouteModel(
         name=model.name,
@@ -39,6 +48,7 @@ def route_model(model: ModelSpec, engine: Engine, state: str, fault: str, wake_u
         created_s=created_s,
         wake_us=wake_us,
         fault=fault,
+        rate=rate,
     )
 
 

@@ -39,19 +39,20 @@ class Directory:
         return [name for name in self.models if "*" in key.models or name in key.models]
 
     def find(self, name: str, key: RouteKey, task: str) -> RouteModel:
-        """A version of the model, for what all versions share. Raises Invalid (404, 400)."""
+        """The version that `name@version` names; for a name alone, the first one. Raises Invalid (404, 400)."""
+        asked, (name, at, version) = name, name.partition("@")
         versions = self.models.get(name)
         usable = self.usable(key) if versions is None or "*" not in key.models else []
         if versions is None or ("*" not in key.models and name not in usable):
             listed = ", ".join(usable) or "none"
             raise Invalid(
-                f"The model {name[:80]!r} does not exist or this key may not use it."
+                f"The model {asked[:80]!r} does not exist or this key may not use it."
                 f"{suggestion(name, usable)} Models this key may use: {listed}.",
                 param="model",
                 code="model_not_found",
                 status=404,
             )
-        if versions[0].task != task:
+        if task and versions[0].task != task:
             fitting = [other for other in self.usable(key) if self.models[other][0].task == task] or ["none"]
             raise Invalid(
                 f"The model {name!r} is for {versions[0].task}, and this path needs a model for {task}: "
@@ -59,7 +60,18 @@ class Directory:
                 param="model",
                 code="unsupported_endpoint",
             )
-        return versions[0]
+        if not at:
+            return versions[0]
+        named = next((model for model in versions if model.version == version), None)
+        if named is None:
+            there = ", ".join(f"{name}@{model.version}" for model in versions)
+            raise Invalid(
+                f"The model {name!r} has no version {version[:80]!r}. It has: {there}.",
+                param="model",
+                code="model_not_found",
+                status=404,
+            )
+        return named
 
     def listing(self, key: RouteKey) -> list[dict[str, object]]:
         """The models of `GET /v1/models`."""

@@ -5,7 +5,6 @@ journal. An answer of which nothing was sent may be tried once more elsewhere; a
 error event. However it ends, `_settle` runs exactly once, and it is the only place that writes a record.
 """
 
-import zlib
 from collections.abc import Callable
 from typing import Final
 
@@ -20,7 +19,6 @@ from headrace.gateway.hold import Hold
 from headrace.gateway.record import Record
 from headrace.gateway.reply import Reply
 from headrace.policy.actions import Answer, Assign, Wait
-from headrace.state.request import Request
 from headrace.state.usage import Outcome
 from headrace.wire import fault
 from headrace.wire.sse import EventScanner, StreamMeter
@@ -89,21 +87,9 @@ class Exchange:
     def admitted(self) -> None:
         """See `hold.Holder`: the fast brain decides."""
         record, worker = self._record, self._worker
-        call, model, key = record.call, record.model, record.key
         self._arrived = True
         worker.journal.append(record.begun())
-        request = Request(
-            id=record.request_id,
-            tenant=key.tenant,
-            key=key.id,
-            model=model.name,
-            task=model.task,
-            input_tokens=call.input_tokens,
-            output_tokens_max=self._bounds,
-            arrived_us=record.arrived_us,
-            deadline_us=record.arrived_us + model.start_timeout_us,
-            prefix_hash=zlib.crc32(call.prefix, zlib.crc32(key.tenant.encode())) if call.prefix else 0,
-        )
+        request = record.arriving(self._bounds)
         worker.look_around(record.arrived_us)
         self.act(worker.dispatch.arrive(request, record.arrived_us))
 

@@ -1,8 +1,11 @@
 """What one request leaves behind: the mark that it began, marks of its progress, and the one record of its end."""
 
+import zlib
+
 from headrace.gateway.bill import Bill
 from headrace.gateway.sizes import Sizes
 from headrace.policy.actions import Assign
+from headrace.state.request import Request
 from headrace.state.table import RouteKey, RouteModel
 from headrace.state.usage import Begun, Outcome, Progress, Span, Usage
 from headrace.wire.call import Call
@@ -48,6 +51,23 @@ class Record:
         self.cold = self.counted = False
         self.served_by: Assign | None = None
         self.why = ""
+
+    def arriving(self, output_max: int) -> Request:
+        """What the fast brain sees of it; `model@version` asks for that version and no other."""
+        call, model, key = self.call, self.model, self.key
+        return Request(
+            id=self.request_id,
+            tenant=key.tenant,
+            key=key.id,
+            model=model.name,
+            task=model.task,
+            input_tokens=call.input_tokens,
+            output_tokens_max=output_max,
+            arrived_us=self.arrived_us,
+            deadline_us=self.arrived_us + model.start_timeout_us,
+            prefix_hash=zlib.crc32(call.prefix, zlib.crc32(key.tenant.encode())) if call.prefix else 0,
+            version=model.version if call.model == f"{model.name}@{model.version}" else "",
+        )
 
     def assigned(self, assign: Assign, now_us: int) -> None:
         """A replica takes it."""

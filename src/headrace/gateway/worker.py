@@ -156,8 +156,7 @@ class Worker:
             elif pipes.took(self, client, head, body, key, request_id):
                 return
             elif relay.is_admin(head.path):
-                task = self.spawn(relay.relay(client, head, body, self.settings.admin_socket, headers))
-                relay.Relayed(client, task)
+                relay.Relayed(client, self.spawn(relay.relay(client, head, body, self.settings.admin_socket, headers)))
                 return
             else:
                 client.write(self._models(head, key, headers))
@@ -215,7 +214,7 @@ class Worker:
         name = unquote(path.removeprefix("/models/"))
         if name not in self.directory.usable(key):
             self.directory.find(name, key, "")
-        return answers.json(self.directory.entry(name), headers)
+        return answers.json(self.directory.entry(name.partition("@")[0]), headers)
 
     # --- what exchanges need ------------------------------------------------------------------------------------
 

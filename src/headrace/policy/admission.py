@@ -115,7 +115,8 @@ def retry_after_us(lane: Lane) -> int:
 
 def unknown(request: Request) -> Reject:
     """There is no such model any more."""
-    return Reject(request.id, 404, "model_not_found", f"there is no model {request.model}")
+    name = f"{request.model}@{request.version}" if request.version else request.model
+    return Reject(request.id, 404, "model_not_found", f"there is no model {name}")
 
 
 def faulty(lane: Lane, request: Request) -> Reject:

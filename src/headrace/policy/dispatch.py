@@ -213,10 +213,10 @@ class Dispatch:
             lane.reopen(now_us)
 
     def _rehome(self, lane: Lane, answers: list[Answer]) -> None:
-        """Requests held for a version that is gone go to another version of their model, or are refused."""
+        """Requests held for a version that is gone go to another of their model, or are refused if they named it."""
         for ticket in tuple(lane.queue.values()):
             siblings = self._versions.get(lane.route.name)
-            if not siblings:
+            if not siblings or ticket.request.version:  # who asked for this version wants no other
                 answers.append(self._refuse(ticket, admission.unknown(ticket.request)))
                 continue
             self._unqueue(ticket)

@@ -114,12 +114,12 @@ class Outlook:
 
 
 def _spread(values: list[float]) -> float:
-    """How far neighbours stray from each other: s^2 = mean((x_i - x_(i-1))^2) / 2; a slope or one step counts little.
+    """How far a value rises above the one before: s^2 = mean(max(0, x_i - x_(i-1))^2); a fall needs no spare room.
 
-    Source: mean square successive difference (von Neumann, Kent, Bellinson, Hart 1941).
+    Source: mean square successive difference (von Neumann, Kent, Bellinson, Hart 1941), of which rises are one half.
 
-    >>> _spread([1.0, 3.0, 1.0, 3.0]), round(_spread([1.0, 1.1, 1.2, 1.3]), 2)
-    (1.4142135623730951, 0.07)
+    >>> round(_spread([1.0, 3.0, 1.0, 3.0, 1.0]), 3), _spread([3.0, 2.0, 1.0])
+    (1.414, 0.0)
     """
-    steps = [(after - before) ** 2 for before, after in pairwise(values)]
-    return float((sum(steps) / len(steps) / 2) ** 0.5) if steps else 0.0
+    rises = [max(0.0, after - before) ** 2 for before, after in pairwise(values)]
+    return float((sum(rises) / len(rises)) ** 0.5) if rises else 0.0

@@ -23,8 +23,9 @@ BOOT_US: Final = 30 * US_PER_S  # until one was measured
 ROUND_US: Final = 10 * US_PER_S  # between seeing and doing
 FULL: Final = 1.0  # of a replica at its batch that may be planned with; slots beyond that batch take bursts
 SIGMAS: Final = 1.5  # of a minute's noise that are kept free
-DRAIN_US: Final = 60 * US_PER_S  # in which a backlog is to be worked off
-CALM_US: Final = 120 * US_PER_S  # for which a replica must have been too many
+DRAIN_MIN_US: Final = 10 * US_PER_S  # a backlog is to be worked off in the time of a start, within these
+DRAIN_MAX_US: Final = 60 * US_PER_S
+CALM_US: Final = 60 * US_PER_S  # for which a replica must have been too many
 SLACK: Final = 0.2  # of a replica, before growing and before shrinking, so that noise moves nothing
 
 
@@ -83,9 +84,9 @@ class _Known:
 class ByWork:
     """By arriving work, its forecast over a start, its noise, and the backlog.
 
-    Formula: need = peak + 1.5 sigma + backlog / 60 s; grow to ceil(need - 1/5) at once, shrink to
-        ceil(most need of the last calm time + 1/5), the calm time being two minutes or a start, whichever is longer.
-    Units: replicas; peak, and sigma of minutes, in seconds of work a second.
+    Formula: need = peak + 1.5 sigma + backlog / drain; grow to ceil(need - 1/5) at once, shrink to
+        ceil(most need of the last calm time + 1/5), the calm time being a minute or a start, whichever is longer.
+    Units: replicas; peak, and sigma of minutes, in seconds of work a second; drain is a start's time, 10 s to 60 s.
     Source: work signal with forecast and hysteresis of the autoscaler comparison in docs/planning.md.
     Assumes: `asked_us` counts all arrivals; a start takes `boot_us`.
     """
@@ -103,7 +104,8 @@ class ByWork:
             boot_us = self.boot_us.get(key, BOOT_US)
             known.outlook.note(one.asked_us, now_us, wall_us)
             expected = known.expected = known.outlook.expect(boot_us + ROUND_US, wall_us)
-            need = (expected.peak + SIGMAS * expected.sigma) / FULL + one.backlog_us / DRAIN_US
+            drain_us = min(max(boot_us, DRAIN_MIN_US), DRAIN_MAX_US)
+            need = (expected.peak + SIGMAS * expected.sigma) / FULL + one.backlog_us / drain_us
             known.take(need, now_us, max(CALM_US, boot_us))
 
     def desired(

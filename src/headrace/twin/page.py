@@ -1,12 +1,13 @@
 """A simulated run as one HTML page: tables, plots and the log of decisions, without a script and without a network."""
 
 import html
+import io
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-import pygal
-from pygal.style import CleanStyle
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from headrace.twin.outcome import CAUSES, Outcome
 from headrace.twin.world import SERVED, World
@@ -53,60 +54,72 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _chart(kind: Any, **more: Any) -> Any:
-    style = CleanStyle(font_family="system-ui, sans-serif", background="transparent", plot_background="transparent")
-    return kind(style=style, js=[], width=1000, height=320, show_dots=False, legend_at_bottom=True, **more)
+def _axes(x: str, y: str) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlabel=x, ylabel=y)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
 
 
-def _svg(chart: Any) -> str:
-    drawn: str = chart.render(is_unicode=True, disable_xml_declaration=True)
-    return drawn
+def _svg(figure: Figure, told: str) -> str:
+    """The drawing as part of a page; `told` is read out where it cannot be seen."""
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    drawn = out.getvalue()
+    svg = drawn[drawn.index("<svg") :]
+    return f'<figure role="img" aria-label="{html.escape(told)}">{svg}</figure>'
+
+
+def _mine(world: World, key: str) -> NDArray[np.bool_]:
+    places = [at for at, name in enumerate(world.scenario.names) if key.startswith(f"{name}@")]
+    return np.isin(world.scenario.trace.model, places)
 
 
 def _fleet(world: World, key: str) -> str:
     """Replicas there and ready, and the work that arrived in seconds a second, over time."""
-    trace, rate = world.scenario.trace, world.scenario.rates.get(key)
-    end_us = max(1, world.now_us)
-    edges = np.linspace(0, end_us, POINTS + 1)
-    changes = [(at, have, ready) for at, name, have, ready in world.counts if name == key]
-    times = [at for at, _, _ in changes]
-    places = np.searchsorted(times, edges[:-1], side="right") - 1
-    chart = _chart(pygal.XY, x_title="hours", include_x_axis=True)
-    hours = edges[:-1] / US_PER_HOUR
-    chart.add("replicas", [(float(h), changes[p][1] if p >= 0 else 0) for h, p in zip(hours, places, strict=True)])
-    chart.add("ready", [(float(h), changes[p][2] if p >= 0 else 0) for h, p in zip(hours, places, strict=True)])
+    trace, rate, end_us = world.scenario.trace, world.scenario.rates.get(key), max(1, world.now_us)
+    changes = [(at / US_PER_HOUR, have, ready) for at, name, have, ready in world.counts if name == key]
+    figure, axes = _axes("hours", "replicas")
     if rate is not None:
-        mine = np.isin(trace.model, [at for at, name in enumerate(world.scenario.names) if key.startswith(f"{name}@")])
-        work_us = (
+        mine = _mine(world, key)
+        edges = np.linspace(0, end_us, POINTS + 1)
+        work_ns = (
             rate.fixed_ns + trace.input_tokens * float(rate.input_ns) + trace.output_tokens * float(rate.output_ns)
-        ) / 1e3
-        summed, _ = np.histogram(trace.arrival_us[mine], edges, weights=work_us[mine])
-        chart.add("work", [(float(h), float(w / (end_us / POINTS))) for h, w in zip(hours, summed, strict=True)])
-    return _svg(chart)
+        )
+        summed, _ = np.histogram(trace.arrival_us[mine], edges, weights=work_ns[mine] / 1000)
+        axes.fill_between(edges[:-1] / US_PER_HOUR, summed / (end_us / POINTS), step="post", alpha=0.25, label="work")
+    if changes:
+        hours, have, ready = zip(*changes, (end_us / US_PER_HOUR, *changes[-1][1:]), strict=True)
+        axes.step(hours, have, where="post", lw=1, label="replicas")
+        axes.step(hours, ready, where="post", lw=1, label="ready")
+    axes.legend(frameon=False, ncols=3)
+    return _svg(figure, f"replicas of {key} and arriving work over time")
 
 
 def _latencies(world: World, key: str) -> str:
     """The part of requests that had their first token within a time."""
-    trace = world.scenario.trace
-    mine = np.isin(trace.model, [at for at, name in enumerate(world.scenario.names) if key.startswith(f"{name}@")])
-    served = mine & (np.frombuffer(world.fate, np.uint8) == SERVED)
-    took = (np.frombuffer(world.first_us, np.int64)[served] - trace.arrival_us[served]) / US_PER_S
-    chart = _chart(pygal.XY, x_title="seconds", y_title="% of requests", range=(0, 100))
+    served = _mine(world, key) & (np.frombuffer(world.fate, np.uint8) == SERVED)
+    took = np.frombuffer(world.first_us, np.int64)[served] - world.scenario.trace.arrival_us[served]
+    figure, axes = _axes("seconds to the first token", "% of requests")
     if len(took):
-        parts = np.linspace(0, 99.9, 200)
-        chart.add(
-            "served within", [(float(x), float(y)) for x, y in zip(np.percentile(took, parts), parts, strict=True)]
-        )
-    return _svg(chart)
+        parts = np.linspace(0, 99.9, 400)
+        axes.plot(np.percentile(took, parts) / US_PER_S, parts)
+    return _svg(figure, f"how many requests of {key} had their first token within a time")
 
 
 def _costs(runs: Sequence[tuple[World, Outcome]]) -> str:
-    chart = _chart(pygal.StackedBar, y_title="dollars")
-    chart.x_labels = [outcome.name for _, outcome in runs]
+    figure, axes = _axes("dollars", "")
+    names = [outcome.name for _, outcome in runs]
+    left = np.zeros(len(runs))
     for cause in CAUSES:
         sums = [sum(model.causes_nanousd[cause] for model in outcome.models) / 1e9 for _, outcome in runs]
-        chart.add(cause, sums)
-    return _svg(chart)
+        axes.barh(names, sums, left=left, label=cause)
+        left += sums
+    axes.invert_yaxis()
+    axes.legend(frameon=False, ncols=len(CAUSES))
+    return _svg(figure, "where the money of each run went")
 
 
 def _log(world: World) -> str:

@@ -51,7 +51,9 @@ class Options:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """One run's givens. `names` says which model each model of the trace is; `prompt_us` is by (version, pool)."""
+    """One run's givens. `names` says which model each model of the trace is; `prompt_us` is by (version, pool),
+    `capacities` are requests an hour of a full replica, by (model, pool).
+    """
 
     trace: Trace
     catalog: Catalog
@@ -60,6 +62,7 @@ class Scenario:
     behaviours: dict[tuple[str, str], Behaviour]
     prompt_us: dict[tuple[str, str], NDArray[np.float64]]
     rates: dict[str, WorkRate]
+    capacities: dict[tuple[str, str], float]
     boot_us: dict[str, int]
     billing_min_us: int
     round_us: int
@@ -92,6 +95,7 @@ def scenario(
     behaviours: dict[tuple[str, str], Behaviour] = {}
     prompts: dict[tuple[str, str], NDArray[np.float64]] = {}
     rates: dict[str, WorkRate] = {}
+    capacities: dict[tuple[str, str], float] = {}
     boots: dict[str, int] = {}
     for model in catalog.models:
         rows = np.isin(trace.model, [place for place, name in enumerate(mapped) if name == model.name])
@@ -101,7 +105,8 @@ def scenario(
         for pool in (pool for pool in catalog.pools if pool.name in model.pools):
             performance = _performance(model, pool, (measured or {}).get(model.key))
             sizes = (trace.input_tokens[rows], trace.output_tokens[rows])
-            behaviours[model.key, pool.name], rate = _behaviour(model, pool, performance, sizes, boots[model.key])
+            behaviours[model.key, pool.name], rate, able = _behaviour(model, pool, performance, sizes, boots[model.key])
+            capacities[model.key, pool.name] = able
             rates.setdefault(model.key, rate)
             place = (model.version, pool.name)
             prompts.setdefault(place, np.zeros(len(trace)))[rows] = _prompts_us(performance, sizes[0])
@@ -116,6 +121,7 @@ def scenario(
         behaviours=behaviours,
         prompt_us=prompts,
         rates=rates,
+        capacities=capacities,
         boot_us=boots,
         billing_min_us=given.billing_min_us,
         round_us=given.round_us,
@@ -156,7 +162,7 @@ def _performance(model: ModelSpec, pool: PoolSpec, measured: Measured | None) ->
 
 def _behaviour(
     model: ModelSpec, pool: PoolSpec, performance: Performance, sizes: tuple[Any, Any], boot_us: int
-) -> tuple[Behaviour, WorkRate]:
+) -> tuple[Behaviour, WorkRate, float]:
     tokens_in, tokens_out = max(1, round(float(sizes[0].mean()))), max(0, round(float(sizes[1].mean())))
     at = capacity.point(performance, tokens_in, tokens_out, model.objective.tpot_us, model.engine.slots)
     if at is None:
@@ -170,7 +176,8 @@ def _behaviour(
     slots = min(model.engine.slots, fit)
     context = tokens_in + tokens_out / 2
     steps = [0.0, *(performance.step_ns(batch, context) / 1000 for batch in range(1, slots + 1))]
-    return Behaviour(steps, slots, performance.kv_tokens, boot_us), capacity.rate(performance, at, tokens_in)
+    made = Behaviour(steps, slots, performance.kv_tokens, boot_us)
+    return made, capacity.rate(performance, at, tokens_in), at.requests_per_hour
 
 
 def _prompts_us(performance: Performance, tokens: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -1,0 +1,130 @@
+"""What happens to a rollout now: wait, give the new version more, or return to the one before; each with its reason.
+
+State in, state out; counters and the time are arguments. It judges three things: errors, requests that missed the
+promised time to first token, and requests whose output token cost too much. Each may accuse wrongly with a third of
+`ALPHA`, over the whole rollout and however often it is looked at.
+"""
+
+from typing import Final
+
+import msgspec
+
+from headrace.policy import sequential
+from headrace.state.rollout import Evidence, Rollout, RolloutPhase, Tally
+from headrace.units import format_us
+
+ALPHA: Final = 0.01  # the most probable that an equal version is rolled back
+STEPS: Final = (5, 25, 50, 100)  # percent
+SAMPLES: Final = 50  # requests of the new version at each step
+DOUBT: Final = 5.0  # evidence of harm with which no step is taken
+WHAT: Final = {"errors": "errors", "slow": "late first tokens", "dear": "dear tokens"}
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What was seen since the last look. `ready`: a replica of the new version is; `fault`: why none can be.
+
+    `old` and `new` tally what ended in the same stretch of time. `patience_us` bounds the wait for the first replica.
+    """
+
+    ready: bool
+    fault: str = ""
+    old: Tally = Tally()
+    new: Tally = Tally()
+    patience_us: int = 600_000_000
+
+
+def look(rollout: Rollout, seen: Seen, now_us: int) -> Rollout:
+    """The rollout after this look; `reason` and `changed_us` are new when its phase or share is.
+
+    1. Nothing is asked of a version before a replica is ready; one that cannot be started goes back unseen.
+    2. A version that cannot be served any more goes back, and so does one that is worse by the test.
+    3. After `SAMPLES` requests at a share, and no doubt, it gets the next one; after the whole, it is promoted.
+    """
+    if not rollout.under_way:
+        return rollout
+    if seen.fault:
+        return back(rollout, f"{rollout.candidate} cannot be served: {seen.fault}", now_us)
+    if rollout.phase == "warming":  # 1.
+        if seen.ready:
+            why = f"a replica of {rollout.candidate} is ready"
+            return _moved(rollout, "canary", rollout.first, why, now_us)
+        if now_us - rollout.began_us >= seen.patience_us:
+            return back(rollout, f"no replica was ready after {format_us(now_us - rollout.began_us)}", now_us)
+        return rollout
+    rollout = _counted(rollout, seen)
+    limit = len(WHAT) / ALPHA
+    for name, what in WHAT.items():  # 2.
+        found = sequential.evidence(getattr(rollout.evidence, name))
+        if found >= limit:
+            return back(rollout, f"more {what}: {_figures(rollout, name)}; evidence {found:.0f} of {limit:.0f}", now_us)
+    if not rollout.automatic or rollout.step < SAMPLES or doubt(rollout) >= DOUBT:
+        return rollout
+    why = f"{rollout.step} requests at {rollout.share} %, errors {_figures(rollout, 'errors')}"  # 3.
+    if rollout.share >= STEPS[-1]:
+        return _moved(rollout, "promoted", STEPS[-1], why, now_us)
+    return _moved(rollout, "canary", next(step for step in STEPS if step > rollout.share), why, now_us)
+
+
+def doubt(rollout: Rollout) -> float:
+    """The strongest evidence that the new version is worse; 1 when there is none."""
+    return max(sequential.evidence(getattr(rollout.evidence, name)) for name in WHAT)
+
+
+def back(rollout: Rollout, reason: str, now_us: int) -> Rollout:
+    """All traffic returns to the version before."""
+    return _moved(rollout, "rolled_back", 0, reason, now_us)
+
+
+def whole(rollout: Rollout, reason: str, now_us: int) -> Rollout:
+    """All traffic goes to the new version, and the rollout is over."""
+    return _moved(rollout, "promoted", STEPS[-1], reason, now_us)
+
+
+def verdict(rollout: Rollout) -> str:
+    """In words: what it waits for, or why it ended."""
+    if not rollout.under_way:
+        return f"{rollout.phase.replace('_', ' ')}: {rollout.reason}"
+    if rollout.phase == "warming":
+        return f"waits for a replica of {rollout.candidate}"
+    if doubt(rollout) >= DOUBT:
+        return f"in doubt: evidence {doubt(rollout):.1f} that it is worse; {len(WHAT) / ALPHA:.0f} rolls it back"
+    if not rollout.automatic:
+        return f"{rollout.step} requests at {rollout.share} %; waits for an operator"
+    return f"{rollout.step} of {SAMPLES} requests at {rollout.share} %"
+
+
+def weights(rollout: Rollout) -> dict[str, int]:
+    """The weight of each version now; one that is not named has none."""
+    if rollout.phase == "rolled_back":
+        return rollout.before
+    return {rollout.stable: STEPS[-1] - rollout.share, rollout.candidate: rollout.share}
+
+
+def _counted(rollout: Rollout, seen: Seen) -> Rollout:
+    """With one more batch of what ended."""
+    old, new = seen.old, seen.new
+    grown = {
+        name: sequential.grown(
+            getattr(rollout.evidence, name), (old.requests, getattr(old, name)), (new.requests, getattr(new, name))
+        )
+        for name in WHAT
+    }
+    return msgspec.structs.replace(
+        rollout,
+        evidence=Evidence(**grown),
+        old=rollout.old.plus(old),
+        new=rollout.new.plus(new),
+        step=rollout.step + new.requests,
+    )
+
+
+def _moved(rollout: Rollout, phase: RolloutPhase, share: int, reason: str, now_us: int) -> Rollout:
+    return msgspec.structs.replace(rollout, phase=phase, share=share, step=0, reason=reason, changed_us=now_us)
+
+
+def _figures(rollout: Rollout, name: str) -> str:
+    new, old = rollout.new, rollout.old
+    return (
+        f"{getattr(new, name)} of {new.requests} with {rollout.candidate}, "
+        f"{getattr(old, name)} of {old.requests} with {rollout.stable}"
+    )

@@ -1,0 +1,74 @@
+"""A new version on its way to all the traffic of its model: what is known of it. Kept by control, judged by policy.
+
+Shares are whole percent of the model's requests, moments microseconds of the wall clock, money nano-dollars.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from headrace.specs.catalog import ModelSpec
+
+RolloutPhase = Literal["warming", "canary", "promoted", "rolled_back"]
+ON_THE_WAY: frozenset[RolloutPhase] = frozenset({"warming", "canary"})
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Requests of one version that ended. `slow` missed the promised time to first token, `errors` are the server's.
+
+    `dear` took more slot cost an output token than allowed. `ttft_us` sums `ttfts` times to first token;
+    `cost_nanousd` is what the slots were worth that gave `tokens` output tokens.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    slow: int = 0
+    dear: int = 0
+    ttft_us: int = 0
+    ttfts: int = 0
+    tokens: int = 0
+    cost_nanousd: int = 0
+
+    def plus(self, other: "Tally") -> "Tally":
+        """Both together."""
+        mine, more = msgspec.structs.asdict(self), msgspec.structs.asdict(other)
+        return Tally(**{name: value + more[name] for name, value in mine.items()})
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Natural logarithms of test martingales, one for each odds ratio of `sequential.ODDS`; empty is no evidence."""
+
+    errors: tuple[float, ...] = ()
+    slow: tuple[float, ...] = ()
+    dear: tuple[float, ...] = ()
+
+
+class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One rollout of `candidate` against `stable`, versions of `model`. `share` is what the candidate gets now.
+
+    `before` is the weight of each version before. `spec` is the candidate as it was deployed, kept apart from the
+    cloud file until that names it. `steps` are the shares it goes through; `automatic` False waits for an operator.
+    `step` counts the candidate's requests at the present share.
+    """
+
+    model: str
+    stable: str
+    candidate: str
+    spec: ModelSpec
+    before: dict[str, int]
+    began_us: int
+    phase: RolloutPhase = "warming"
+    share: int = 0
+    first: int = 5
+    automatic: bool = True
+    evidence: Evidence = Evidence()
+    old: Tally = Tally()
+    new: Tally = Tally()
+    step: int = 0
+    reason: str = ""
+    changed_us: int = 0
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it is not decided yet."""
+        return self.phase in ON_THE_WAY

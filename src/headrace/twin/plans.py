@@ -1,0 +1,93 @@
+"""A scenario's optimum: the least it can cost on the pools each model may use, and what the twin makes of it."""
+
+import msgspec
+import numpy as np
+
+from headrace.errors import Invalid
+from headrace.planner.optimum import Pool, optimum, slots
+from headrace.specs.catalog import ModelSpec
+from headrace.state.work import WorkRate
+from headrace.twin.outcome import outcome
+from headrace.twin.scenario import Scenario
+from headrace.twin.world import World
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """One model on some pools: the least cost, or why there is none. `cheapest`: all its pools were at hand."""
+
+    model: str
+    cheapest: bool
+    hours: dict[str, float]
+    nanousd: int | None = None
+    why: str = ""
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """All models: the least cost, choices beside it, and the twin's cost and promises kept where it was asked."""
+
+    nanousd: int
+    choices: tuple[Choice, ...]
+    simulated_nanousd: int | None = None
+    kept_ppm: dict[str, int] = {}
+
+    def least_of(self, model: str) -> int:
+        """The least cost of a model on all its pools."""
+        return max(1, next(one.nanousd or 1 for one in self.choices if one.model == model and one.cheapest))
+
+
+def planned(scenario: Scenario, *, missed: float, simulate: bool) -> Planned:
+    """Each model by itself, on devices of its own. Raises Invalid when one cannot be served by all its pools."""
+    choices: list[Choice] = []
+    for model in scenario.catalog.models:
+        pools = _pools(scenario, model)
+        work = _work(scenario, model, scenario.rates[model.key])
+        best = optimum(work, pools, missed=missed)
+        used = {name: hours for name, hours in best.hours.items() if hours > 1e-6}
+        choices.append(Choice(model=model.key, cheapest=True, hours=used, nanousd=best.nanousd))
+        for pool in pools if len(pools) > 1 else ():
+            try:
+                alone = optimum(work, [pool], missed=missed)
+                choices.append(Choice(model=model.key, cheapest=False, hours=alone.hours, nanousd=alone.nanousd))
+            except Invalid as error:
+                choices.append(Choice(model=model.key, cheapest=False, hours={pool.name: 0.0}, why=error.message))
+    least = sum(one.nanousd or 0 for one in choices if one.cheapest)
+    if not simulate:
+        return Planned(nanousd=least, choices=tuple(choices))
+    world = World(scenario)
+    world.run()
+    ran = outcome(world, "headrace")
+    kept = {model.name: model.ttft.kept_ppm for model in ran.models}
+    return Planned(nanousd=least, choices=tuple(choices), simulated_nanousd=ran.cost_nanousd, kept_ppm=kept)
+
+
+def _work(scenario: Scenario, model: ModelSpec, rate: WorkRate) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    trace = scenario.trace
+    rows = np.isin(trace.model, [place for place, name in enumerate(scenario.names) if name == model.name])
+    work_ns = (
+        rate.fixed_ns
+        + trace.input_tokens[rows] * float(rate.input_ns)
+        + trace.output_tokens[rows] * float(rate.output_ns)
+    )
+    found: np.ndarray[tuple[int], np.dtype[np.float64]] = slots(trace.arrival_us[rows], work_ns / 1000, trace.span_us)
+    return found
+
+
+def _pools(scenario: Scenario, model: ModelSpec) -> list[Pool]:
+    """The pools a model may use. Capacities are relative to the first pool's replica, at the mean request."""
+    found = []
+    for name in model.pools:
+        pool = scenario.catalog.pool(name)
+        assert pool is not None, "the scenario was checked"
+        assert pool.price_nanousd_per_hour is not None, "and so were prices"
+        beside = max(1, pool.memory_bytes // model.memory_bytes)
+        found.append(
+            Pool(
+                name=name,
+                nanousd_per_hour=pool.price_nanousd_per_hour // beside,
+                capacity=scenario.capacities[model.key, name] / scenario.capacities[model.key, model.pools[0]],
+                count=min(pool.count * beside, model.scaling.max_replicas),
+                boot_us=scenario.boot_us[model.key],
+                billing_min_us=scenario.billing_min_us,
+            )
+        )
+    return found

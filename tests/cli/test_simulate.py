@@ -1,0 +1,72 @@
+"""`headrace simulate` as typed: tables, JSON, a page; variants side by side; mistakes named."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = str(Path(__file__).parents[2] / "examples" / "h200.yaml")
+TRACE = "generate:poisson,rate=8,hours=0.2,input=900,output=110,seed=1"
+
+
+def test_a_run_tells_cost_latency_and_causes(cli):
+    """And says that it is simulated."""
+    out = cli("simulate", EXAMPLE, "--trace", TRACE, "--warm", "2").out
+    assert out.startswith("simulated: ")
+    assert re.search(r"as given +\$\d+\.\d\d", out)
+    assert "qwen3-32b@v1" in out
+
+
+def test_variants_stand_beside_each_other(cli):
+    """One device less, another policy; the same trace for all."""
+    done = cli("simulate", EXAMPLE, "--trace", TRACE, "--vs", "pools.h200.count=2", "--vs", "policy=static:4", "--json")
+    runs = done.json["runs"]
+    assert [run["name"] for run in runs] == ["as given", "pools.h200.count=2", "policy=static:4"]
+    assert len({run["requests"] for run in runs}) == 1
+    assert runs[1]["models"][0]["peak_replicas"] <= 2
+    assert runs[2]["models"][0]["peak_replicas"] == 4
+    assert done.json["simulated"] is True
+
+
+def test_a_page_has_plots_and_needs_nothing_else(cli, tmp_path):
+    """No script, no address of elsewhere but the names of XML's own forms."""
+    page = tmp_path / "run.html"
+    cli("simulate", EXAMPLE, "--trace", TRACE, "--html", str(page))
+    text = page.read_text()
+    assert text.count("<svg") == 3
+    assert "Simulated" in text
+    assert "<script" not in text
+    assert not re.findall(r'(?:src|href)="https?://', text)
+
+
+def test_a_file_is_a_trace_and_a_part_of_it_may_be_run(cli, tmp_path):
+    rows = "".join(f"{second},500,50\n" for second in range(100))
+    (tmp_path / "t.csv").write_text("arrival_s,input_tokens,output_tokens\n" + rows)
+    done = cli("simulate", EXAMPLE, "--trace", str(tmp_path / "t.csv"), "--from", "10s", "--to", "30s", "--json")
+    assert done.json["runs"][0]["requests"] == 20
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--trace", "nowhere.csv"), "no file nowhere.csv"),
+        (("--trace", "generate:waves"), "nothing called 'waves'"),
+        (("--trace", TRACE, "--policy", "magic"), "no policy is called 'magic'"),
+        (("--trace", TRACE, "--boot", "soon"), "--boot"),
+        (("--trace", TRACE, "--set", "pools.a100.count=2"), "there is no a100"),
+        (("--trace", TRACE, "--set", "pools.h200.count=many"), "pools.h200.count"),
+        (("--trace", TRACE, "--set", "nothing"), "sets nothing"),
+        (("--trace", TRACE, "--from", "9h"), "no part of a trace"),
+    ],
+)
+def test_mistakes_are_named(cli, words: tuple[str, ...], told: str):
+    done = cli("simulate", EXAMPLE, *words)
+    assert done.status in (2, 3, 4)
+    assert told in done.err
+
+
+def test_a_model_whose_speed_nobody_knows_is_refused(cli):
+    """The built-in cloud runs on a CPU: no table tells how fast that is."""
+    done = cli("simulate", "--trace", TRACE, "--map", "model=smollm2")
+    assert done.status == 2
+    assert "nobody knows how fast smollm2@v1 is" in done.err

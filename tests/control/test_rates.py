@@ -1,0 +1,60 @@
+"""Rates: told once enough was seen, the same until half as much again was."""
+
+from headrace.control.rates import Rates
+from headrace.economics import work
+from headrace.economics.work import Samples, WorkModel
+from headrace.specs.catalog import EngineSpec, Objective
+from tests.policy.cloud import spec
+
+MODEL = spec(engine=EngineSpec(kind="llama_cpp", slots=8), objective=Objective(tpot_us=60_000))
+
+
+class Learned:
+    """Books that have learned a replica's steps: 10 ms, and 6 ms for each in it."""
+
+    def __init__(self) -> None:
+        self.samples = Samples()
+
+    def see(self, count: int, step_ms: int = 6) -> None:
+        for number in range(count):
+            present = 1 + number % 8
+            self.samples = work.learn(
+                self.samples, present=present, decode_us=(10 + step_ms * present) * 9_000, decode_tokens=9,
+                prefill_us=50_000, prefill_tokens=100,
+            )  # fmt: skip
+
+    def model(self, key: str) -> WorkModel:
+        return work.fitted(self.samples)
+
+
+def test_nothing_is_told_before_enough_was_seen():
+    books = Learned()
+    books.see(20)
+    assert Rates(books).of(MODEL) is None  # type: ignore[arg-type] # all it needs of the books
+
+
+def test_the_rate_is_that_of_the_largest_batch_that_keeps_the_promise():
+    """Prompts take their own time, an output token its part of a step; the promise bounds the batch."""
+    books = Learned()
+    books.see(64)
+    rate = Rates(books).of(MODEL)  # type: ignore[arg-type] # as above
+    assert rate is not None
+    assert rate.input_ns == 500_000
+    assert 6_000_000 < rate.output_ns < 16_000_000
+
+
+def test_it_is_told_anew_when_much_more_was_seen():
+    books = Learned()
+    books.see(64)
+    rates = Rates(books)  # type: ignore[arg-type] # as above
+    first = rates.of(MODEL)
+    books.see(10, step_ms=60)
+    assert rates.of(MODEL) is first
+    books.see(400, step_ms=60)
+    assert rates.of(MODEL) != first
+
+
+def test_other_tasks_have_none():
+    books = Learned()
+    books.see(64)
+    assert Rates(books).of(spec(task="embed")) is None  # type: ignore[arg-type] # as above

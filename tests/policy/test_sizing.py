@@ -1,0 +1,104 @@
+"""Sizing by work: what arrives, what waits, what is calm; and slots where no work is known."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.policy.plan import plan
+from headrace.policy.sizing import CALM_US, ByWork
+from headrace.specs.catalog import EngineSpec, Scaling
+from headrace.state.demand import Demand
+from tests.policy.cloud import asked, catalog, device, fleet, running, spec
+
+S = 1_000_000
+MODEL = spec(engine=EngineSpec(kind="llama_cpp", slots=8), scaling=Scaling(max_replicas=50), memory_bytes=1 << 20)
+
+
+def demand(asked_us: int, *, in_flight: int = 1, backlog_us: int = 0, queued: int = 0, last_us: int = 0) -> Demand:
+    return Demand(
+        model="m", version="v1", window_us=S, in_flight=in_flight, queued=queued, asked_us=asked_us,
+        backlog_us=backlog_us, last_us=last_us,
+    )  # fmt: skip
+
+
+def seen(load: float, seconds: int, boot_us: int = 5 * S) -> tuple[ByWork, int, int]:
+    """A sizing that saw a steady load; the moment, and all work until then."""
+    sizing, total = ByWork(), 0
+    sizing.boot_us["m@v1"] = boot_us
+    for second in range(seconds):
+        total = int(load * second * S) + 1
+        sizing.note({"m@v1": demand(total)}, second * S, second * S)
+    return sizing, (seconds - 1) * S, total
+
+
+def wanted(sizing: ByWork, have: int, now_us: int, one: Demand) -> int:
+    return sizing.desired(MODEL, have, (), one, now_us).count
+
+
+def test_a_second_of_work_a_second_asks_for_one_replica():
+    """Whatever is in flight: six in flight or sixty, the work is what it is."""
+    for load, count in ((0.1, 1), (0.9, 1), (2.7, 3), (7.5, 8)):
+        sizing, now_us, total = seen(load, 300)
+        for in_flight in (6, 60):
+            assert wanted(sizing, 1, now_us, demand(total, in_flight=in_flight)) == count
+
+
+def test_a_backlog_asks_for_as_many_as_work_it_off_in_the_time_of_a_start():
+    sizing, now_us, total = seen(1.5, 300, boot_us=20 * S)
+    waiting = demand(total, queued=10, backlog_us=60 * S)
+    sizing.note({"m@v1": waiting}, now_us + S, now_us + S)
+    assert wanted(sizing, 2, now_us + S, waiting) == 5
+
+
+def test_what_is_too_many_goes_when_it_was_too_many_for_a_calm_time():
+    sizing, now_us, total = seen(5.5, 300)
+    more = int(now_us + CALM_US) // S
+    for second in range(now_us // S, more + 200):
+        sizing.note({"m@v1": demand(total + second)}, second * S, second * S)
+        if second == now_us // S + 20:
+            assert wanted(sizing, 6, second * S, demand(total)) == 6
+    assert wanted(sizing, 6, (more + 199) * S, demand(total)) == 1
+
+
+def test_a_controller_that_has_just_begun_takes_nobody_away():
+    sizing = ByWork()
+    sizing.note({"m@v1": demand(0)}, 0, 0)
+    assert wanted(sizing, 7, 0, demand(0)) == 7
+    sizing.note({"m@v1": demand(10)}, S, S)
+    assert wanted(sizing, 7, S, demand(10)) == 7
+
+
+def test_without_work_slots_decide():
+    """A model of which no rate is known: 20 in flight on 8 slots, four fifths of them used."""
+    sizing = ByWork()
+    now_us = 10 * CALM_US
+    for at in (0, now_us):
+        sizing.note({"m@v1": demand(0, in_flight=20)}, at, at)
+    assert wanted(sizing, 1, now_us, demand(0, in_flight=20)) == 4
+
+
+def test_nobody_asks_and_it_goes_to_sleep():
+    sizing, now_us, total = seen(0.5, 60)
+    later = now_us + 1000 * S
+    for at in range(now_us, later, 10 * S):
+        sizing.note({"m@v1": demand(total, in_flight=0, last_us=now_us)}, at, at)
+    assert wanted(sizing, 1, later, demand(total, in_flight=0, last_us=now_us)) == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0, 12), st.integers(0, 8), st.integers(0, 40))
+def test_a_plan_made_twice_is_empty(load: float, have: int, queued: int):
+    """Also by work: the fleet after a plan is the fleet it wants."""
+    sizing, now_us, total = seen(load, 120)
+    one = demand(total, queued=queued, backlog_us=queued * S)
+    sizing.note(asked(one), now_us + S, now_us + S)
+    wants = catalog(MODEL)
+    there = fleet(device("d1"), *(running(MODEL, number + 1) for number in range(have)))
+    made = plan(wants, there, asked(one), now_us + S, sizing)
+    gone = {stop.replica for stop in made.stops}
+    after = fleet(
+        device("d1"),
+        *(replica for replica in there.replicas if replica.id not in gone),
+        *(running(MODEL, 100 + number, phase="starting") for number in range(len(made.starts))),
+    )
+    again = plan(wants, after, asked(one), now_us + S, sizing)
+    assert (again.starts, again.stops) == ((), ())

@@ -1,4 +1,4 @@
-"""Pipelines in Python: `from headrace import pipeline, step, chat, embed, rerank, first`.
+"""Pipelines in Python: `from headrace import pipeline, step, chat, embed, rerank`.
 
 Ordinary async functions. What a `step` returns is journaled under its name and inputs; a run that begins again gets
 it from the journal. Between steps the code must not depend on time or chance; in a step it may.

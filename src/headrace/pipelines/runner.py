@@ -49,6 +49,9 @@ class Runner:
         run = run or f"run_{secrets.token_hex(8)}"
         known = self.events(run)
         if known:
+            if fold(known).phase == "running":  # a runner may have died just after it wrote the first event
+                await self.world.runs.mark(run, False)
+                self._spawn(run)
             return run
         now_us = self.world.clock.now_us()
         started = Started(at_us=now_us, run=run, tenant=tenant, key=key, pipeline=name, version=self._version(source),

@@ -1,8 +1,8 @@
 """The only file that knows every adapter: each process of Headrace begins here.
 
-`python -m headrace.assembly host|controller|gateway|prepare|market` starts one process; the CLI calls the functions
-below before anything runs. Imports stand inside the functions on purpose: a gateway must not carry the controller's
-libraries, nor the host anybody's; an idle cloud is small because each process loads its own part alone.
+`python -m headrace.assembly host|controller|gateway|pipelines|prepare|market` starts one process; the CLI calls
+the functions below before anything runs. Imports stand inside the functions on purpose: a gateway must not carry the
+controller's libraries, nor the host anybody's; an idle cloud is small because each process loads its own part alone.
 """
 
 import argparse
@@ -161,6 +161,7 @@ def run_host(settings: Settings, announce: Callable[[], None]) -> int:
             command(settings, "controller"),
             [command(settings, "gateway", str(index)) for index in range(settings.gateways)],
             on_ready=announce,
+            others={"pipelines": command(settings, "pipelines")},
         )
     )
 
@@ -240,6 +241,33 @@ def run_gateway(settings: Settings, index: int) -> int:
     return 0
 
 
+def run_pipelines(settings: Settings) -> int:
+    """The runner of pipelines; what it was doing when it died, its successor goes on with."""
+    import uvloop
+
+    from headrace import telemetry
+    from headrace.pipelines import service
+    from headrace.pipelines.context import World
+    from headrace.pipelines.gateway import Gateway
+    from headrace.stores.objects import FileObjects
+    from headrace.stores.runs import SqliteRuns
+    from headrace.substrates import sandbox
+
+    sandbox.keep_to_itself()
+    telemetry.configure("pipelines", settings.log_level)
+    private(settings.pipelines)
+    pepper = bytes.fromhex(settings.pepper.read_text().strip())
+    runs = SqliteRuns(settings.pipelines / "runs.db")
+    models = Gateway(settings.host, settings.port, pepper)
+    objects = FileObjects(settings.pipelines / "objects")
+    world = World(models=models, runs=runs, objects=objects, clock=SystemClock())
+    try:
+        uvloop.run(service.serve(settings, world, pepper))
+    finally:
+        runs.close()
+    return 0
+
+
 def run_prepare(settings: Settings, key: str) -> int:
     """Fetch, convert and prove the weights of one model; a process of its own, since it needs much memory."""
     from headrace import telemetry
@@ -279,7 +307,7 @@ def command(settings: Settings, role: str, *words: str) -> list[str]:
 def main() -> int:
     """Start the process that the command line names."""
     words = argparse.ArgumentParser(prog="headrace.assembly")
-    words.add_argument("role", choices=["host", "controller", "gateway", "prepare", "market"])
+    words.add_argument("role", choices=["host", "controller", "gateway", "pipelines", "prepare", "market"])
     words.add_argument("--home", required=True)
     words.add_argument("--listen", required=True)
     words.add_argument("--gateways", type=int, required=True)
@@ -293,6 +321,8 @@ def main() -> int:
         return run_controller(settings)
     if given.role == "gateway":
         return run_gateway(settings, int(given.subject))
+    if given.role == "pipelines":
+        return run_pipelines(settings)
     if given.role == "market":
         return run_market(given.subject)
     return run_prepare(settings, given.subject)

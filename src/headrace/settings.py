@@ -111,6 +111,16 @@ class Settings:
         """Where the admin API listens; gateways relay /headrace/ and /metrics to it."""
         return self.run / "admin.sock"
 
+    @property
+    def pipelines(self) -> Path:
+        """Folder of the runs of pipelines: their journal, large results, and pipelines in Python."""
+        return self.home / "pipelines"
+
+    @property
+    def pipelines_socket(self) -> Path:
+        """Where the runner of pipelines listens; gateways relay to it what they have proven."""
+        return self.run / "pipelines.sock"
+
     def engine_socket(self, replica: str) -> Path:
         """Where a replica listens: alone in a folder, so that it can be kept from the sockets of others.
 

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "cost": "What it cost and why, by whom and for what.",
     "budget": "What may be spent, by whom.",
     "quote": "What a request would cost, before it is made.",
+    "pipeline": "Chained and parallel calls of models, durable and capped.",
     "events": "What the cloud did and why.",
     "logs": "The last lines of a replica.",
     "apply": "Apply a cloud file, after showing the difference.",

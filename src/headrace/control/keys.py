@@ -81,7 +81,9 @@ class Keyring:
         record = self._valid.get(parts[0])
         # As much work for an id that is not there as for one that is.
         digest = keys.digest(self._pepper, parts[1])
-        return record if keys.same(record.digest if record else "", digest) else None
+        if keys.same(record.digest if record else "", digest):
+            return record
+        return record if keys.same(text, keys.acting(self._pepper, parts[0])) else None
 
     def create(self, wanted: KeyRecord) -> tuple[KeyRecord, str]:
         """A new key, and its text. Refresh afterwards."""

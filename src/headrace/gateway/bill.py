@@ -26,6 +26,7 @@ class Bill:
         "_settled",
         "bound",
         "budgets",
+        "cap",
         "charge",
         "degrades",
         "held_in",
@@ -51,6 +52,7 @@ class Bill:
             self.degrades = all(at_limit == "degrade" for _, at_limit in every if at_limit != "notify")
         self.bound = self.charge = 0
         self.note = ""
+        self.cap: int | None = None
 
     def bind(self, call: Call, output_bound: int, context_tokens: int) -> None:
         """Work out the worst case: the longest prompt and answer there can be. Raises Refused without a price."""
@@ -61,6 +63,9 @@ class Bill:
         bounds = {version: charge_nanousd(_dearest(price), used) for version, price in self._by_version.items()}
         dearest = max(bounds, key=lambda version: bounds[version])
         self.bound, self._dearest = bounds[dearest], self._by_version[dearest]
+        if self.cap is not None and self.bound > self.cap:
+            message = f"This may come to ${dollars(self.bound)}, and x-headrace-max-cost allows ${dollars(self.cap)}."
+            raise Refused(message, status=429, code="insufficient_quota")
 
     def shorten(self, call: Call, context_tokens: int, nanousd: int) -> bool:
         """Make a call ask for an answer that so much money covers; False when it covers none."""

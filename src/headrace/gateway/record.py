@@ -21,7 +21,8 @@ class Record:
 
     __slots__ = (
         "arrived_us", "attempts", "bill", "busy_us", "call", "cold", "counted", "epoch", "failed", "first_us", "key",
-        "left_us", "model", "pieces", "queue_us", "request_id", "sent_us", "served_by", "sizes", "wall_us", "why",
+        "label", "left_us", "model", "pieces", "queue_us", "request_id", "sent_us", "served_by", "sizes", "wall_us",
+        "why",
     )  # fmt: skip
 
     def __init__(
@@ -33,6 +34,7 @@ class Record:
         call: Call,
         bill: Bill,
         sizes: Sizes | None = None,
+        label: str = "",
     ) -> None:
         self.request_id = request_id
         self.epoch = epoch
@@ -41,6 +43,7 @@ class Record:
         self.call = call
         self.bill = bill
         self.sizes = sizes
+        self.label = label
         self.arrived_us = self.wall_us = 0
         self.queue_us = self.first_us = self.sent_us = self.left_us = self.busy_us = 0
         self.failed: tuple[Span, ...] = ()
@@ -188,4 +191,5 @@ class Record:
             held_nanousd=bill.bound if bill.held_in else 0,
             budgets=bill.budgets,
             note=bill.note,
+            label=self.label,
         )

@@ -6,15 +6,19 @@ from headrace.wire import fault
 
 
 class Reply:
-    """Writes one answer to one client. `headers` are whole lines that every answer to this request carries."""
+    """Writes one answer to one client. `headers` are whole lines that every answer to this request carries.
 
-    __slots__ = ("_chunked", "_client", "headers", "started")
+    `run` is what its client calls the work (`x-headrace-label`) and the most it may cost (`x-headrace-max-cost`).
+    """
+
+    __slots__ = ("_chunked", "_client", "headers", "run", "started")
 
     def __init__(self, client: Client, headers: bytes, *, chunked: bool) -> None:
         self._client = client
         self._chunked = chunked
         self.headers = headers
         self.started = False
+        self.run: tuple[str, int | None] = "", None
 
     def events(self, data: bytes) -> None:
         """Bytes of a stream of events."""

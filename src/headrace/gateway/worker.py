@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from headrace import telemetry
 from headrace.errors import Invalid, Refused
-from headrace.gateway import answers, quotes, refusals, relay
+from headrace.gateway import answers, pipes, quotes, refusals, relay
 from headrace.gateway.auth import Doorman
 from headrace.gateway.bill import Bill
 from headrace.gateway.client import Client
@@ -107,8 +107,8 @@ class Worker:
         if self._doorman.key(head.headers) is None:
             return refusals.unknown_key(b"x-request-id: %b\r\n" % next(self._names).encode(), close=True)
         if self.body_bytes > BODIES_BYTES_MAX:
-            message = "The gateway is receiving as much as it may. Try again in a second."
-            return answers.error("overloaded", message, headers=b"retry-after: 1\r\n", close=True)
+            message, later = "The gateway is receiving as much as it may. Try again in a second.", b"retry-after: 1\r\n"
+            return answers.error("overloaded", message, headers=later, close=True)
         return b""
 
     def handle(self, client: Client, head: Head, body: bytes) -> None:
@@ -143,18 +143,20 @@ class Worker:
         try:
             if target is not None and head.method == b"POST":
                 if head.headers.get(b"content-encoding", b"identity") != b"identity":
-                    message = "Send the body without a content coding."
-                    raise Invalid(message, code="unsupported_media_type", status=415)
+                    raise Invalid("Send the body without a content coding.", code="unsupported_media_type", status=415)
                 call = target.read(body)
+                if pipes.took(self, client, head, body, key, request_id, call.model):
+                    return
                 reply = self._reply(client, head, body, headers, key, request_id)
                 if reply is not None:
                     self._work(client, call, key, request_id, reply, b"x-headrace-dry-run" in head.headers)
                 return
             if target is not None:
                 client.write(refusals.wrong_method(head, b"POST", headers))
+            elif pipes.took(self, client, head, body, key, request_id):
+                return
             elif relay.is_admin(head.path):
-                task = self.spawn(relay.relay(client, head, body, self.settings.admin_socket, headers))
-                relay.Relayed(client, task)
+                relay.Relayed(client, self.spawn(relay.relay(client, head, body, self.settings.admin_socket, headers)))
                 return
             else:
                 client.write(self._models(head, key, headers))
@@ -170,11 +172,11 @@ class Worker:
         """What answers; None when the request was done before and has been answered from what was kept."""
         chunked, given = head.minor == 1, head.headers.get(b"idempotency-key")
         if given is None:
-            return Reply(client, headers, chunked=chunked)
+            return pipes.labelled(Reply(client, headers, chunked=chunked), head)
         reply = RememberedReply(
             client, headers, chunked=chunked, repeats=self.repeats, clock=self.clock, request=request_id
         )
-        return reply if reply.first(given, key.tenant, head.path, body) else None
+        return pipes.labelled(reply, head) if reply.first(given, key.tenant, head.path, body) else None
 
     def _work(self, client: Client, call: Call, key: RouteKey, request_id: str, reply: Reply, dry_run: bool) -> None:
         """Begin an exchange, or say what it would cost. Raises Invalid or Refused."""
@@ -186,7 +188,8 @@ class Worker:
         if dry_run:
             relay.Relayed(client, self.spawn(quotes.answer(self, client, reply, bill, call, model)))
             return
-        Exchange(self, client, reply, Record(request_id, self.epoch, key, model, call, bill, self.sizes)).start()
+        label, bill.cap = reply.run
+        Exchange(self, client, reply, Record(request_id, self.epoch, key, model, call, bill, self.sizes, label)).start()
 
     def _health(self) -> bytes:
         if self.has_table.is_set() and not self.stopping:

@@ -60,6 +60,10 @@ class Client:
         """Delete what is at a path."""
         return self._json("DELETE", path, None)
 
+    def events(self, path: str) -> "Stream":
+        """The server-sent events at a path."""
+        return Stream(*self._send("GET", path, None, {}))
+
     def stream(self, path: str, body: Any) -> "Stream":
         """Send JSON, read server-sent events."""
         connection, answer = self._send("POST", path, body, {})

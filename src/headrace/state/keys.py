@@ -47,3 +47,9 @@ def proof(pepper: bytes, nonce: str) -> str:
 def same(a: str, b: str) -> bool:
     """Whether two digests are equal, in constant time."""
     return hmac.compare_digest(a, b)
+
+
+def acting(pepper: bytes, name: str) -> str:
+    """What the runner of pipelines shows to act for the holder of a key: only who has the pepper can make it."""
+    made = hmac.new(pepper, b"act\0" + name.encode(), hashlib.sha256).digest()
+    return f"hr-{name}-{base64.urlsafe_b64encode(made).rstrip(b'=').decode()}"

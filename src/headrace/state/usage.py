@@ -55,7 +55,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, tag="usage", omit_default
 
     From `sent_us` to `left_us` (wall clock) it held a slot of `replica`; `failed` are attempts that came to nothing.
     `charge_nanousd` is what it is charged, by the price called `price`, pinned at admission; it counts against
-    `budgets`, where `held_nanousd` had been held for it.
+    `budgets`, where `held_nanousd` had been held for it. `label` is what its client called the
+    work: RUN/STEP of a pipeline.
     """
 
     request: str
@@ -97,6 +98,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, tag="usage", omit_default
     held_nanousd: int = 0
     budgets: tuple[str, ...] = ()
     note: str = ""
+    label: str = ""
 
 
 Entry = Begun | Progress | Usage

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -43,6 +43,7 @@ async def serve(
     controller_argv: Sequence[str],
     gateway_argvs: Sequence[Sequence[str]],
     on_ready: Callable[[], None] = lambda: None,
+    others: Mapping[str, Sequence[str]] = {},
 ) -> int:
     """Run the cloud until SIGTERM, SIGINT or SIGHUP; the exit status of the program.
 
@@ -61,16 +62,21 @@ async def serve(
         if problem := await _port_problem(settings):
             print(problem, file=sys.stderr)
             return 1
-        return await Host(settings, controller_argv, gateway_argvs).run(on_ready)
+        return await Host(settings, controller_argv, gateway_argvs, others).run(on_ready)
 
 
 class Host:
     """The parts and the workers of one cloud."""
 
     def __init__(
-        self, settings: Settings, controller_argv: Sequence[str], gateway_argvs: Sequence[Sequence[str]]
+        self,
+        settings: Settings,
+        controller_argv: Sequence[str],
+        gateway_argvs: Sequence[Sequence[str]],
+        others: Mapping[str, Sequence[str]],
     ) -> None:
         self._settings = settings
+        self._other_argvs = others
         self._controller_argv, self._gateway_argvs = controller_argv, gateway_argvs
         self._workers = Workers(settings.logs, settings.home / "scratch", self._asked_by_controller)
 
@@ -91,6 +97,7 @@ class Host:
         logs = self._settings.logs
         self._controller = Part("controller", self._controller_argv, logs)
         self._gateways = [Part(f"gateway-{index}", argv, logs) for index, argv in enumerate(self._gateway_argvs)]
+        self._others = [Part(name, argv, logs) for name, argv in self._other_argvs.items()]
         signalled = loop.create_task(signals.get())
         beginning = loop.create_task(self._begin(on_ready))
         await asyncio.wait([signalled, beginning], return_when=asyncio.FIRST_COMPLETED)
@@ -124,13 +131,14 @@ class Host:
         return ""
 
     async def _stop(self) -> None:
-        """Gateways first, so that open requests end well; then who starts replicas; then the replicas."""
+        """Who asks gateways first; gateways, so that open requests end well; who starts replicas; the replicas."""
+        await asyncio.gather(*(other.stop(CONTROLLER_GRACE_S) for other in self._others))
         await asyncio.gather(*(gateway.stop(GATEWAY_GRACE_S) for gateway in self._gateways))
         await self._controller.stop(CONTROLLER_GRACE_S)
         await self._workers.stop_all(WORKER_GRACE_US)
 
     def _kill(self) -> None:
-        for part in (*self._gateways, self._controller):
+        for part in (*self._others, *self._gateways, self._controller):
             part.kill()
         self._workers.kill_all()
 

@@ -1,0 +1,1 @@
+"""Pipelines: chained and parallel calls of models, durable, capped in money and time. A process of its own."""

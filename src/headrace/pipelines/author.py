@@ -1,0 +1,191 @@
+"""Pipelines in Python: `from headrace import pipeline, step, chat, embed, rerank`.
+
+Ordinary async functions. What a `step` returns is journaled under its name and inputs; a run that begins again gets
+it from the journal. Between steps the code must not depend on time or chance; in a step it may.
+"""
+
+import asyncio
+import contextvars
+import functools
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from headrace.errors import Invalid
+from headrace.pipelines.context import Ask, Context, Patience
+from headrace.units import duration_us, nanousd
+
+_RUN: contextvars.ContextVar[Context] = contextvars.ContextVar("run")
+_STEP: contextvars.ContextVar["tuple[str, StepFunction]"] = contextvars.ContextVar("step")
+
+
+class Body(Protocol):
+    """The function of a pipeline or a step."""
+
+    __name__: str
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[Any]:
+        """Run it."""
+        ...
+
+
+class StepFunction:
+    """A step. Call it, or `map` it over inputs side by side; results keep the order."""
+
+    def __init__(self, body: Body, patience: Patience, or_else: tuple[dict[str, Any], ...]) -> None:
+        functools.update_wrapper(self, body)
+        self.body, self.patience, self.or_else = body, patience, or_else
+        self.name = body.__name__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[Any]:
+        """The step's result."""
+        return self._done(self.name, args, kwargs)
+
+    async def _done(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        run = current()
+
+        async def work(place: str) -> Any:
+            before = _STEP.set((place, self))
+            try:
+                return await self.body(*args, **kwargs)
+            finally:
+                _STEP.reset(before)
+
+        return await run.step(name, [args, kwargs], work)
+
+    async def map(self, *inputs: Iterable[Any]) -> list[Any]:
+        """The step once for each of the inputs, at once as far as the run's width, money and time allow."""
+        rows = list(zip(*inputs, strict=True))
+        tasks = [asyncio.ensure_future(self._done(f"{self.name}[{i}]", row, {})) for i, row in enumerate(rows)]
+        return await together(tasks)
+
+    async def first(self, good: Callable[[Any], bool], *inputs: Iterable[Any]) -> Any:
+        """The first result that is good enough; the others are cancelled. The last one where none is."""
+        rows = list(zip(*inputs, strict=True))
+        tasks = [asyncio.ensure_future(self._done(f"{self.name}[{i}]", row, {})) for i, row in enumerate(rows)]
+        return await first_good(tasks, good)
+
+
+class PipelineFunction:
+    """A pipeline: what `headrace pipeline run FILE.py` starts."""
+
+    def __init__(self, body: Body, cap_nanousd: int, time_us: int, width: int) -> None:
+        self.__doc__ = body.__doc__
+        self.body, self.name = body, body.__name__
+        self.cap_nanousd, self.time_us, self.width = cap_nanousd, time_us, width
+
+    async def run(self, context: Context, inputs: dict[str, Any]) -> Any:
+        """Its result, within a run."""
+        token = _RUN.set(context)
+        try:
+            return await self.body(**inputs)
+        finally:
+            _RUN.reset(token)
+
+
+def step(
+    *, retries: int = 2, timeout: str = "60s", or_else: Iterable[dict[str, Any]] = ()
+) -> Callable[[Body], StepFunction]:
+    """Make a step of a function. `or_else`: fields of its calls to change when the worst case is not affordable."""
+    patience = Patience(retries=retries, timeout_us=duration_us(timeout))
+    return lambda body: StepFunction(body, patience, tuple(or_else))
+
+
+def pipeline(*, cost: str, time: str = "5m", width: int = 4) -> Callable[[Body], PipelineFunction]:
+    """Make a pipeline of a function: at most so many dollars, so long, so many calls at once."""
+    if nanousd(cost) <= 0 or width < 1:
+        raise Invalid(f"cost {cost!r} and width {width} must be above 0")
+    return lambda body: PipelineFunction(body, nanousd(cost), duration_us(time), width)
+
+
+async def chat(model: str, prompt: str, *, system: str = "", schema: dict[str, Any] | None = None, **more: Any) -> Any:
+    """What a chat model answers: text, or with a JSON schema the value. `more` are fields of the request."""
+    return read_chat(await _ask("/v1/chat/completions", chat_body(model, prompt, system, schema, more)), schema)
+
+
+async def embed(model: str, texts: list[str]) -> list[list[float]]:
+    """One vector a text."""
+    return read_vectors(await _ask("/v1/embeddings", {"model": model, "input": texts, "encoding_format": "float"}))
+
+
+async def rerank(model: str, query: str, documents: list[str], top: int | None = None) -> list[dict[str, Any]]:
+    """The documents by how well they fit: `index`, `score` and `text` of each."""
+    body = {"model": model, "query": query, "documents": documents, "top_n": top or len(documents)}
+    return read_ranks(await _ask("/v1/rerank", body), documents)
+
+
+def current() -> Context:
+    """The run at work. Raises Invalid outside of one."""
+    try:
+        return _RUN.get()
+    except LookupError:
+        raise Invalid("this is a step of a pipeline; start it with: headrace pipeline run FILE.py") from None
+
+
+async def _ask(path: str, body: dict[str, Any]) -> Any:
+    name, of = _STEP.get()
+    others = (Ask(path=path, body={**body, **change}, why=f"with {change}") for change in of.or_else)
+    return await current().ask(name, [Ask(path=path, body=body), *others], of.patience)
+
+
+async def together(tasks: "Sequence[asyncio.Future[Any]]") -> list[Any]:
+    """All results in order; the first failure ends the others and is raised."""
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        await _end(tasks)
+
+
+async def first_good(tasks: "Sequence[asyncio.Future[Any]]", good: Callable[[Any], bool]) -> Any:
+    """The first result that is good enough; what still runs is cancelled. The last one where none is."""
+    found = None
+    try:
+        for next_one in asyncio.as_completed(tasks):
+            found = await next_one
+            if good(found):
+                return found
+        return found
+    finally:
+        await _end(tasks)
+
+
+async def _end(tasks: "Sequence[asyncio.Future[Any]]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def chat_body(
+    model: str, prompt: str, system: str, schema: dict[str, Any] | None, more: dict[str, Any]
+) -> dict[str, Any]:
+    """The request of one turn."""
+    turns = [{"role": "system", "content": system}] if system else []
+    body = {"model": model, "messages": [*turns, {"role": "user", "content": prompt}], **more}
+    if schema is not None:
+        shape = {"name": "answer", "schema": schema, "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": shape}
+    return body
+
+
+def read_chat(answer: Any, schema: dict[str, Any] | None) -> Any:
+    """The text of a chat's answer, or the value it spells. Raises Invalid."""
+    text = answer["choices"][0]["message"]["content"] or ""
+    if schema is None:
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        raise Invalid(f"the model's answer is not JSON: {text[:60]!r}; raise max_tokens") from None
+
+
+def read_vectors(answer: Any) -> list[list[float]]:
+    """The vectors of an answer."""
+    return [item["embedding"] for item in answer["data"]]
+
+
+def read_ranks(answer: Any, documents: list[str]) -> list[dict[str, Any]]:
+    """Places of documents, best first."""
+    return [
+        {"index": r["index"], "score": r["relevance_score"], "text": documents[r["index"]]} for r in answer["results"]
+    ]

@@ -1,0 +1,288 @@
+"""One run at work: steps answered from the journal where they are done, calls that are held for, sent, tried again.
+
+Each result and its cost are committed together, before anything that follows from them begins. A step is found again
+by the digest of the pipeline's version, the step's name and its inputs, so a run that starts over repeats nothing.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from headrace.errors import HeadraceError, Invalid, Refused, Unreachable
+from headrace.pipelines.ports import Clock, Models, Objects, Quote, Runs, Said
+from headrace.state.run import Answered, AnyEvent, Called, Chosen, Doubted, Run, StepEnded
+from headrace.state.run import place as place_of
+
+INLINE_BYTES_MAX: Final = 64 << 10
+BACKOFF_FIRST_US, BACKOFF_LAST_US = 250_000, 10_000_000
+AWAY_US: Final = 200_000  # between looks for a gateway that is away
+_AGAIN: Final = frozenset({408, 409, 429, 500, 502, 503, 504})
+_HOPELESS: Final = frozenset({"insufficient_quota", "invalid_api_key", "model_not_found"})
+
+
+class StepFailed(HeadraceError):
+    """A step cannot go on. `fix` says what would help."""
+
+    def __init__(self, step: str, reason: str, fix: str) -> None:
+        super().__init__(f"step {step}: {reason}; {fix}")
+        self.step, self.reason, self.fix = step, reason, fix
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """One call a step could make. `path` like `/v1/chat/completions`; `why` says what this alternative is."""
+
+    path: str
+    body: dict[str, Any]
+    why: str = ""
+
+
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """How long and how often."""
+
+    retries: int = 2
+    timeout_us: int = 60_000_000
+
+
+class World(msgspec.Struct, frozen=True, kw_only=True):
+    """The ports of a run."""
+
+    models: Models
+    runs: Runs
+    objects: Objects
+    clock: Clock
+
+
+class Context:
+    """What steps are made with."""
+
+    def __init__(self, run: Run, world: World, told: Callable[[AnyEvent], None] = lambda _: None) -> None:
+        self.run, self.world = run, world
+        self._told = told
+        self._width = asyncio.Semaphore(run.started.width)
+        self._moved = asyncio.Condition()
+        self._ordinals: dict[str, int] = {}
+        self._places: dict[str, int] = {}
+        self._doubts: set[str] = set()
+        self.leaving = False
+
+    @property
+    def now_us(self) -> int:
+        """The wall clock."""
+        return self.world.clock.now_us()
+
+    async def tell(self, *events: AnyEvent) -> None:
+        """Commit, then let the state move; all of them or none."""
+        name = self.run.started.run
+        await self.world.runs.append(name, [msgspec.json.encode(event) for event in events])
+        for event in events:
+            self.run.take(event)
+            self._told(event)
+        async with self._moved:
+            self._moved.notify_all()
+
+    async def orphans(self) -> None:
+        """At the end of a run: what a killed runner had at work and no step asked for again stays booked whole."""
+        left = list(self.run.open)
+        if left:
+            await self.tell(*(Answered(at_us=self.now_us, call=call, charge_nanousd=None, outcome="cancelled",
+                                       error="its step was not asked for again") for call in left))  # fmt: skip
+
+    async def step(self, name: str, inputs: Any, work: Callable[[str], Awaitable[Any]]) -> Any:
+        """The result of a step: from the journal, or of `work`, journaled. `work` is given the place to ask from."""
+        key = self.key(name, inputs)
+        if key in self.run.results:
+            return self._whole(self.run.results[key])
+        result = msgspec.to_builtins(await work(place_of(name, key)))
+        kept = await self._kept(result)
+        await self.tell(StepEnded(at_us=self.now_us, step=name, key=key, result=kept))
+        return msgspec.json.decode(msgspec.json.encode(result))
+
+    async def _kept(self, value: Any) -> Any:
+        """The value, or where it is kept when it is large."""
+        data = msgspec.json.encode(value)
+        if len(data) <= INLINE_BYTES_MAX:
+            return value
+        return {"$object": await asyncio.to_thread(self.world.objects.put, data)}
+
+    def key(self, name: str, inputs: Any) -> str:
+        """The digest of version, name, inputs, and how often they were given before in this run."""
+        text = msgspec.json.encode([self.run.started.version, name, inputs], order="deterministic")
+        digest = hashlib.sha256(text).hexdigest()
+        count = self._ordinals[digest] = self._ordinals.get(digest, 0) + 1
+        return f"{digest[:40]}-{count}"
+
+    def _whole(self, kept: Any) -> Any:
+        if isinstance(kept, dict) and set(kept) == {"$object"}:
+            return msgspec.json.decode(self.world.objects.get(kept["$object"]))
+        return kept
+
+    # --- calls --------------------------------------------------------------------------------------------------
+
+    async def ask(self, origin: str, asks: Sequence[Ask], patience: Patience) -> Any:
+        """The answer of the first alternative that can be paid for. Raises StepFailed."""
+        number = self._places[origin] = self._places.get(origin, 0) + 1
+        place, step = f"{origin}/{number}", origin.partition("#")[0]
+        if place in self.run.answers:
+            return self._whole(self.run.answers[place])
+        async with self._width:
+            delay_us, tried = BACKOFF_FIRST_US, 0
+            while True:
+                said, why = await self._attempt(place, step, asks, patience)
+                if said is not None and said.status == 200:
+                    return said.body
+                message, code = _error(said) if said is not None else (why, "")
+                if said is not None and (said.status not in _AGAIN or code in _HOPELESS):
+                    raise StepFailed(step, message, "change the step or the budget, then: headrace pipeline retry")
+                tried += 1
+                if tried > patience.retries:
+                    raise StepFailed(
+                        step, f"{message} ({tried} attempts)", "raise `retries`, or: headrace pipeline retry"
+                    )
+                wait_us = max(delay_us, said.retry_after_us if said is not None else 0)
+                await self._pause(step, min(wait_us, BACKOFF_LAST_US))
+                delay_us *= 2
+
+    async def _attempt(self, place: str, step: str, asks: Sequence[Ask], patience: Patience) -> tuple[Said | None, str]:
+        """One attempt: what was said, or why nothing was."""
+        known = set(self.run.open)
+        called, ask = await self._held(place, step, asks)
+        time_us = min(patience.timeout_us, self.run.deadline_us - self.now_us)
+        if time_us <= 0:
+            await self._lost(called, "the deadline of the run has passed")
+            raise self._late(step)
+        try:
+            async with asyncio.timeout(time_us / 1e6):
+                said = await self._sent(called, ask, again=called.call in known)
+        except TimeoutError:
+            await self._lost(called, "no answer in time")
+            if self.run.deadline_us <= self.now_us:
+                raise self._late(step) from None
+            return None, f"no answer within {time_us / 1e6:g} s"
+        except StepFailed:
+            await self._lost(called, "its connection was lost")
+            raise
+        except asyncio.CancelledError:
+            if not self.leaving:
+                await asyncio.shield(self._lost(called, "cancelled: another answer was good enough, or the run ended"))
+            raise
+        charge = said.charge_nanousd if said.status == 200 else None if said.status == 409 else 0
+        good = said.status == 200
+        await self.tell(
+            Answered(
+                at_us=self.now_us,
+                call=called.call,
+                charge_nanousd=charge,
+                request=said.request,
+                outcome="finished" if good else "failed",
+                error="" if good else _error(said)[0],
+                body=await self._kept(said.body) if good else None,
+            )
+        )
+        return said, ""
+
+    async def _sent(self, called: Called, ask: Ask, *, again: bool) -> Said:
+        """Asked under the call's own key, again and again while the gateway is away: it never works twice for it."""
+        key, run = self.run.started.key, self.run.started.run
+        while True:
+            if again:
+                await self._doubt(called)
+            again = True
+            try:
+                said = await self.world.models.send(
+                    key, ask.path, ask.body, once=f"{run}/{called.call}", label=f"{run}/{called.step}",
+                    cap_nanousd=called.held_nanousd)  # fmt: skip
+                if said.status == 409 and "at work" in _error(said)[0]:
+                    again = False  # it was not begun again
+                    await asyncio.sleep(AWAY_US / 1e6)
+                    continue
+                if said.replayed and called.call in self._doubts:
+                    await self.tell(Doubted(at_us=self.now_us, call=called.call, nanousd=-called.held_nanousd))
+                if said.status == 200 and said.charge_nanousd is None:
+                    charge = await self.world.models.charge(key, said.request)
+                    return msgspec.structs.replace(said, charge_nanousd=charge)
+                return said
+            except Unreachable:
+                await asyncio.sleep(AWAY_US / 1e6)
+
+    async def _doubt(self, called: Called) -> None:
+        """What was sent before may have been charged, wholly or in part: that much is set aside. Raises StepFailed."""
+        if called.held_nanousd > self.run.left_nanousd:
+            why = "its connection was lost, and what is left of the cap does not cover sending it again"
+            raise StepFailed(called.step, why, "raise --cost with: headrace pipeline retry")
+        self._doubts.add(called.call)
+        await self.tell(Doubted(at_us=self.now_us, call=called.call, nanousd=called.held_nanousd))
+
+    async def _held(self, place: str, step: str, asks: Sequence[Ask]) -> tuple[Called, Ask]:
+        """The call that a killed runner left at this place, or a new one whose worst case fits what is left."""
+        for call in self.run.open.values():
+            if call.call.rpartition("/")[0] == place:
+                return call, asks[min(call.choice, len(asks) - 1)]
+        why = ""
+        for choice, ask in enumerate(asks):
+            quote = await self.quote(step, ask)
+            while True:
+                left, held = self.run.left_nanousd, self.run.held_nanousd
+                if quote.worst_nanousd <= left:
+                    attempt = self.run.attempts.get(place, 0) + 1
+                    called = Called(at_us=self.now_us, call=f"{place}/{attempt}", step=step,
+                                    model=str(ask.body.get("model", "")), held_nanousd=quote.worst_nanousd,
+                                    choice=choice)  # fmt: skip
+                    self.run.open[called.call] = called  # from this moment nobody else may have it
+                    chosen = [Chosen(at_us=self.now_us, step=step, why=f"{ask.why}, since {why}")] if why else []
+                    await self.tell(*chosen, called)
+                    return called, ask
+                why = f"{_dollars(quote.worst_nanousd)} at most is more than the {_dollars(left)} left of the cap"
+                if quote.worst_nanousd > left + held:
+                    break
+                await self._wait(step)
+        raise StepFailed(step, why, f"raise limits.cost above {_dollars(self.run.cap_nanousd)}, or give `or_else`")
+
+    async def quote(self, step: str, ask: Ask) -> Quote:
+        """What a call would cost, asked for until the gateway is there. Raises StepFailed."""
+        while True:
+            try:
+                return await self.world.models.quote(self.run.started.key, ask.path, ask.body)
+            except Unreachable:
+                await self._pause(step, AWAY_US)
+            except (Invalid, Refused) as error:
+                raise StepFailed(step, error.message, "change the step; see: headrace models") from None
+
+    async def _wait(self, step: str) -> None:
+        """Until a call ends and what it held is free."""
+        left_us = self.run.deadline_us - self.now_us
+        if left_us <= 0:
+            raise self._late(step)
+        async with self._moved:
+            try:
+                await asyncio.wait_for(self._moved.wait(), left_us / 1e6)
+            except TimeoutError:
+                raise self._late(step) from None
+
+    async def _pause(self, step: str, wait_us: int) -> None:
+        if self.now_us + wait_us >= self.run.deadline_us:
+            raise self._late(step)
+        await asyncio.sleep(wait_us / 1e6)
+
+    async def _lost(self, called: Called, error: str) -> None:
+        await self.tell(Answered(at_us=self.now_us, call=called.call, charge_nanousd=None, outcome="cancelled",
+                                 error=error))  # fmt: skip
+
+    def _late(self, step: str) -> StepFailed:
+        return StepFailed(
+            step, "the deadline of the run has passed", "raise limits.time, then: headrace pipeline retry"
+        )
+
+
+def _error(said: Said) -> tuple[str, str]:
+    """Message and code of a refusal."""
+    error = said.body.get("error") if isinstance(said.body, dict) else None
+    if not isinstance(error, dict):
+        return f"the gateway answered {said.status}", ""
+    return str(error.get("message", "")), str(error.get("code") or "")
+
+
+def _dollars(nanousd: int) -> str:
+    return f"${nanousd / 1e9:.9f}"

@@ -1,0 +1,71 @@
+"""A checked pipeline: what each step needs, in which order they may run, and what is wrong with it. Pure."""
+
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from headrace.errors import Invalid
+from headrace.pipelines import templates
+from headrace.specs.pipeline import Pipeline, Step
+from headrace.specs.problem import closest
+
+_OWN = frozenset({"item", "index", "round", "last", "result"})
+
+
+def needs(found: Pipeline) -> dict[str, set[str]]:
+    """The steps each step waits for. Raises Invalid naming the step."""
+    known = {*found.input, *found.steps}
+    graph = {}
+    for name, step in found.steps.items():
+        used = _used(name, step) - (_OWN if step.each is not None or step.loop is not None else set())
+        for word in sorted(used - known):
+            raise _wrong(
+                f"step {name}: there is no {word!r}{closest(word, known)}; give an input or a step of that name"
+            )
+        if name in used:
+            raise _wrong(f"step {name}: it needs its own result; use `loop` and `last`")
+        graph[name] = used & set(found.steps)
+    for word in sorted(templates.names(found.output, "output") - known):
+        raise _wrong(f"output: there is no {word!r}{closest(word, known)}; give an input or a step of that name")
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise _wrong(f"steps need each other in a circle: {' -> '.join(error.args[1])}; break it") from None
+    return graph
+
+
+def given(found: Pipeline, sent: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run is given, defaults filled in. Raises Invalid."""
+    for word in sent:
+        if word not in found.input:
+            raise Invalid(
+                f"{found.name} has no input {word[:60]!r}{closest(word, found.input)}; "
+                f"it has: {', '.join(found.input) or 'none'}",
+                param=word,
+            )
+    whole = {**found.input, **sent}
+    for word, value in whole.items():
+        if value is None:
+            raise Invalid(f"{found.name} needs the input {word!r}; give it, like {word}=VALUE", param=word)
+    return whole
+
+
+def models(found: Pipeline) -> set[str]:
+    """Every model a pipeline may ask; those that a template names are not known before."""
+    asked = {step.model for step in found.steps.values()}
+    asked |= {instead.model for step in found.steps.values() for instead in step.or_else if instead.model}
+    return {model for model in asked if model and "{{" not in model}
+
+
+def _used(name: str, step: Step) -> set[str]:
+    fields = (step.prompt, step.system, step.texts, step.query, step.documents, step.value, step.each, step.seed,
+              step.model)  # fmt: skip
+    used = set().union(*(templates.names(field, name) for field in fields))
+    conditions = [step.when, step.enough, step.loop.until if step.loop else ""]
+    for text in filter(None, conditions):
+        used |= templates.names(text if "{{" in text else "{{ " + text + " }}", name)
+    return used
+
+
+def _wrong(message: str) -> Invalid:
+    return Invalid(message, code="invalid_pipeline", status=422)

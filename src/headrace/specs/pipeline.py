@@ -1,0 +1,156 @@
+"""What a pipeline in YAML is: steps, their bounds, and what to do instead when money runs short. Pure.
+
+Every loop has a bound, every step a time limit, every run a cap; a file that breaks a rule is refused with the step,
+the reason and the fix. Templates are checked where they are read, in `pipelines/templates.py`.
+"""
+
+import re
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from headrace.errors import Invalid
+from headrace.specs import tree
+from headrace.units import duration_us, nanousd
+
+NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+RESERVED: Final = frozenset({"item", "index", "round", "last", "range", "best", "worst", "results"})
+EACH_MAX: Final = 1_000
+Bound = Annotated[int, msgspec.Meta(ge=1, le=100)]
+
+
+class Loop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Again `until` the template is true, `at_most` so often."""
+
+    until: str
+    at_most: Bound
+
+
+class Instead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What to do when the step's worst case does not fit: another model, fewer tokens, or an early stop."""
+
+    model: str | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    variants: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    stop: bool = False
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One step: exactly one of chat, embed, rerank (a model's name) or value (a template)."""
+
+    chat: str | None = None
+    embed: str | None = None
+    rerank: str | None = None
+    value: Any = None
+    prompt: str = ""
+    system: str = ""
+    texts: Any = None
+    query: str = ""
+    documents: Any = None
+    top: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 256
+    temperature: float | None = None
+    seed: int | str | None = None
+    schema: dict[str, Any] | None = None
+    when: str = ""
+    each: Any = None
+    enough: str = ""
+    loop: Loop | None = None
+    retries: Annotated[int, msgspec.Meta(ge=0, le=10)] = 2
+    timeout: str = "60s"
+    or_else: tuple[Instead, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """Which of the four it is."""
+        return next((kind for kind in ("chat", "embed", "rerank") if getattr(self, kind) is not None), "value")
+
+    @property
+    def model(self) -> str:
+        """The model it asks, empty for a value."""
+        return self.chat or self.embed or self.rerank or ""
+
+    @property
+    def timeout_us(self) -> int:
+        """The most one call of it may take."""
+        return duration_us(self.timeout)
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The caps of a run: dollars, time, and calls at once."""
+
+    cost: str | float = "0.10"
+    time: str = "5m"
+    width: Annotated[int, msgspec.Meta(ge=1, le=256)] = 4
+
+    @property
+    def cost_nanousd(self) -> int:
+        """The cap."""
+        return nanousd(self.cost)
+
+    @property
+    def time_us(self) -> int:
+        """From start to deadline."""
+        return duration_us(self.time)
+
+
+class Pipeline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A pipeline. `input` is name to default; a default of null must be given."""
+
+    name: str
+    steps: dict[str, Step]
+    output: Any
+    input: dict[str, Any] = {}
+    limits: Limits = Limits()
+
+
+def read(text: str, filename: str = "pipeline.yaml") -> Pipeline:
+    """A pipeline of its YAML text. Raises Invalid naming the step, the reason and the fix."""
+    plain = tree.read(text, filename).plain
+    try:
+        found = msgspec.convert(plain, Pipeline, strict=True)
+    except msgspec.ValidationError as error:
+        raise _wrong(f"{filename}: {error}") from None
+    for name in (found.name, *found.steps, *found.input):
+        if not NAME.fullmatch(name) or name in RESERVED:
+            raise _wrong(f"{name[:60]!r} cannot be a name; use a-z, 0-9 and _, and none of {', '.join(RESERVED)}")
+    if not found.steps:
+        raise _wrong(f"{found.name}: there is no step; give one under `steps`")
+    if shared := sorted(set(found.input) & set(found.steps)):
+        raise _wrong(f"{found.name}: {shared[0]} is both an input and a step; rename one")
+    _limits(found)
+    for name, step in found.steps.items():
+        _check(name, step)
+    return found
+
+
+def _limits(found: Pipeline) -> None:
+    try:
+        if found.limits.cost_nanousd <= 0 or found.limits.time_us <= 0:
+            raise ValueError("cost and time must be above 0")
+    except ValueError as error:
+        raise _wrong(f"{found.name}: limits: {error}") from None
+
+
+def _check(name: str, step: Step) -> None:
+    kinds = [kind for kind in ("chat", "embed", "rerank", "value") if getattr(step, kind) is not None]
+    if len(kinds) != 1:
+        said = " and ".join(kinds) or "nothing"
+        raise _wrong(f"step {name}: it is {said}; give exactly one of chat, embed, rerank, value")
+    needs = {"chat": ("prompt",), "embed": ("texts",), "rerank": ("query", "documents"), "value": ()}[kinds[0]]
+    for field in needs:
+        if not getattr(step, field):
+            raise _wrong(f"step {name}: {kinds[0]} needs `{field}`; give it")
+    if step.enough and step.each is None:
+        raise _wrong(f"step {name}: `enough` chooses among variants; give `each` too")
+    if step.loop is not None and step.each is not None:
+        raise _wrong(f"step {name}: a step loops or fans out, not both; make two steps of it")
+    try:
+        if step.timeout_us <= 0:
+            raise ValueError("timeout must be above 0")
+    except ValueError as error:
+        raise _wrong(f"step {name}: timeout: {error}") from None
+
+
+def _wrong(message: str) -> Invalid:
+    return Invalid(message, code="invalid_pipeline", status=422)

@@ -1,0 +1,164 @@
+"""Runs: whatever the moment of a crash, the next runner comes to the same result and the same bill."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.errors import Invalid
+from headrace.pipelines.context import Context, StepFailed
+from headrace.pipelines.execute import execute
+from headrace.pipelines.runner import Runner, Wanted
+from headrace.specs import pipeline as spec
+from headrace.state.run import AnyEvent, Run, Started, fold
+from tests.pipelines.world import Crash, Journal, Model, world
+
+TEXT = """
+name: p
+input: {word: null}
+limits: {cost: 0.000001, time: 5m, width: 3}
+steps:
+  a: {each: "{{ range(4) }}", chat: m, prompt: "{{ word }} {{ item }}"}
+  b: {loop: {until: "{{ round == 1 }}", at_most: 5}, chat: m, prompt: "again {{ last }} {{ a | length }}"}
+  c: {value: "{{ a | join(',') }}"}
+output: {b: "{{ b }}", c: "{{ c }}"}
+"""
+DECODER = msgspec.json.Decoder(AnyEvent)
+
+
+def begun(cap: int = 1000, text: str = TEXT, width: int = 3, **inputs: object) -> Started:
+    return Started(at_us=1, run="run_1", tenant="t", key="k", pipeline="p", version="v", source=text,
+                   inputs=inputs or {"word": "x"}, cap_nanousd=cap, deadline_us=10**9, width=width)  # fmt: skip
+
+
+def go(journal: Journal, model: Model) -> tuple[object, Run]:
+    """One runner's life over a journal: the output, and the state at its end."""
+    state = fold(DECODER.decode(data) for data in journal.events("run_1"))
+    context = Context(state, world(journal, model))
+
+    async def life() -> object:
+        return await execute(spec.read(state.started.source), context, state.started.inputs)
+
+    return asyncio.run(life()), state
+
+
+def fresh(**more: object) -> Journal:
+    return Journal([msgspec.json.encode(begun(**more))])
+
+
+def test_every_crash_point_comes_to_the_same_result_and_the_same_bill():
+    """All prefixes of the journal; the gateway remembers what it has answered, as the real one does."""
+    whole, model = fresh(), Model()
+    output, state = go(whole, model)
+    assert state.spent_nanousd == model.charged == 6 * 7
+    for most in range(1, len(whole.events("run_1"))):
+        journal, model = fresh(), Model()
+        journal.most = most
+        with pytest.raises((Crash, BaseExceptionGroup)):
+            go(journal, model)
+        journal.most, journal.dead = 1 << 30, False
+        again, after = go(journal, model)
+        assert again == output, most
+        assert after.spent_nanousd == model.charged == 6 * 7, most
+        assert after.held_nanousd == 0
+        assert after.spent_nanousd + after.lost_nanousd <= after.cap_nanousd
+
+
+@given(st.integers(0, 80), st.integers(1, 8), st.integers(0, 10))
+@settings(max_examples=60, deadline=None)
+def test_a_cap_is_never_passed(cap: int, width: int, charge: int):
+    journal, model = fresh(cap=cap, width=width), Model(charge=charge)
+    with contextlib.suppress(StepFailed):
+        go(journal, model)
+    events = [DECODER.decode(data) for data in journal.events("run_1")]
+    for end in range(1, len(events) + 1):
+        state = fold(events[:end])
+        assert state.spent_nanousd + state.lost_nanousd + state.held_nanousd <= cap
+        assert msgspec.json.encode(state) == msgspec.json.encode(fold(events[:end]))
+    assert model.charged <= cap
+
+
+def test_the_width_bounds_what_is_asked_at_once():
+    model = Model()
+    go(fresh(width=2), model)
+    assert model.most_at_work == 2
+
+
+def test_less_is_chosen_where_the_worst_case_does_not_fit_and_the_reason_is_kept():
+    text = "name: p\nsteps:\n  a: {chat: m, prompt: hi, or_else: [{max_tokens: 16}]}\noutput: '{{ a }}'\n"
+    output, state = go(fresh(cap=6, text=text), Model(charge=3))
+    assert output == "hi:2"
+    assert "max_tokens" in state.chosen[0].why
+    assert "more than" in state.chosen[0].why
+
+
+def test_the_first_good_enough_ends_the_others_and_what_they_used_is_theirs():
+    text = """
+name: p
+limits: {width: 4}
+steps:
+  a: {each: [slow, fast], chat: m, prompt: "{{ item }}", enough: "'fast' in result"}
+output: "{{ a }}"
+"""
+    output, state = go(fresh(text=text), Model(slow=frozenset({"slow"})))
+    assert output == "fast:4"
+    assert (state.spent_nanousd, state.lost_nanousd, state.held_nanousd) == (7, 10, 0)
+
+
+def test_a_hanging_step_fails_by_name_and_its_hold_stays_booked():
+    text = "name: p\nsteps:\n  a: {chat: m, prompt: slow, retries: 0, timeout: 20ms}\noutput: '{{ a }}'\n"
+    journal = fresh(text=text)
+    with pytest.raises(StepFailed, match=r"step a: no answer within 0.02 s"):
+        go(journal, Model(slow=frozenset({"slow"})))
+
+
+def test_a_run_is_cancelled_and_gone_on_with(tmp_path: Path):
+    text = (
+        "name: p\nlimits: {width: 1}\nsteps:\n  a: {chat: m, prompt: fast}\n  b: {chat: m, prompt: '{{ a[:0] }}slow'}\n"
+    )
+    text += "output: '{{ b }}'\n"
+    journal, model = Journal(), Model(slow=frozenset({"slow"}))
+
+    async def life() -> Run:
+        runner = Runner(world(journal, model), tmp_path)
+        run = await runner.start("t", "k", Wanted(text=text))
+        while not runner.state(run).steps:
+            await asyncio.sleep(0)
+        await runner.cancel(run)
+        assert runner.state(run).phase == "cancelled"
+        model.slow = frozenset()
+        await runner.retry(run, step="", cost=None, time_us=None)
+        return await runner.ended(run)
+
+    state = asyncio.run(life())
+    assert state.phase == "finished"
+    assert [name for name, _ in state.steps] == ["a", "b"]
+    assert state.stages["a"].calls == 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ("a: {value: '{{ b }}'}, b: {value: '{{ a }}'}", "circle"),
+        ("a: {value: '{{ a }}'}", "its own result"),
+        ("a: {chat: m, prompt: '{{ nam }}'}", "did you mean name"),
+        ("a: {chat: m}", "needs `prompt`"),
+        ("a: {chat: m, prompt: x, loop: {until: 'false', at_most: 1000}}", "<= 100"),
+        ("a: {chat: m, prompt: x, loop: {until: 'false'}}", "at_most"),
+        ("a: {chat: m, embed: m, prompt: x}", "exactly one"),
+        ("a: {chat: m, prompt: '{{ x'}", "cannot be read"),
+        ("a: {chat: m, prompt: x, timeout: 5}", "timeout"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_it_begins(tmp_path: Path, steps: str, said: str):
+    text = f"name: p\ninput: {{name: x}}\nsteps: {{{steps}}}\noutput: ''\n"
+
+    async def start() -> None:
+        await Runner(world(Journal(), Model()), tmp_path).start("t", "k", Wanted(text=text))
+
+    with pytest.raises(Invalid, match=said):
+        asyncio.run(start())

@@ -1,0 +1,108 @@
+"""Ports of a runner without a process: a journal in memory that can end at any event, and a model that is arithmetic."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from headrace.errors import Permanent
+from headrace.pipelines.context import World
+from headrace.pipelines.ports import Quote, Said
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+class Journal:
+    def __init__(self, events: Sequence[bytes] = (), most: int = 1 << 30) -> None:
+        self.kept = {"run_1": list(events)}
+        self.done: dict[str, bool] = {}
+        self.texts: dict[tuple[str, str], str] = {}
+        self.most = most
+        self.dead = False
+
+    async def append(self, run: str, events: Sequence[bytes]) -> None:
+        await asyncio.sleep(0)
+        kept = self.kept.setdefault(run, [])
+        if len(kept) + len(events) > self.most:
+            self.dead = True
+        if self.dead:
+            raise Crash
+        kept.extend(events)
+
+    def events(self, run: str) -> list[bytes]:
+        return list(self.kept.get(run, ()))
+
+    def unfinished(self) -> list[str]:
+        return [run for run, done in self.done.items() if not done]
+
+    def recent(self, limit: int) -> list[str]:
+        return list(self.done)[-limit:]
+
+    async def mark(self, run: str, done: bool) -> None:
+        self.done[run] = done
+
+    async def deploy(self, tenant: str, name: str, text: str) -> None:
+        self.texts[tenant, name] = text
+
+    def deployed(self, tenant: str) -> dict[str, str]:
+        return {name: text for (of, name), text in self.texts.items() if of == tenant}
+
+
+class Model:
+    """Answers with its prompt's length, charges 7 of a worst case of 10, and remembers like a gateway does."""
+
+    def __init__(self, worst: int = 10, charge: int = 7, slow: frozenset[str] = frozenset()) -> None:
+        self.worst, self.fee, self.slow = worst, charge, slow
+        self.kept: dict[str, Said] = {}
+        self.charged = 0
+        self.at_work = self.most_at_work = 0
+
+    async def quote(self, key: str, path: str, body: dict[str, Any]) -> Quote:
+        return Quote(self.fee, self.worst if body.get("max_tokens", 256) > 16 else self.worst // 2)
+
+    async def send(self, key: str, path: str, body: dict[str, Any], *, once: str, label: str, cap_nanousd: int) -> Said:
+        if once in self.kept:
+            return msgspec.structs.replace(self.kept[once], replayed=True)
+        self.at_work += 1
+        self.most_at_work = max(self.most_at_work, self.at_work)
+        try:
+            text = body["messages"][-1]["content"]
+            await asyncio.sleep(30 if text in self.slow else 0)
+            fee = min(self.fee, cap_nanousd)
+            self.charged += fee
+            body = {"choices": [{"message": {"content": f"{text}:{len(text)}"}}]}
+            self.kept[once] = Said(status=200, body=body, charge_nanousd=fee, request=f"req-{once}")
+        finally:
+            self.at_work -= 1
+        return self.kept[once]
+
+    async def charge(self, key: str, request: str) -> int | None:
+        return self.fee
+
+
+class Memory:
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def put(self, data: bytes) -> str:
+        self.kept[str(len(self.kept))] = data
+        return str(len(self.kept) - 1)
+
+    def get(self, digest: str) -> bytes:
+        if digest not in self.kept:
+            raise Permanent("gone")
+        return self.kept[digest]
+
+
+class Hand:
+    at = 1_000_000
+
+    def now_us(self) -> int:
+        return self.at
+
+
+def world(journal: Journal, model: Model) -> World:
+    return World(models=model, runs=journal, objects=Memory(), clock=Hand())

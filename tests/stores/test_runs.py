@@ -1,0 +1,38 @@
+"""The journal of runs on SQLite: what has returned is there for the next process, in order."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from headrace.errors import Permanent
+from headrace.stores.objects import FileObjects
+from headrace.stores.runs import SqliteRuns
+
+
+def test_what_was_appended_is_there_for_the_next_runner(tmp_path: Path):
+    store = SqliteRuns(tmp_path / "runs.db")
+
+    async def write() -> None:
+        await asyncio.gather(*(store.append(f"run_{i % 3}", [b"%d" % i]) for i in range(30)))
+        await store.mark("run_0", False)
+        await store.mark("run_1", True)
+        await store.deploy("t", "p", "text")
+
+    asyncio.run(write())
+    store.close()
+    again = SqliteRuns(tmp_path / "runs.db")
+    assert again.events("run_0") == [b"%d" % i for i in range(0, 30, 3)]
+    assert again.unfinished() == ["run_0"]
+    assert again.deployed("t") == {"p": "text"}
+    assert again.deployed("u") == {}
+    again.close()
+
+
+def test_an_object_is_what_was_put_or_an_error(tmp_path: Path):
+    objects = FileObjects(tmp_path / "objects")
+    digest = objects.put(b"much")
+    assert objects.get(digest) == b"much"
+    (tmp_path / "objects" / digest).write_bytes(b"other")
+    with pytest.raises(Permanent, match="damaged"):
+        objects.get(digest)

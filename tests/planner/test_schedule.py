@@ -21,14 +21,17 @@ def work(*replicas: float) -> np.ndarray:
 
 
 def undone(plan: np.ndarray, loads: list[int], boot: int, least: int, *, waits: bool) -> float:
-    """What whole replicas leave undone, worked out replica by replica; infinite when a minimum is not held."""
-    able = np.zeros(len(plan))
-    for level in range(1, int(plan.max(initial=0)) + 1):
-        edges = np.flatnonzero(np.diff([0, *(plan >= level).astype(int), 0]))
-        for first, end in zip(edges[::2], edges[1::2], strict=True):
-            if first and end < len(plan) and end - first < least:
-                return np.inf
-            able[first + boot if first else 0 : end] += 1
+    """What whole replicas leave undone, worked out replica by replica; infinite when a minimum is not held.
+
+    Replicas are alike, so the oldest is stopped first.
+    """
+    able, since = [], []
+    for slot, count in enumerate(int(one) for one in plan):
+        stopped, since = since[: max(0, len(since) - count)], since[max(0, len(since) - count) :]
+        if any(slot - first < least for first in stopped):
+            return np.inf
+        since += [slot if slot else -99] * (count - len(since))
+        able.append(sum(slot - first >= boot for first in since))
     left = missed = 0.0
     for slot, load in enumerate(loads):
         left = max(0.0, left + load - able[slot])

@@ -107,7 +107,8 @@ class _Model:
             n, x = self.at(place, 0), self.at(place, 1)
             boot = round(pool.boot_us / self._slot_us)
             self._put([(n, t[1:], t[1:], 1.0), (n, t[1:], t[1:] - 1, -1.0), (x, t[1:], t[1:], -1.0)], -INFINITY, 0.0, 1)
-            for window in {boot, -(-pool.billing_min_us // self._slot_us)} - {0}:
+            window = max(boot, -(-pool.billing_min_us // self._slot_us))  # the longer says what the shorter would
+            if window:
                 self._put([(n, t, t, 1.0), *self._window(x, window, -1.0)], 0.0, INFINITY)
             serving += [(n, t, t, -pool.capacity), *self._window(x, boot, pool.capacity)]
         u, q, z = (self.at(last, part) for part in range(3))
@@ -158,8 +159,9 @@ class _Model:
         program.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
         program.a_matrix_.start_ = np.searchsorted(row[order], np.arange(self._number + 1))
         program.a_matrix_.index_, program.a_matrix_.value_ = column[order], value[order]
-        solver = highspy.Highs()
-        solver.silent()
+        solver = highspy._core._Highs()  # the wrapper around it prints a banner to standard output
+        solver.setOptionValue("output_flag", False)
+        solver.setOptionValue("solver", "ipm")  # several times as fast here as the simplex; crossover makes it exact
         solver.passModel(program)
         solver.run()
         status = solver.getModelStatus()

@@ -94,7 +94,7 @@ def test_the_ledger_is_a_trace_and_what_happened_stands_beside(cli, cloud):
     assert found["smollm2@v1", "TTFT p50"]["live"] == "400.0 ms"
     assert found["smollm2@v1", "TTFT p50"]["twin"] == "100.0 ms"
     assert found["smollm2@v1", "TTFT p50"]["off_by"] == "-75.0 %"
-    assert found["smollm2@v1", "cost"]["live"] == "$0.001000000"
+    assert found["smollm2@v1", "cost"]["live"] == "$0.0010"
 
 
 def test_an_empty_ledger_is_told(cli, cloud):

@@ -1,5 +1,6 @@
 """The clairvoyant optimum: a bound that no schedule beats, and what can be worked out by hand."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -83,3 +84,66 @@ def test_work_is_put_into_its_slots():
     assert found.tolist() == [3.0, 4.0, 0.0, 0.0]
     with pytest.raises(Invalid, match="more than"):
         slots(np.array([0]), np.array([1.0]), 10**15, 1000)
+
+
+POOLS = st.builds(
+    Pool,
+    name=st.just("a"),
+    nanousd_per_hour=st.integers(0, 10**12),
+    capacity=st.sampled_from([0.25, 1.0, 3.0]),
+    boot_us=st.integers(0, 4 * SLOT),
+    billing_min_us=st.integers(0, 4 * SLOT),
+)
+LOADS = st.lists(st.integers(0, 5), min_size=1, max_size=12).map(lambda loads: work(*loads))
+
+
+@settings(max_examples=40)
+@given(LOADS, POOLS, st.integers(0, 3 * SLOT), st.sampled_from([0.0, 0.01, 0.2]))
+def test_less_freedom_is_never_cheaper(loads: np.ndarray, pool: Pool, more_us: int, missed: float):
+    """A longer boot, a longer minimum, a higher price, nothing missed, no waiting; and another pool never hurts."""
+    least = optimum(loads, [pool], missed=missed).nanousd
+    slack = 1 + least // 10**6  # of the solver
+    for harder in (
+        dataclasses.replace(pool, boot_us=pool.boot_us + more_us),
+        dataclasses.replace(pool, billing_min_us=pool.billing_min_us + more_us),
+        dataclasses.replace(pool, nanousd_per_hour=pool.nanousd_per_hour + more_us),
+    ):
+        assert least <= optimum(loads, [harder], missed=missed).nanousd + slack
+    assert least <= optimum(loads, [pool], missed=0).nanousd + slack
+    assert least <= optimum(loads, [pool], missed=missed, late_us=0).nanousd + slack
+    other = dataclasses.replace(pool, name="b", nanousd_per_hour=pool.nanousd_per_hour // 2 + 1)
+    assert optimum(loads, [pool, other], missed=missed).nanousd <= least + slack
+
+
+def test_parts_of_a_slot_are_rounded_in_the_fleets_favour():
+    """A boot of 20 s costs nothing at slots of 30 s: else the bound could be above what a real fleet pays."""
+    rise = work(1, 1, 4, 4, 1, 0)
+    for part in ({"boot_us": 20 * S}, {"billing_min_us": 29 * S}):
+        pool = dataclasses.replace(DOLLAR, **part)
+        assert optimum(rise, [pool], missed=0).nanousd == optimum(rise, [DOLLAR], missed=0).nanousd
+
+
+def test_work_may_differ_from_pool_to_pool_and_slot_to_slot():
+    """The second pool is twice as fast on the first half, at the same price, and half as fast on the second."""
+    rows = np.stack([work(2, 2, 2, 2, 0), work(1, 1, 4, 4, 0)])
+    other = dataclasses.replace(DOLLAR, name="b")
+    found = optimum(rows, [DOLLAR, other], missed=0, late_us=0)
+    assert found.nanousd == pytest.approx(6e9, rel=1e-6)
+    assert found.replicas["b"].tolist() == pytest.approx([1, 1, 0, 0, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("loads", "pools", "given", "says"),
+    [
+        (work(1), [DOLLAR, DOLLAR], {}, "same name"),
+        (work(), [DOLLAR], {}, "0 slots"),
+        (np.array([1.0, -1.0]), [DOLLAR], {}, "below 0"),
+        (np.array([np.nan]), [DOLLAR], {}, "no number"),
+        (work(1), [DOLLAR], {"missed": 1.0}, "missed is 1.0"),
+        (np.ones((3, 2)), [DOLLAR], {}, "3 rows for 1 pools"),
+        (work(1), [dataclasses.replace(DOLLAR, capacity=0.0)], {}, "pool a"),
+    ],
+)
+def test_bad_input_is_named(loads: np.ndarray, pools: list[Pool], given: dict, says: str):
+    with pytest.raises(Invalid, match=says):
+        optimum(loads, pools, **given)

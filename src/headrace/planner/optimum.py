@@ -1,8 +1,9 @@
 """The clairvoyant optimum: the least that a fleet can cost which knows all work in advance.
 
-A linear program, solved by HiGHS. Every simplification makes the fleet's life easier (replicas may be fractions, the
-fleet may begin at any size for nothing, a slot's work may be done in the next one, that of the last slot after the end,
-a part may be missed), so what it finds is a lower bound: no policy, however good, is cheaper.
+A linear program. Every simplification makes the fleet's life easier (replicas may be fractions, the fleet may begin at
+any size for nothing, a slot's work may be done in the next one, that of the last slot after the end, a part may be
+missed, boots and billing minima are rounded down to slots), so what it finds is a lower bound: no policy, however good,
+is cheaper. `schedule` finds whole replicas that come near it.
 """
 
 import dataclasses
@@ -10,14 +11,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from headrace.errors import Invalid, Permanent
+from headrace.errors import Invalid
+from headrace.planner.program import Floats, Part, Program
 from headrace.units import US_PER_HOUR, US_PER_S
 
 SLOT_US: Final = 30 * US_PER_S
 SLOTS_MAX: Final = 200_000
-INFINITY: Final = float("inf")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,14 +38,17 @@ class Pool:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optimum:
-    """The least cost, nano-dollars rounded down, and replica-hours of each pool by name; `replicas` by slot."""
+    """The least cost, nano-dollars rounded down, and replica-hours of each pool by name; `replicas` by slot.
+
+    `nanousd` is proven by the program's dual, whatever the solver's tolerances.
+    """
 
     nanousd: int
     hours: dict[str, float]
-    replicas: dict[str, NDArray[np.float64]]
+    replicas: dict[str, Floats]
 
 
-def slots(arrival_us: NDArray[np.int64], work_us: NDArray[np.float64], span_us: int, slot_us: int = SLOT_US) -> Any:
+def slots(arrival_us: NDArray[np.int64], work_us: Floats, span_us: int, slot_us: int = SLOT_US) -> Any:
     """Work that arrives in each slot, microseconds of the reference replica."""
     count = -(-span_us // slot_us)
     if count > SLOTS_MAX:
@@ -53,134 +57,152 @@ def slots(arrival_us: NDArray[np.int64], work_us: NDArray[np.float64], span_us: 
 
 
 def optimum(
-    work_us: NDArray[np.float64], pools: Sequence[Pool], *, slot_us: int = SLOT_US, missed: float = 0.01
+    work_us: ArrayLike,
+    pools: Sequence[Pool],
+    *,
+    slot_us: int = SLOT_US,
+    missed: float = 0.01,
+    late_us: int | None = None,
 ) -> Optimum:
     """The cheapest fleet for work that arrives in slots. Raises Invalid when no fleet can do it.
 
+    `work_us` has a value for each slot, or a row for each pool with the same work in that pool's own microseconds.
+    Work may wait up to `late_us`, one slot unless it is said.
+
     Formula: minimise sum p_k n_kt, with starts x_kt >= n_kt - n_k(t-1); n_kt >= sum of x_k over the last billing
-        minimum; serving v_kt = n_kt - sum of x_k over the last boot >= 0; done u_t <= slot sum c_k v_kt; backlog
-        q_t = q_(t-1) + a_t - u_t - z_t <= a_t; sum z <= missed sum a.
-    Units: a, u, q, z work in seconds; n, x, v replicas; p dollars a slot.
-    Source: own formulation; HiGHS (Huangfu and Hall 2018) solves it.
-    Assumes: `missed` of the work need not be done; a start is paid for and does nothing while it boots.
+        minimum; serving v_kt = n_kt - sum of x_k over the last boot >= 0; backlog q_t >= q_(t-1) + a_t - z_t
+        - slot sum c_kt v_kt, 0 <= q_t <= a_t + ... of as many slots as work may wait; sum z <= missed sum a.
+    Units: a, q, z work in seconds; n, x, v replicas; p dollars a slot; c seconds of the reference replica a second.
+    Source: own formulation; HiGHS (Huangfu and Hall 2018) solves it; the bound from its dual after Neumaier and
+        Shcherbina (2004).
+    Assumes: `missed` of the work need not be done; a start is paid for and does nothing while it boots; within a slot
+        a pool gets the mean mix of requests.
     """
-    if not pools:
-        raise Invalid("there is no pool to plan with; name one at least")
-    arriving = np.asarray(work_us, np.float64) / slot_us  # in replicas: slot seconds of work a slot are one
-    made = _Model(arriving, pools, slot_us, missed)
-    values, cost = made.solved()
-    hours_a_slot = slot_us / US_PER_HOUR
-    replicas = {
-        pool.name: values[made.at(place, 0) : made.at(place, 0) + made.count] for place, pool in enumerate(pools)
-    }
+    fleet = Fleet(work_us, pools, slot_us=slot_us, missed=missed, late_us=late_us)
+    found = fleet.program.solved()
+    if not found.feasible:
+        fleet.refuse()
+    replicas = {pool.name: found.values[at : at + fleet.count] for pool, at in zip(pools, fleet.n, strict=True)}
     return Optimum(
-        nanousd=int(cost * (1 - 1e-9)),
-        hours={name: float(found.sum()) * hours_a_slot for name, found in replicas.items()},
+        nanousd=max(0, int(found.bound * fleet.nanousd_a_unit * (1 - 1e-12))),
+        hours={name: float(of.sum()) * slot_us / US_PER_HOUR for name, of in replicas.items()},
         replicas=replicas,
     )
 
 
-class _Model:
-    """Columns and rows of the program. Columns: n and x of each pool, then u, q and z, each by slot."""
+class Fleet:
+    """The program of a fleet. Columns: n and x of each pool, then q and z, each by slot.
 
-    def __init__(self, arriving: NDArray[np.float64], pools: Sequence[Pool], slot_us: int, missed: float) -> None:
-        self.count = len(arriving)
-        self._arriving = arriving
-        self._pools = pools
-        self._slot_us = slot_us
-        self._missed = missed
-        self._rows: list[tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]] = []  # row, column, value
-        self._low: list[NDArray[np.float64]] = []
-        self._high: list[NDArray[np.float64]] = []
-        self._number = 0
+    With `whole`, replicas are whole, durations are rounded up and nothing is left at the end: then what is found can be
+    run; else everything is rounded the other way, and what is found is a bound.
+    """
 
-    def at(self, pool: int, part: int) -> int:
-        """The first column of n (0) or x (1) of a pool; of u (0), q (1) or z (2) of the last one's successor."""
-        return (2 * pool + part) * self.count
+    def __init__(
+        self,
+        work_us: ArrayLike,
+        pools: Sequence[Pool],
+        *,
+        slot_us: int,
+        missed: float,
+        late_us: int | None = None,
+        whole: bool = False,
+    ) -> None:
+        work = np.atleast_2d(np.asarray(work_us, np.float64)) / slot_us  # in replicas: a slot's seconds a slot are one
+        _check(work, pools, slot_us, missed)
+        self.count, self.pools, self.slot_us, self.whole = work.shape[1], pools, slot_us, whole
+        self.arriving: Floats = work[0]
+        late = slot_us if late_us is None else late_us
+        self.late = late // slot_us if whole else -(-late // slot_us)
+        self.able = self._able(work)
+        self.nanousd_a_unit = max(1.0, *(pool.nanousd_per_hour * slot_us / US_PER_HOUR for pool in pools))
+        self.program = Program()
+        self.n, self.x = self._columns()
+        high = sum((_back(self.arriving, back) for back in range(self.late)), np.zeros(self.count))
+        if whole:
+            high[-1] = 0.0
+        self.q = self.program.columns(self.count, high=high)
+        self.z = self.program.columns(self.count, high=self.arriving)
+        self._rows(missed)
 
-    def solved(self) -> tuple[NDArray[np.float64], float]:
-        """All columns, and the cost in nano-dollars."""
-        t = np.arange(self.count)
-        last = len(self._pools)
-        serving: list[tuple[Any, ...]] = [(self.at(last, 0), t, t, 1.0)]
-        for place, pool in enumerate(self._pools):
-            n, x = self.at(place, 0), self.at(place, 1)
-            boot = round(pool.boot_us / self._slot_us)
-            self._put([(n, t[1:], t[1:], 1.0), (n, t[1:], t[1:] - 1, -1.0), (x, t[1:], t[1:], -1.0)], -INFINITY, 0.0, 1)
-            window = max(boot, -(-pool.billing_min_us // self._slot_us))  # the longer says what the shorter would
-            if window:
-                self._put([(n, t, t, 1.0), *self._window(x, window, -1.0)], 0.0, INFINITY)
-            serving += [(n, t, t, -pool.capacity), *self._window(x, boot, pool.capacity)]
-        u, q, z = (self.at(last, part) for part in range(3))
-        self._put(serving, -INFINITY, 0.0)
-        self._put(
-            [(u, t, t, 1.0), (q, t, t, 1.0), (q, t[1:], t[1:] - 1, -1.0), (z, t, t, 1.0)],
-            self._arriving,
-            self._arriving,
-        )
-        self._put([(z, np.zeros(self.count, int), t, 1.0)], -INFINITY, self._missed * self._arriving.sum(), rows=1)
-        return self._run()
+    def window(self, duration_us: int) -> int:
+        """A duration in slots."""
+        return -(-duration_us // self.slot_us) if self.whole else duration_us // self.slot_us
 
-    def _window(self, first: int, length: int, value: float) -> list[tuple[int, NDArray[Any], NDArray[Any], Any]]:
-        t = np.arange(self.count)
-        return [(first, t[back:], t[back:] - back, value) for back in range(length)]
+    def _able(self, work: Floats) -> list[Floats]:
+        """Work of the reference that one replica of each pool does in each slot: what waited has its own ratio."""
+        better = np.fmin if self.whole else np.fmax
+        found = []
+        for pool, own in zip(self.pools, np.broadcast_to(work, (len(self.pools), self.count)), strict=True):
+            own_ratio = np.divide(work[0], own, out=np.full(self.count, np.nan), where=own > 0)
+            ratio = own_ratio.copy()
+            for back in range(1, self.late + 1):
+                ratio[back:] = better(ratio[back:], own_ratio[:-back])
+            found.append(np.nan_to_num(ratio, nan=1.0) * pool.capacity)
+        return found
 
-    def _put(self, parts: list[tuple[Any, ...]], low: Any, high: Any, skip: int = 0, rows: int = 0) -> None:
-        """Rows of the program: (first column, row, column within, value)."""
-        count = rows or self.count
-        for first, row, column, value in parts:
-            values = np.broadcast_to(np.asarray(value, np.float64), len(row))
-            self._rows.append((row + self._number, first + column, values))
-        for kept, given in ((self._low, low), (self._high, high)):
-            bounds = np.array(np.broadcast_to(np.asarray(given, np.float64), count))
-            if skip:  # the first row says nothing
-                bounds[:skip] = -INFINITY if kept is self._low else INFINITY
-            kept.append(bounds)
-        self._number += count
+    def _columns(self) -> tuple[list[int], list[int]]:
+        """No replica is worth having that is never full, so all work over the capacity bounds how many there are."""
+        n, x = [], []
+        for pool, able in zip(self.pools, self.able, strict=True):
+            most = np.ceil(self.arriving.sum() / max(1e-9, float(able.min()))) + 1
+            high = most if pool.count is None else min(most, pool.count)
+            cost = pool.nanousd_per_hour * self.slot_us / US_PER_HOUR / self.nanousd_a_unit
+            n.append(self.program.columns(self.count, cost=cost, high=high, whole=self.whole))
+            first = np.arange(self.count) == 0  # the fleet of the first slot is there for nothing
+            x.append(self.program.columns(self.count, high=np.where(first, 0.0, high), whole=self.whole))
+        return n, x
 
-    def _run(self) -> tuple[NDArray[np.float64], float]:
-        import highspy  # large, and wanted here alone
+    def _rows(self, missed: float) -> None:
+        t, put = np.arange(self.count), self.program.rows
+        done: list[Part] = [(t, self.q + t, 1.0), (t[1:], self.q + t[:-1], -1.0), (t, self.z + t, 1.0)]
+        for pool, able, n, x in zip(self.pools, self.able, self.n, self.x, strict=True):
+            put(
+                self.count - 1,
+                [(t[:-1], n + t[1:], 1.0), (t[:-1], n + t[:-1], -1.0), (t[:-1], x + t[1:], -1.0)],
+                high=0.0,
+            )
+            boot, least = self.window(pool.boot_us), self.window(pool.billing_min_us)
+            if max(boot, least):
+                put(self.count, [(t, n + t, 1.0), *_window(x, t, max(boot, least), -np.ones(self.count))], low=0.0)
+            done += [(t, n + t, able), *_window(x, t, boot, -able)]
+        put(self.count, done, low=self.arriving)
+        put(1, [(np.zeros_like(t), self.z + t, 1.0)], high=missed * float(self.arriving.sum()))
 
-        columns = (2 * len(self._pools) + 3) * self.count
-        cost, most = np.zeros(columns), np.full(columns, INFINITY)
-        for place, pool in enumerate(self._pools):
-            n = self.at(place, 0)
-            cost[n : n + self.count] = pool.nanousd_per_hour * self._slot_us / US_PER_HOUR
-            if pool.count is not None:
-                most[n : n + self.count] = pool.count
-        q = self.at(len(self._pools), 1)
-        most[q : q + self.count] = self._arriving
-        row, column, value = (np.concatenate([part[place] for part in self._rows]) for place in range(3))
-        order = np.lexsort((column, row))
-        program = highspy.HighsLp()
-        program.num_col_, program.num_row_ = columns, self._number
-        program.col_cost_, program.col_lower_, program.col_upper_ = cost, np.zeros(columns), most
-        program.row_lower_, program.row_upper_ = np.concatenate(self._low), np.concatenate(self._high)
-        program.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        program.a_matrix_.start_ = np.searchsorted(row[order], np.arange(self._number + 1))
-        program.a_matrix_.index_, program.a_matrix_.value_ = column[order], value[order]
-        solver = highspy._core._Highs()  # the wrapper around it prints a banner to standard output
-        solver.setOptionValue("output_flag", False)
-        solver.setOptionValue("solver", "ipm")  # several times as fast here as the simplex; crossover makes it exact
-        solver.passModel(program)
-        solver.run()
-        status = solver.getModelStatus()
-        if status == highspy.HighsModelStatus.kInfeasible:
-            self._refuse()
-        if status != highspy.HighsModelStatus.kOptimal:
-            raise Permanent(f"the optimum was not found: {solver.modelStatusToString(status)}")
-        return np.array(solver.getSolution().col_value), float(solver.getInfo().objective_function_value)
-
-    def _refuse(self) -> None:
+    def refuse(self) -> None:
         """No fleet can do it: say by how much it is too small."""
-        able = sum(pool.capacity * (pool.count or 0) for pool in self._pools)
-        worst = (
-            float((self._arriving[:-1] + self._arriving[1:]).max() / 2)
-            if self.count > 1
-            else float(self._arriving.max())
-        )
+        able = sum(float(able.max()) * (pool.count or 0) for pool, able in zip(self.pools, self.able, strict=True))
+        over = self.late + 1
+        sums = np.convolve(self.arriving, np.ones(over))[: self.count]
+        worst = float(sums.max()) / min(over, self.count)
         raise Invalid(
             f"the work needs up to {worst:.1f} replicas at once and the pools hold {able:.1f}; give them "
             f"{max(1, int(np.ceil(worst - able)))} more, or a part of the traffic to another cloud",
             status=422,
         )
+
+
+def _check(work: Floats, pools: Sequence[Pool], slot_us: int, missed: float) -> None:
+    if not pools:
+        raise Invalid("there is no pool to plan with; name one at least")
+    if len({pool.name for pool in pools}) < len(pools):
+        raise Invalid("two pools have the same name; give each its own")
+    if slot_us <= 0 or work.shape[1] == 0:
+        raise Invalid(f"there are {work.shape[1]} slots of {slot_us} us; give one at least, longer than nothing")
+    if work.shape[0] not in (1, len(pools)):
+        raise Invalid(f"work has {work.shape[0]} rows for {len(pools)} pools; give one row, or one for each pool")
+    if not np.isfinite(work).all() or work.min() < 0:
+        raise Invalid("work holds a value below 0 or one that is no number; give microseconds from 0 on")
+    if not 0 <= missed < 1:
+        raise Invalid(f"missed is {missed}; give a share from 0 to less than 1")
+    for pool in pools:
+        if pool.nanousd_per_hour < 0 or not pool.capacity > 0 or min(pool.boot_us, pool.billing_min_us) < 0:
+            raise Invalid(f"pool {pool.name}: price, boot and billing minimum are from 0 on, the capacity above 0")
+
+
+def _window(first: int, t: NDArray[np.int64], length: int, value: Floats) -> list[Part]:
+    """The sum over the last `length` slots."""
+    return [(t[back:], first + t[: len(t) - back], value[back:]) for back in range(min(length, len(t)))]
+
+
+def _back(values: Floats, slots: int) -> Floats:
+    return values if slots == 0 else np.concatenate([np.zeros(min(slots, len(values))), values[:-slots]])

@@ -21,14 +21,17 @@ def work(*replicas: float) -> np.ndarray:
 
 
 def undone(plan: np.ndarray, loads: list[int], boot: int, least: int, *, waits: bool) -> float:
-    """What whole replicas leave undone, worked out replica by replica; infinite when a minimum is not held."""
-    able = np.zeros(len(plan))
-    for level in range(1, int(plan.max(initial=0)) + 1):
-        edges = np.flatnonzero(np.diff([0, *(plan >= level).astype(int), 0]))
-        for first, end in zip(edges[::2], edges[1::2], strict=True):
-            if first and end < len(plan) and end - first < least:
-                return np.inf
-            able[first + boot if first else 0 : end] += 1
+    """What whole replicas leave undone, worked out replica by replica; infinite when a minimum is not held.
+
+    Replicas are alike, so the oldest is stopped first.
+    """
+    able, since = [], []
+    for slot, count in enumerate(int(one) for one in plan):
+        stopped, since = since[: max(0, len(since) - count)], since[max(0, len(since) - count) :]
+        if any(slot - first < least for first in stopped):
+            return np.inf
+        since += [slot or -99] * (count - len(since))
+        able.append(sum(slot - first >= boot for first in since))
     left = missed = 0.0
     for slot, load in enumerate(loads):
         left = max(0.0, left + load - able[slot])
@@ -40,7 +43,7 @@ def undone(plan: np.ndarray, loads: list[int], boot: int, least: int, *, waits: 
 cases = st.tuples(st.lists(st.integers(0, 3), min_size=1, max_size=5), st.integers(0, 2), st.integers(0, 3))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40, deadline=None)
 @given(cases, st.booleans(), st.booleans())
 def test_a_schedule_can_be_run_and_is_the_best_when_there_is_time(case, waits: bool, search: bool):
     """Against every schedule of up to four replicas; only rounded ones may be dearer."""
@@ -60,7 +63,7 @@ def test_a_schedule_can_be_run_and_is_the_best_when_there_is_time(case, waits: b
     assert found.nanousd == best * 10**9 if search else found.nanousd >= best * 10**9
 
 
-@settings(max_examples=4)
+@settings(max_examples=4, deadline=None)
 @given(st.lists(st.integers(0, 300), min_size=130, max_size=160), st.integers(0, 4), st.integers(0, 4))
 def test_solving_stretches_only_makes_it_cheaper(loads: list[int], boot: int, least: int):
     """Two pools and more slots than a stretch: it can be run, too, and counts hold."""

@@ -1,8 +1,8 @@
 """A schedule of whole replicas that does all work, and how far it is at most from the best: what the bound leaves open.
 
 The linear program is solved first, its serving replicas are rounded up, and the boots they need are put before them;
-that can always be run. Then one stretch of slots after the other is solved anew with whole replicas, the rest held as it
-is, which only makes it cheaper. What the solver finds in its time depends on the machine; the bound does not.
+that can always be run. Then one stretch of slots after the other is solved anew with whole replicas, the rest held as
+it is, which only makes it cheaper. What the solver finds in its time depends on the machine; the bound does not.
 """
 
 import dataclasses

@@ -30,7 +30,7 @@ def undone(plan: np.ndarray, loads: list[int], boot: int, least: int, *, waits: 
         stopped, since = since[: max(0, len(since) - count)], since[max(0, len(since) - count) :]
         if any(slot - first < least for first in stopped):
             return np.inf
-        since += [slot if slot else -99] * (count - len(since))
+        since += [slot or -99] * (count - len(since))
         able.append(sum(slot - first >= boot for first in since))
     left = missed = 0.0
     for slot, load in enumerate(loads):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sdk.server import Answer
+
 EXAMPLE = str(Path(__file__).parents[2] / "examples" / "h200.yaml")
 TRACE = "generate:poisson,rate=8,hours=0.2,input=900,output=110,seed=1"
 
@@ -70,3 +72,32 @@ def test_a_model_whose_speed_nobody_knows_is_refused(cli):
     done = cli("simulate", "--trace", TRACE, "--map", "model=smollm2")
     assert done.status == 2
     assert "nobody knows how fast smollm2@v1 is" in done.err
+
+
+def test_the_ledger_is_a_trace_and_what_happened_stands_beside(cli, cloud):
+    """Speeds are those that were measured; figures of both, and how far they are from each other."""
+    rows = "".join(f"{1_700_000_000 + second}.5,100,50,smollm2,default,400000,finished\n" for second in range(0, 60, 5))
+    heads = "arrival_s,input_tokens,output_tokens,model,tenant,ttft_us,outcome\n"
+    work = {"prefill_ns": 1_000_000, "decode_ns": 5_000_000, "fixed_ns": 10_000_000, "residual_ppm": 1, "samples": 90}
+    ran = {
+        "work": work,
+        "slots": 8,
+        "context_tokens": 2048,
+        "boot_us": 2_000_000,
+        "replica_us": 1,
+        "cost_nanousd": 10**6,
+    }
+    cloud.answers["GET /headrace/v1/trace"] = Answer((heads + rows).encode())
+    cloud.answers["GET /headrace/v1/history"] = Answer({"models": {"smollm2@v1": ran}})
+    done = cli("simulate", "--trace", "ledger", "--last", "5m", "--compare", "--warm", "1", "--json")
+    found = {(row["model"], row["figure"]): row for row in done.json["compared"]}
+    assert found["smollm2@v1", "TTFT p50"]["live"] == "400.0 ms"
+    assert found["smollm2@v1", "TTFT p50"]["twin"] == "100.0 ms"
+    assert found["smollm2@v1", "TTFT p50"]["off_by"] == "-75.0 %"
+    assert found["smollm2@v1", "cost"]["live"] == "$0.0010"
+
+
+def test_an_empty_ledger_is_told(cli, cloud):
+    cloud.answers["GET /headrace/v1/trace"] = Answer(b"arrival_s,input_tokens\n")
+    assert "no chat request" in cli("simulate", "--trace", "ledger").err
+    assert "--compare is for" in cli("simulate", EXAMPLE, "--trace", TRACE, "--compare").err

@@ -94,3 +94,23 @@ def test_a_file_that_is_not_there(tmp_path):
     assert error.value.status == 404
     with pytest.raises(Invalid, match="format is"):
         load(str(tmp_path / "no"), "excel")
+
+
+def test_a_form_may_be_named(tmp_path):
+    """Its columns are read then, and must be there."""
+    both = "t_s,arrival_s,input_tokens,output_tokens\n0,5,1,1\n2,9,1,1\n"
+    assert load(written(tmp_path, both)).arrival_us.tolist() == [0, 4_000_000]
+    assert load(written(tmp_path, both), "plain").arrival_us.tolist() == [0, 2_000_000]
+    with pytest.raises(Invalid, match="of no azure trace"):
+        load(written(tmp_path, both), "azure")
+
+
+def test_models_that_never_answered_are_not_named(tmp_path):
+    assert load(written(tmp_path, BURSTGPT.replace("45,GPT-4", "45,GPT-5"))).models == ("ChatGPT", "GPT-4")
+
+
+def test_absurd_sizes_are_refused_with_line_and_limit(tmp_path):
+    with pytest.raises(
+        Invalid, match="trace:4 ContextTokens is '16000001', and must be a whole number from 0 to 16000000"
+    ):
+        load(written(tmp_path, AZURE_2023 + "2023-11-16 18:17:05,16000001,8\n"))

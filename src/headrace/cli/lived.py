@@ -68,7 +68,7 @@ def lived(length_us: int) -> Lived:
         if int(row["ttft_us"]):
             ttft.setdefault(row["model"], []).append(int(row["ttft_us"]))
     return Lived(
-        trace=tables.read(io.StringIO(text), "the ledger"),
+        trace=tables.read(io.BytesIO(text.encode()), "the ledger"),
         from_us=first_us,
         measured={
             key: Measured(msgspec.convert(ran["work"], WorkModel), ran["slots"] * ran["context_tokens"])

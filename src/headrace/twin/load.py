@@ -1,9 +1,10 @@
 """A trace by what a person writes: a file of a known form, packed or not, or `generate:...`."""
 
 import gzip
-from collections.abc import Iterator
+import io
+import zlib
 from pathlib import Path
-from typing import Final, TextIO
+from typing import IO, Final, cast
 
 from headrace.errors import Invalid
 from headrace.twin import generate
@@ -11,6 +12,7 @@ from headrace.twin.formats import mooncake, tables
 from headrace.twin.trace import Trace
 
 BYTES_MAX: Final = 4 << 30
+PEEK_BYTES: Final = 4096
 FORMATS: Final = ("mooncake", *(form.name for form in tables.FORMS))
 
 
@@ -26,24 +28,18 @@ def load(source: str, form: str | None = None, seed: int = 0) -> Trace:
             raise Invalid(f"{source} is larger than {BYTES_MAX >> 30} GiB; give a part of it")
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
-        text = {"mode": "rt", "encoding": "utf-8-sig", "newline": ""}
-        with gzip.open(path, **text) if packed else path.open(**text) as lines:  # type: ignore[call-overload] # "rt"
-            return _read(lines, source, form)
+        with gzip.open(path) if packed else path.open("rb") as file:
+            return _read(file, source, form)
     except FileNotFoundError:
         raise Invalid(f"there is no file {source}", status=404) from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise Invalid(f"{source} cannot be read: {error}") from None
 
 
-def _read(lines: TextIO, source: str, form: str | None) -> Trace:
-    first = lines.readline()
-    if not first.strip():
+def _read(file: gzip.GzipFile | io.BufferedReader, source: str, form: str | None) -> Trace:
+    start = file.peek(PEEK_BYTES).removeprefix(b"\xef\xbb\xbf")
+    if not start.strip():
         raise Invalid("there is no request in this trace; choose another file", where=source)
-
-    def all_lines() -> Iterator[str]:
-        yield first
-        yield from lines
-
-    if form == "mooncake" or (form is None and mooncake.matches(first)):
-        return mooncake.read(all_lines(), source)
-    return tables.read(all_lines(), source)
+    if form == "mooncake" or (form is None and mooncake.matches(start.decode("utf-8", "replace"))):
+        return mooncake.read((line.decode("utf-8-sig") for line in file), source)
+    return tables.read(cast(IO[bytes], file), source, form)

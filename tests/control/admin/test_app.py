@@ -77,7 +77,7 @@ class Door:
 
     def used(self, request: str, tenant: str, **more: Any) -> None:
         fields = {"epoch": "e", "key": "k", "model": "m", "task": "chat", "outcome": "finished", "status": 200}
-        row = Usage(request=request, tenant=tenant, arrived_us=1, **(fields | {"ended_us": 1_500_001} | more))
+        row = Usage(request=request, tenant=tenant, **(fields | {"arrived_us": 1, "ended_us": 1_500_001} | more))
         self.store.usage_add([row], {})
 
 

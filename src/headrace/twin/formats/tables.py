@@ -4,18 +4,16 @@ What a heading means is told by its columns. Times are seconds or timestamps; on
 """
 
 import csv
-import datetime
-from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal, InvalidOperation
-from typing import Final
+import re
+from collections.abc import Iterable, Sequence
+from typing import IO, Any, Final
 
 import msgspec
+import numpy as np
 
 from headrace.errors import Invalid
-from headrace.twin.trace import PRIORITIES, Trace, trace_of
-
-ROWS_MAX: Final = 50_000_000
-_SHOWN: Final = 40
+from headrace.twin.formats.columns import LINE_BYTES_MAX, Block, blocks
+from headrace.twin.trace import DTYPES, PRIORITIES, ROWS_MAX, TOKENS_MAX, Trace, trace_of
 
 
 class Form(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,123 +43,86 @@ FORMS: Final = (
 
 def form_of(heading: Sequence[str]) -> Form | None:
     """The form whose columns a heading has."""
-    names = {name.strip() for name in heading}
+    names = set(heading)
     return next((form for form in FORMS if {form.time, form.input, form.output} <= names), None)
 
 
-def read(lines: Iterable[str], source: str) -> Trace:
-    """Read a table. Raises Invalid with file, line, field and value."""
-    rows = csv.reader(lines)
-    heading = [name.strip() for name in next(rows, [])]
-    form = form_of(heading)
-    if form is None:
+def read(file: IO[bytes], source: str, name: str | None = None) -> Trace:
+    """Read a table, of the form called `name` or told by its heading. Raises Invalid with file, line, field and value.
+
+    Lines before the heading that begin with `#` are remarks; `span_us=N` in one is how long the trace was observed,
+    its arrivals being counted from 0 then.
+    """
+    line, span_us = 1, 0
+    head = file.readline(LINE_BYTES_MAX).decode("utf-8-sig", "replace")
+    while head.startswith("#"):
+        span_us = int((re.findall(r"\bspan_us=(\d{1,18})\b", head) or [span_us])[-1])
+        line += 1
+        head = file.readline(LINE_BYTES_MAX).decode("utf-8", "replace")
+    heading = [cell.strip() for cell in next(csv.reader([head]), [])]
+    form = next((form for form in FORMS if form.name == name), None) if name else form_of(heading)
+    if form is None or not {form.time, form.input, form.output} <= set(heading):
         raise Invalid(
-            f"the heading {','.join(heading)[:120]!r} is of no known trace; there are "
+            f"the heading {','.join(heading)[:120]!r} is of no {name or 'known'} trace; there are "
             + "; ".join(f"{form.name}: {form.time},{form.input},{form.output}" for form in FORMS),
-            where=f"{source}:1",
+            where=f"{source}:{line}",
         )
-    return _Reader(form, heading, source).read(rows)
+    return _Reader(form, heading, source).read(blocks(file, source, len(heading), line=line + 1), span_us)
 
 
 class _Reader:
-    """One table: columns as lists, names as places."""
+    """One table: columns as arrays, block by block, and names as places."""
 
     def __init__(self, form: Form, heading: list[str], source: str) -> None:
-        self._form, self._source, self._width = form, source, len(heading)
-        place = {name: at for at, name in enumerate(heading)}
-        self._at = {
-            field: place.get(column, -1)
-            for field, column in msgspec.structs.asdict(form).items()
-            if isinstance(column, str)
-        }
+        self._form, self._source = form, source
+        self._at = {name: at for at, name in enumerate(heading)}
+        self._names: dict[str, dict[str, int]] = {"model": {}, "tenant": {}}
+        self._left_out = 0
 
-    def read(self, rows: Iterable[list[str]]) -> Trace:
-        at, form = self._at, self._form
-        arrival: list[int] = []
-        sizes: dict[str, list[int]] = {"input_tokens": [], "output_tokens": []}
-        more: dict[str, list[int]] = {name: [] for name in ("model", "tenant", "priority", "prefix", "prefix_tokens")}
-        models: dict[str, int] = {}
-        tenants: dict[str, int] = {}
-        moment = _moments()
-        left_out = 0
-        for number, row in enumerate(rows, 2):
-            if not row:
-                continue
-            if len(row) != self._width:
-                self._refuse(number, "the line", f"{len(row)} fields", f"the heading has {self._width}")
-            output = self._count(row[at["output"]], number, form.output)
-            if form.zero_output_left_out and not output:
-                left_out += 1
-                continue
-            try:
-                arrival.append(moment(row[at["time"]]))
-            except (ValueError, InvalidOperation):
-                self._refuse(number, form.time, row[at["time"]], "a number of seconds, 0 or more, or a timestamp")
-            sizes["input_tokens"].append(self._count(row[at["input"]], number, form.input))
-            sizes["output_tokens"].append(output)
-            if at["model"] >= 0:
-                more["model"].append(models.setdefault(row[at["model"]], len(models)))
-            if at["tenant"] >= 0:
-                more["tenant"].append(tenants.setdefault(row[at["tenant"]], len(tenants)))
-            if at["priority"] >= 0:
-                more["priority"].append(self._priority(row[at["priority"]], number))
-            if at["prefix"] >= 0 and at["prefix_tokens"] >= 0:
-                more["prefix"].append(self._count(row[at["prefix"]], number, form.prefix, least=-1))
-                more["prefix_tokens"].append(self._count(row[at["prefix_tokens"]], number, form.prefix_tokens))
-        notes = [f"{left_out} requests without an answer were left out."] if left_out else []
-        columns = {"arrival_us": arrival, **sizes, **{name: column for name, column in more.items() if column}}
+    def read(self, found: Iterable[Block], span_us: int) -> Trace:
+        parts: list[dict[str, Any]] = []
+        count = 0
+        for block in found:
+            parts.append(self._columns(block))
+            count += len(block)
+            if count > ROWS_MAX:
+                raise Invalid(f"more than {ROWS_MAX} requests; give a part of the trace", where=self._source)
+        names = parts[0] if parts else ("arrival_us", "input_tokens", "output_tokens")
+        columns: dict[str, Any] = {
+            name: np.concatenate([part[name] for part in parts]) if parts else np.empty(0, np.int64) for name in names
+        }
+        parts.clear()
         return trace_of(
-            {**columns},
-            models=list(models) or ("model",),
-            tenants=list(tenants) or ("tenant",),
-            notes=notes,
+            columns,
+            models=list(self._names["model"]) or ("model",),
+            tenants=list(self._names["tenant"]) or ("tenant",),
+            span_us=span_us,
+            notes=[f"{self._left_out} requests without an answer were left out."] if self._left_out else [],
             source=self._source,
         )
 
-    def _count(self, text: str, line: int, field: str, least: int = 0) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            try:
-                exact = Decimal(text.strip())
-                value = int(exact)
-                if exact != value:
-                    raise InvalidOperation
-            except (InvalidOperation, ValueError, OverflowError):
-                self._refuse(line, field, text, f"a whole number, {least} or more")
-        if value < least:
-            self._refuse(line, field, text, f"a whole number, {least} or more")
-        return value
-
-    def _priority(self, text: str, line: int) -> int:
-        if text not in PRIORITIES:
-            self._refuse(line, "priority", text, f"one of {', '.join(PRIORITIES)}")
-        return PRIORITIES.index(text)
-
-    def _refuse(self, line: int, field: str, found: str, must: str) -> None:
-        told = f"is {found[:_SHOWN]!r}" if found else "is missing"
-        raise Invalid(
-            f"{field} {told}, and must be {must}; correct the line or leave it out",
-            param=field,
-            where=f"{self._source}:{line}",
-        )
-
-
-def _moments() -> Callable[[str], int]:
-    """From the text of a time to microseconds: seconds as they are, timestamps since 1970."""
-
-    def seconds(text: str) -> int:
-        value = float(text)
-        if not 0 <= value < 1e11:
-            raise ValueError(text)
-        return round(value * 1_000_000)
-
-    def moment(text: str) -> int:
-        try:
-            return seconds(text)
-        except ValueError:
-            whole, _, part = text.strip().removesuffix("Z").removesuffix("+00:00").partition(".")
-            at = datetime.datetime.fromisoformat(whole).replace(tzinfo=datetime.UTC)
-            return int(at.timestamp()) * 1_000_000 + int((part + "000000")[:6] or 0)
-
-    return moment
+    def _columns(self, block: Block) -> dict[str, Any]:
+        """What is known of a block's requests, by the names of a trace's columns."""
+        form, at = self._form, self._at
+        output = block.integers(at[form.output], form.output, high=TOKENS_MAX)
+        if form.zero_output_left_out and not output.all():
+            self._left_out += int((output == 0).sum())
+            block, output = block.select(output > 0), output[output > 0]
+        columns = {
+            "arrival_us": block.moments_us(at[form.time], form.time),
+            "input_tokens": block.integers(at[form.input], form.input, high=TOKENS_MAX),
+            "output_tokens": output,
+        }
+        for field, known in self._names.items():
+            title = getattr(form, field)
+            if title in at:
+                columns[field] = block.names(at[title], title, known)
+        if form.priority in at:
+            known = {name: place for place, name in enumerate(PRIORITIES)}
+            place = block.names(at[form.priority], form.priority, known)
+            block.refuse(place >= len(PRIORITIES), at[form.priority], form.priority, f"one of {', '.join(PRIORITIES)}")
+            columns["priority"] = place
+        if form.prefix in at and form.prefix_tokens in at:
+            columns["prefix"] = block.integers(at[form.prefix], form.prefix, low=-1)
+            columns["prefix_tokens"] = block.integers(at[form.prefix_tokens], form.prefix_tokens, high=TOKENS_MAX)
+        return {name: column.astype(DTYPES[name]) for name, column in columns.items()}

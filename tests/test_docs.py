@@ -25,8 +25,9 @@ def test_links_between_pages_lead_somewhere(page: Path):
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-def test_the_formulas_of_the_economics_run():
+@pytest.mark.parametrize("name", ["economics.md", "planning.md"])
+def test_the_formulas_run(name: str):
     """Each example on the page gives what it says."""
-    page = ROOT / "docs" / "economics.md"
+    page = ROOT / "docs" / name
     failed, tried = doctest.testfile(str(page), module_relative=False)
     assert (failed, tried >= 12) == (0, True)

@@ -47,7 +47,7 @@ class Roofline:
     Units: c, m, t in seconds; n tokens in the step, ctx their context, P active weights, W bytes of weights read, kv
         bytes a token of KV cache, F operations/s, B bytes/s, e_f and e_b the shares reached, p = 4.
     Source: roofline (Williams, Waterman, Patterson 2009) with a smooth bend; fitted to 78 step times measured for
-        AIConfigurator 0.12 (vLLM on A100, H100, H200, B200, L40S); see docs/planning.md for its error.
+        AIConfigurator 0.12 (vLLM on A100, H100, H200, B200, L40S); see docs/simulate.md for its error.
     Assumes: nothing else runs on the devices; a mixture of experts reads the experts of its batch, W min(1, n A / P).
     Example: a 32B model on one H200 reads 65.6 GB of weights a step, 17 ms.
     """

@@ -87,7 +87,7 @@ class ByWork:
     Formula: need = peak + 1.5 sigma + backlog / drain; grow to ceil(need - 1/5) at once, shrink to
         ceil(most need of the last calm time + 1/5), the calm time being a minute or a start, whichever is longer.
     Units: replicas; peak, and sigma of minutes, in seconds of work a second; drain is a start's time, 10 s to 60 s.
-    Source: work signal with forecast and hysteresis of the autoscaler comparison in docs/planning.md.
+    Source: work signal with forecast and hysteresis of the autoscaler comparison in docs/benchmarks.md.
     Assumes: `asked_us` counts all arrivals; a start takes `boot_us`.
     """
 

@@ -2,8 +2,8 @@
 
 A file of rates has a row for each client and window of 600 s with traffic: `model`, `client`, `t_s`, `rate` (requests
 a second) and `cv` (of the gaps). A file of lengths beside it, with `lengths` for `rates` in its name, has for clients,
-6 h and field (`input_tokens`, `output_tokens`) the `mean` and 15 quantiles `q000` to `q100`. Parquet, or CSV of the same
-columns. Source: alibaba/ServeGen (Apache-2.0), its chunk files put in one table.
+6 h and field (`input_tokens`, `output_tokens`) the `mean` and 15 quantiles `q000` to `q100`. Parquet, or CSV of the
+same columns. Source: alibaba/ServeGen (Apache-2.0), its chunk files put in one table.
 
 Arrivals of a window are a renewal process in equilibrium with Gamma gaps of mean 1/rate and that cv; the shapes fitted
 there (Weibull in a fifth of the windows) are not used. With `share` p below 1 each client is thinned: rate p, and

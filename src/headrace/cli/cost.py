@@ -154,7 +154,8 @@ def compare(against: str, last: str | None, rate_percent: int | None, as_json: b
             ]
         )
     sources = sorted({row["source"] for row in found["rows"] if row["source"]})
-    note = f"prices of APIs: {', '.join(sources)}; used now: the part of the replicas' cost that requests used"
+    told = f"prices of APIs: {', '.join(sources)}; " if sources else ""
+    note = f"{told}used now: the part of the replicas' cost that requests used"
     text = "\n".join([table(heads, rows), "", *_cases(found["rows"]), note]) if rows else "nothing ran in that time"
     show(found, text, as_json=as_json)
 

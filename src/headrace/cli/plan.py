@@ -62,7 +62,11 @@ def _text(found: "Planned") -> str:
         ]
         for one in found.choices
     ]
-    lines = [table(heads, rows), "", f"least cost of all: {dollars(found.nanousd)}"]
+    lines = [
+        table(heads, rows),
+        "",
+        f"least cost of all: {dollars(found.nanousd)}; with whole replicas {dollars(found.whole_nanousd)} or less",
+    ]
     if found.simulated_nanousd is not None:
         lines.append(
             f"simulated with Headrace's policy: {dollars(found.simulated_nanousd)}, "

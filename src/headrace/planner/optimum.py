@@ -93,8 +93,8 @@ def optimum(
 class Fleet:
     """The program of a fleet. Columns: n and x of each pool, then q and z, each by slot.
 
-    With `whole`, replicas are whole, durations are rounded up and nothing is left at the end: then what is found can be
-    run; else everything is rounded the other way, and what is found is a bound.
+    With `strict`, durations are rounded up and nothing is left at the end, so that what is found can be run; else all
+    is rounded the other way, and what is found is a bound. With `whole`, replicas are not divided.
     """
 
     def __init__(
@@ -105,20 +105,21 @@ class Fleet:
         slot_us: int,
         missed: float,
         late_us: int | None = None,
+        strict: bool = False,
         whole: bool = False,
     ) -> None:
         work = np.atleast_2d(np.asarray(work_us, np.float64)) / slot_us  # in replicas: a slot's seconds a slot are one
         _check(work, pools, slot_us, missed)
-        self.count, self.pools, self.slot_us, self.whole = work.shape[1], pools, slot_us, whole
+        self.count, self.pools, self.slot_us, self.strict, self.whole = work.shape[1], pools, slot_us, strict, whole
         self.arriving: Floats = work[0]
         late = slot_us if late_us is None else late_us
-        self.late = late // slot_us if whole else -(-late // slot_us)
+        self.late = late // slot_us if strict else -(-late // slot_us)
         self.able = self._able(work)
         self.nanousd_a_unit = max(1.0, *(pool.nanousd_per_hour * slot_us / US_PER_HOUR for pool in pools))
         self.program = Program()
         self.n, self.x = self._columns()
         high = sum((_back(self.arriving, back) for back in range(self.late)), np.zeros(self.count))
-        if whole:
+        if strict:
             high[-1] = 0.0
         self.q = self.program.columns(self.count, high=high)
         self.z = self.program.columns(self.count, high=self.arriving)
@@ -126,11 +127,11 @@ class Fleet:
 
     def window(self, duration_us: int) -> int:
         """A duration in slots."""
-        return -(-duration_us // self.slot_us) if self.whole else duration_us // self.slot_us
+        return -(-duration_us // self.slot_us) if self.strict else duration_us // self.slot_us
 
     def _able(self, work: Floats) -> list[Floats]:
         """Work of the reference that one replica of each pool does in each slot: what waited has its own ratio."""
-        better = np.fmin if self.whole else np.fmax
+        better = np.fmin if self.strict else np.fmax
         found = []
         for pool, own in zip(self.pools, np.broadcast_to(work, (len(self.pools), self.count)), strict=True):
             own_ratio = np.divide(work[0], own, out=np.full(self.count, np.nan), where=own > 0)

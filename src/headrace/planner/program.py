@@ -24,6 +24,7 @@ class Solution:
     """What was found. `bound` is proven: no feasible point costs less. `values` is empty when none was found.
 
     `optimal` is False when the time limit came first; `feasible` is False when it is known that there is no solution.
+    `spent_s` is what the solver took.
     """
 
     values: Floats
@@ -31,6 +32,7 @@ class Solution:
     bound: float
     optimal: bool
     feasible: bool
+    spent_s: float = 0.0
 
 
 class Program:
@@ -75,14 +77,25 @@ class Program:
         self._rows.append((_spread(low, count), _spread(high, count)))
         self.row_count += count
 
-    def solved(self, *, limit_s: float = INFINITY, gap: float = 1e-4, start: Floats | None = None) -> Solution:
+    def solved(
+        self,
+        *,
+        limit_s: float = INFINITY,
+        gap: float = 1e-4,
+        start: Floats | None = None,
+        free: NDArray[np.bool_] | None = None,
+    ) -> Solution:
         """The best point within `limit_s` seconds, to a relative `gap` where columns are whole.
 
-        `start` is a feasible point to begin with. Raises Permanent when the solver gives up for another reason.
+        `start` is a feasible point to begin with; with `free`, the other columns stay as they are in it, and the bound
+        is one of that part alone. Raises Permanent when the solver gives up for another reason.
         """
         import highspy  # large, and wanted here alone
 
         made = self._made()
+        if free is not None and start is not None:
+            low, high = np.where(free, made.low, start), np.where(free, made.high, start)
+            made = dataclasses.replace(made, low=low, high=high)
         solver: Any = highspy.Highs.__base__()  # the class above it prints a banner to stdout before it can be silenced
         solver.setOptionValue("output_flag", False)
         whole = bool(made.whole.any())
@@ -105,9 +118,13 @@ class Program:
         info, point = solver.getInfo(), solver.getSolution()
         bound = info.mip_dual_bound if whole else made.proven(np.array(point.row_dual))
         if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
-            return Solution(np.zeros(0), INFINITY, float(bound), optimal=False, feasible=True)
-        values = np.array(point.col_value)
-        return Solution(values, float(made.cost @ values), float(bound), status == found.kOptimal, feasible=True)
+            return Solution(np.zeros(0), INFINITY, float(bound), False, True, solver.getRunTime())
+        values, best = np.array(point.col_value), status == found.kOptimal
+        return Solution(values, float(made.cost @ values), float(bound), best, True, solver.getRunTime())
+
+    def cost(self, values: Floats) -> float:
+        """What a point costs."""
+        return float(np.concatenate([cost for cost, _, _, _ in self._columns]) @ values)
 
     def _made(self) -> "_Made":
         cost, low, high, whole = (np.concatenate(given) for given in zip(*self._columns, strict=True))

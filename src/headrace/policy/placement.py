@@ -7,7 +7,7 @@ Within a pool the fullest device that still fits is taken, so that large holes s
 from dataclasses import dataclass
 
 from headrace.specs.catalog import ModelSpec
-from headrace.state.fleet import Device, Fleet, Replica
+from headrace.state.fleet import LIVE, Device, Fleet, Replica
 from headrace.units import format_bytes
 
 Spot = tuple[str, str]  # (node, device)
@@ -28,7 +28,14 @@ class Space:
     @classmethod
     def of(cls, fleet: Fleet) -> "Space":
         """What the fleet leaves free."""
-        free = {(d.node, d.device): fleet.free_bytes(d.node, d.device) for d in fleet.devices}
+        free: dict[Spot, int] = {}
+        for device in fleet.devices:
+            spot = device.node, device.device
+            free[spot] = free.get(spot, 0) + device.memory_bytes
+        for replica in fleet.replicas:
+            spot = replica.node, replica.device
+            if spot in free and replica.phase in LIVE:
+                free[spot] -= replica.memory_bytes
         space = cls(free, dict(free), fleet.devices)
         for replica in fleet.replicas:
             if replica.phase == "draining":

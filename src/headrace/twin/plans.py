@@ -1,15 +1,20 @@
 """A scenario's optimum: the least it can cost on the pools each model may use, and what the twin makes of it."""
 
+from typing import Final
+
 import msgspec
 import numpy as np
 
 from headrace.errors import Invalid
 from headrace.planner.optimum import Pool, optimum, slots
+from headrace.planner.schedule import schedule
 from headrace.specs.catalog import ModelSpec
 from headrace.state.work import WorkRate
 from headrace.twin.outcome import outcome
 from headrace.twin.scenario import Scenario
 from headrace.twin.world import World
+
+WHOLE_S: Final = 2.0  # of solving for whole replicas, for each model
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,9 +28,13 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
-    """All models: the least cost, choices beside it, and the twin's cost and promises kept where it was asked."""
+    """All models: the least cost, choices beside it, and the twin's cost and promises kept where it was asked.
+
+    `whole_nanousd` is what a schedule of whole replicas costs that does all the work: the best lies between the two.
+    """
 
     nanousd: int
+    whole_nanousd: int
     choices: tuple[Choice, ...]
     simulated_nanousd: int | None = None
     kept_ppm: dict[str, int] = {}
@@ -38,10 +47,12 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 def planned(scenario: Scenario, *, missed: float, simulate: bool) -> Planned:
     """Each model by itself, on devices of its own. Raises Invalid when one cannot be served by all its pools."""
     choices: list[Choice] = []
+    whole = 0
     for model in scenario.catalog.models:
         pools = _pools(scenario, model)
         work = _work(scenario, model, scenario.rates[model.key])
         best = optimum(work, pools, missed=missed)
+        whole += schedule(work, pools, missed=missed, limit_s=WHOLE_S).nanousd
         used = {name: hours for name, hours in best.hours.items() if hours > 1e-6}
         choices.append(Choice(model=model.key, cheapest=True, hours=used, nanousd=best.nanousd))
         for pool in pools if len(pools) > 1 else ():
@@ -52,12 +63,18 @@ def planned(scenario: Scenario, *, missed: float, simulate: bool) -> Planned:
                 choices.append(Choice(model=model.key, cheapest=False, hours={pool.name: 0.0}, why=error.message))
     least = sum(one.nanousd or 0 for one in choices if one.cheapest)
     if not simulate:
-        return Planned(nanousd=least, choices=tuple(choices))
+        return Planned(nanousd=least, whole_nanousd=whole, choices=tuple(choices))
     world = World(scenario)
     world.run()
     ran = outcome(world, "headrace")
     kept = {model.name: model.ttft.kept_ppm for model in ran.models}
-    return Planned(nanousd=least, choices=tuple(choices), simulated_nanousd=ran.cost_nanousd, kept_ppm=kept)
+    return Planned(
+        nanousd=least,
+        whole_nanousd=whole,
+        choices=tuple(choices),
+        simulated_nanousd=ran.cost_nanousd,
+        kept_ppm=kept,
+    )
 
 
 def _work(scenario: Scenario, model: ModelSpec, rate: WorkRate) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from headrace.errors import Invalid
-from headrace.twin.generate import generate, parse, thin
+from headrace.twin.generate import generate, parse
 
 
 def made(text: str):
@@ -40,16 +40,44 @@ def test_seeds_decide():
     assert len(made("poisson,seed=1")) != len(made("poisson,seed=2"))
 
 
-def test_thinning_keeps_the_order_and_the_part():
-    trace = made("poisson,rate=20,hours=1,seed=1")
-    less = thin(trace, 0.25, 3)
-    assert len(less) / len(trace) == pytest.approx(0.25, rel=0.05)
-    assert (np.diff(less.arrival_us) >= 0).all()
+def dispersion(trace, window_s: int = 10) -> float:
+    """Variance over mean of counts."""
+    counts = np.bincount(trace.arrival_us // (window_s * 1_000_000), minlength=trace.span_us // (window_s * 1_000_000))
+    return float(counts.var() / counts.mean())
+
+
+def test_on_and_off_is_bursty_at_the_rate_that_was_asked():
+    trace = made("onoff,rate=5,days=4,on=60,off=240,seed=3")
+    assert trace.summary().rate == pytest.approx(5, rel=0.07)
+    # of a telegraph signal: 1 + 2 rate (off / on) tau (1 - tau / T (1 - exp(-T / tau))), with 1 / tau = 1 / on + 1 / off
+    tau, window = 48.0, 10.0
+    expected = 1 + 2 * 5 * (240 / 60) * tau * (1 - tau / window * (1 - np.exp(-window / tau)))
+    assert dispersion(trace) == pytest.approx(expected, rel=0.1)
+
+
+def test_two_levels_are_calmer_than_on_and_off():
+    calm, wild = made("onoff,rate=5,hours=24,low=0.5,seed=3"), made("onoff,rate=5,hours=24,seed=3")
+    assert calm.summary().rate == pytest.approx(5, rel=0.1)
+    assert 1 < dispersion(calm) < dispersion(wild) / 4
+
+
+def test_users_of_a_long_tail_come_and_go():
+    trace = made("longtail,rate=2,days=2,models=30,on=600,off=5400,seed=1")
+    asked = np.bincount(trace.model, minlength=30)
+    assert asked[:3].sum() > 3 * asked[-3:].sum() > 0
+    seldom = trace.select(trace.model == 9)
+    assert dispersion(seldom, 300) > 3
+    assert trace.summary().rate == pytest.approx(2, rel=0.3)
+
+
+def test_days_are_24_hours():
+    assert made("poisson,days=2,rate=0.1").span_us == 48 * 3_600_000_000
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("waves", "nothing called"), ("poisson,rate", "no setting"), ("poisson,rate=-1", "rate is"), ("poisson,cv=x", "cv is"),
+    [("waves", "nothing called"), ("poisson,rate", "no setting"), ("poisson,rate=-1", "rate is"), ("poisson,cv=x", "cv is"), ("poisson,rate=1,rate=2", "twice"), ("poisson,days=1,hours=3", "give one"),
+     ("longtail,on=5", "belong together"), ("poisson,on=5,off=5", "knows no on"), ("onoff,on=1e-5,off=1e-5", "turns"),
      ("poisson,rate=100000,hours=1000", "more than")],
 )  # fmt: skip
 def test_what_cannot_be_made_is_refused(text: str, told: str):

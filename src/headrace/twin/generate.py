@@ -2,6 +2,10 @@
 
 Lengths are lognormal about their means. A burst's gaps are Gamma-distributed with a coefficient of variation `cv`,
 which is 1 for Poisson arrivals. Formulas of rates: day(t) = rate (1 + swing sin(2 pi (t - 9 h) / 24 h)).
+
+`onoff` is a Poisson process modulated by a Markov chain of two states of `on` and `off` seconds in the mean, which in
+the second has `low` times the rate of the first (0: silence); `rate` is the mean of all. In a `longtail` each model has
+such users of its own when `on` and `off` are given; its share of the rate goes with 1/rank (Zipf).
 """
 
 from typing import Any, Final
@@ -11,17 +15,22 @@ from numpy.typing import NDArray
 
 from headrace.errors import Invalid
 from headrace.twin.trace import Trace, trace_of
+from headrace.twin.values import values_of
 
-KINDS: Final = ("constant", "poisson", "diurnal", "bursty", "longtail")
+KINDS: Final = ("constant", "poisson", "diurnal", "bursty", "onoff", "longtail")
+ON_S: Final = 60.0
+OFF_S: Final = 240.0
 _DEFAULTS: Final = {
     "rate": 1.0, "hours": 1.0, "input": 500.0, "output": 150.0, "spread": 0.6, "cv": 3.0, "swing": 0.6,
-    "models": 20.0, "tenants": 1.0, "seed": 0.0,
+    "models": 20.0, "tenants": 1.0, "seed": 0.0, "days": 0.0, "on": 0.0, "off": 0.0, "low": 0.0,
 }  # fmt: skip
 _LIMITS: Final = {
     "rate": (1e-6, 1e5), "hours": (1e-3, 24 * 366), "input": (1, 1e6), "output": (0, 1e6), "spread": (0, 3),
     "cv": (0.05, 50), "swing": (0, 1), "models": (1, 1000), "tenants": (1, 100_000), "seed": (0, 2**31),
+    "days": (0, 366), "on": (0, 1e6), "off": (0, 1e6), "low": (0, 1),
 }  # fmt: skip
 REQUESTS_MAX: Final = 50_000_000
+TURNS_MAX: Final = 10_000_000
 
 
 def parse(text: str) -> tuple[str, dict[str, float]]:
@@ -33,19 +42,20 @@ def parse(text: str) -> tuple[str, dict[str, float]]:
     kind, *parts = text.split(",")
     if kind not in KINDS:
         raise Invalid(f"nothing called {kind!r} can be generated; there are {', '.join(KINDS)}")
-    values = dict(_DEFAULTS)
-    for part in parts:
-        name, equals, given = part.strip().partition("=")
-        if not equals or name not in values:
-            raise Invalid(f"{part.strip()!r} is no setting of generate; there are {', '.join(values)}")
-        try:
-            value = float(given)
-        except ValueError:
-            value = float("nan")
-        low, high = _LIMITS[name]
-        if not low <= value <= high:
-            raise Invalid(f"{name} is {given!r}; give a number from {low:g} to {high:g}")
-        values[name] = value
+    values = values_of(parts, _DEFAULTS, _LIMITS, "generate")
+    if values["days"]:
+        if any(part.strip().startswith("hours") for part in parts):
+            raise Invalid("days and hours are both given; give one of them")
+        values["hours"] = 24 * values["days"]
+    if kind == "onoff":
+        values["on"], values["off"] = values["on"] or ON_S, values["off"] or OFF_S
+    if bool(values["on"]) != bool(values["off"]):
+        raise Invalid("on and off belong together; give both, in seconds")
+    if values["on"] and kind not in ("onoff", "longtail"):
+        raise Invalid(f"{kind} knows no on and off; generate onoff or longtail, or leave them out")
+    turns = values["hours"] * 3600 / (values["on"] + values["off"]) if values["on"] else 0
+    if turns * (values["models"] if kind == "longtail" else 1) > TURNS_MAX:
+        raise Invalid(f"on and off make more than {TURNS_MAX} turns in that time; raise them or lower hours")
     if values["rate"] * values["hours"] * 3600 > REQUESTS_MAX:
         raise Invalid(f"rate and hours make more than {REQUESTS_MAX} requests; lower one of them")
     return kind, values
@@ -55,29 +65,26 @@ def generate(kind: str, values: dict[str, float], seed: int = 0) -> Trace:
     """A trace of that kind; equal values and seeds make equal traces."""
     rng = np.random.default_rng(int(values["seed"]) or seed)
     span_us = int(values["hours"] * 3.6e9)
-    arrival = _arrivals(kind, values, span_us, rng)
+    models = int(values["models"]) if kind == "longtail" else 1
+    shares = (1 / np.arange(1, models + 1)) / (1 / np.arange(1, models + 1)).sum()
+    if values["on"]:
+        arrival, model = _users(values, shares, span_us, rng)
+    else:
+        arrival = _arrivals(kind, values, span_us, rng)
+        model = np.zeros(0, np.int64)
     if not len(arrival):
         raise Invalid("no request falls into that time; raise rate or hours")
     count = len(arrival)
-    models = int(values["models"]) if kind == "longtail" else 1
-    weights = 1 / np.arange(1, models + 1)
     columns: dict[str, Any] = {
         "arrival_us": arrival,
         "input_tokens": _lengths(values["input"], values["spread"], 1, count, rng),
         "output_tokens": _lengths(values["output"], values["spread"], 0, count, rng),
-        "model": rng.choice(models, count, p=weights / weights.sum()),
+        "model": model if len(model) else rng.choice(models, count, p=shares),
         "tenant": rng.integers(0, int(values["tenants"]), count),
     }
     names = [f"model-{number}" for number in range(models)] if models > 1 else ["model"]
     tenants = [f"tenant-{number}" for number in range(int(values["tenants"]))]
     return trace_of(columns, models=names, tenants=tenants, span_us=span_us)
-
-
-def thin(trace: Trace, part: float, seed: int) -> Trace:
-    """Keep each request with a probability; bursts are thinned with the rest."""
-    if not 0 < part <= 1:
-        raise Invalid(f"part is {part}; give a number above 0 and at most 1")
-    return trace.select(np.random.default_rng(seed).random(len(trace)) < part)
 
 
 def _arrivals(kind: str, values: dict[str, float], span_us: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -101,6 +108,34 @@ def _arrivals(kind: str, values: dict[str, float], span_us: int, rng: np.random.
         level = 1 + values["swing"] * np.sin(2 * np.pi * (arrival / 3.6e9 - 9) / 24)
         arrival = arrival[rng.random(len(arrival)) < level / peak]
     return arrival.astype(np.int64)
+
+
+def _users(
+    values: dict[str, float], shares: NDArray[np.float64], span_us: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Arrivals and their models, each model being asked on and off independently."""
+    each = [_modulated(values, values["rate"] * share, span_us, rng) for share in shares.tolist()]
+    arrival = np.concatenate(each)
+    order = np.argsort(arrival, kind="stable")
+    return arrival[order], np.repeat(np.arange(len(each)), [len(part) for part in each])[order]
+
+
+def _modulated(values: dict[str, float], rate: float, span_us: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Unit-rate Poisson moments of the integral of the rate, taken back through it."""
+    on, off, low, span_s = values["on"], values["off"], values["low"], span_us / 1e6
+    high = rate * (on + off) / (on + low * off)
+    begins_on = rng.random() < on / (on + off)
+    ends, levels = [0.0], [0.0]
+    while ends[-1] < span_s:  # in pieces, until the time is over
+        pairs = int((span_s - ends[-1]) / (on + off) * 1.2) + 16
+        means = np.tile([on, off] if begins_on else [off, on], pairs)
+        heights = np.tile([high, low * high] if begins_on else [low * high, high], pairs)
+        lasts = rng.exponential(means)
+        ends += (ends[-1] + np.cumsum(lasts)).tolist()
+        levels += (levels[-1] + np.cumsum(lasts * heights)).tolist()
+    total = float(np.interp(span_s, ends, levels))
+    moments = np.sort(rng.random(rng.poisson(total))) * total
+    return np.minimum(np.interp(moments, levels, ends) * 1e6, span_us - 1).astype(np.int64)
 
 
 def _lengths(mean: float, spread: float, least: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""A trace by what a person writes: a file of a known form, packed or not, or `generate:...`."""
+"""A trace by what a person writes: a file of a known form, packed or not, `generate:...` or `servegen:...`."""
 
 import gzip
 import io
@@ -8,18 +8,20 @@ from typing import IO, Final, cast
 
 from headrace.errors import Invalid
 from headrace.twin import generate
-from headrace.twin.formats import mooncake, tables
+from headrace.twin.formats import mooncake, servegen, tables
 from headrace.twin.trace import Trace
 
 BYTES_MAX: Final = 4 << 30
 PEEK_BYTES: Final = 4096
-FORMATS: Final = ("mooncake", *(form.name for form in tables.FORMS))
+FORMATS: Final = ("mooncake", "servegen", *(form.name for form in tables.FORMS))
 
 
 def load(source: str, form: str | None = None, seed: int = 0) -> Trace:
     """The trace. Raises Invalid (404) when the file is not there, Invalid when it is no trace."""
     if source.startswith("generate:"):
         return generate.generate(*generate.parse(source.removeprefix("generate:")), seed)
+    if source.startswith("servegen:"):
+        return servegen.read(*servegen.parse(source.removeprefix("servegen:")), seed)
     if form is not None and form not in FORMATS:
         raise Invalid(f"format is {form!r}; give one of {', '.join(FORMATS)}, or leave it out")
     path = Path(source)
@@ -27,7 +29,10 @@ def load(source: str, form: str | None = None, seed: int = 0) -> Trace:
         if path.stat().st_size > BYTES_MAX:
             raise Invalid(f"{source} is larger than {BYTES_MAX >> 30} GiB; give a part of it")
         with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
+            magic = file.read(4)
+        if form == "servegen" or magic == b"PAR1":
+            return servegen.read(source, seed=seed)
+        packed = magic.startswith(b"\x1f\x8b")
         with gzip.open(path) if packed else path.open("rb") as file:
             return _read(file, source, form)
     except FileNotFoundError:

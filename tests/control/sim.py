@@ -191,6 +191,7 @@ class SimCloud:
             terms=self.terms,
             budgets=self.budgets,
             rate=lambda model: self.rates.get(model.key),
+            judge=lambda: None,
         )
         self.loop = Loop(parts, wanted, self.preparer, self.health)
         self.loop.machine = list(MACHINE)

@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "down": "Stop the cloud.",
     "status": "The cloud at a glance.",
     "models": "Every model and its state.",
+    "model": "Versions on their way: deployed, compared, promoted, taken back.",
     "run": "Ask a model once; the answer streams.",
     "chat": "Talk with a model.",
     "embed": "Embed texts.",

@@ -80,6 +80,7 @@ class Bookkeeper:
         self._caught_up_us = 0
         self.charged: Callable[[], None] = lambda: None  # something was charged
         self.ended: Callable[[str], None] = lambda _: None  # a gateway is gone and settled
+        self.heard: Callable[[Usage], None] = lambda _: None  # a request ended
 
     def settled_until(self) -> int:
         """Every request that arrived before this moment has ended and is in the store, or never was."""
@@ -154,10 +155,14 @@ class Bookkeeper:
             if not known:
                 new += self._store.usage_add(rows, {name: piece.position})
                 self._marks[name] = piece.position
-                for row in rows:
-                    self._metrics.ended(row)
+                self._tell(rows)
             self._positions[name] = piece.position
             await asyncio.sleep(0)
+
+    def _tell(self, rows: list[Usage]) -> None:
+        for row in rows:
+            self._metrics.ended(row)
+            self.heard(row)
 
     def _sort(self, epoch: str, name: str, entries: list[Entry]) -> list[Usage]:
         """The ended ones; those that have only begun are remembered."""
@@ -182,8 +187,7 @@ class Bookkeeper:
         owed = [entry for entries in self._open.get(epoch, {}).values() for entry in entries]
         rows = list(self._reader.settle_dead(owed, self._clock.now_us()))
         new = self._store.usage_add(rows, {})
-        for row in rows:
-            self._metrics.ended(row)
+        self._tell(rows)
         for request in self._open.pop(epoch, {}):
             self._began_in.pop(request, None)
         self.ended(epoch)

@@ -28,10 +28,12 @@ from headrace.control.prepare import Preparer
 from headrace.control.publisher import Publisher
 from headrace.control.rates import Rates
 from headrace.control.records import Records
+from headrace.control.rollouts import Rollouts
 from headrace.control.terms import Terms, mentioned
 from headrace.control.upstream_keys import UpstreamKeys
 from headrace.control.witness import Witness
 from headrace.errors import Transient, Unreachable
+from headrace.policy import in_force
 from headrace.policy.actions import Stop
 from headrace.ports import Artifact, Clock, Engine, Store, Substrate
 from headrace.settings import Settings
@@ -84,6 +86,8 @@ class Controller:
         self.rates = Rates(self.books)
         self.forecasts = Forecasts(store, self.bookkeeper.settled_until, clock, self.budgets.all)
         self.bookkeeper.charged, self.bookkeeper.ended = self.budgets.spent, self.budgets.gone
+        self.rollouts = Rollouts(store, self.records, clock)
+        self.bookkeeper.heard = self.rollouts.heard
         self.witness = Witness(settings.witness, clock)
         self._actuator = Actuator(settings, substrate, self.engines, self.records, clock)
         self._leases = Leases(store, self.records, clock)
@@ -110,11 +114,12 @@ class Controller:
             terms=self.terms,
             budgets=self.budgets,
             rate=self.rates.of,
+            judge=self._judge,
         )
 
     @property
     def catalog(self) -> Catalog:
-        """What is wanted."""
+        """What is in force: what is wanted, and what rollouts have made of it."""
         return self.loop.catalog
 
     def _wake(self) -> None:
@@ -126,7 +131,17 @@ class Controller:
     def _asked(self, purses: Purses) -> None:
         self.budgets.heard(purses)
 
-    def _take(self, catalog: Catalog) -> None:
+    def _take(self, declared: Catalog) -> None:
+        self.declared = declared
+        self.rollouts_changed()
+
+    def _judge(self) -> None:
+        if self.rollouts.turn(self.loop):
+            self.rollouts_changed()
+
+    def rollouts_changed(self) -> None:
+        """Versions or their weights are others now; in force with the round that follows."""
+        catalog = in_force.catalog(self.declared, self.rollouts.all)
         self.loop.catalog = catalog
         self.terms.refresh(catalog)
         self.budgets.refresh(catalog)
@@ -140,8 +155,9 @@ class Controller:
     def apply(self, catalog: Catalog, changes: Sequence[str]) -> None:
         """From now on this is wanted. Raises Transient when it cannot be kept."""
         catalogs.save(self.store, catalog)
-        reason = f"catalog {self.catalog.revision} -> {catalog.revision}: {'; '.join(changes)}"
+        reason = f"catalog {self.declared.revision} -> {catalog.revision}: {'; '.join(changes)}"
         self.records.decide("catalog.apply", catalog.revision, reason[:2000])
+        self.rollouts.applied(self.declared, catalog)
         self._take(catalog)
         self.loop.wake()
 

@@ -58,6 +58,7 @@ class Parts:
     terms: Terms
     budgets: Budgets
     rate: Callable[[ModelSpec], WorkRate | None]
+    judge: Callable[[], None]
 
 
 class Loop:
@@ -159,6 +160,7 @@ class Loop:
             await self._start(start, asked, now_us)
         self._prepare.want([*asked, *(model for model in self.catalog.models if model.owned)])
         self.observe()
+        parts.judge()
         self.publish()
         await parts.actuator.finish_drains(parts.publisher)
         if parts.records.flush():

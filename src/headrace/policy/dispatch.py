@@ -56,8 +56,7 @@ class Dispatch:
             self._rehome(lane, answers)
         for lane in self._lanes.values():
             if lane.queue and lane.route.fault:
-                held = tuple(lane.queue.values())
-                answers.extend(self._refuse(ticket, admission.faulty(lane, ticket.request)) for ticket in held)
+                self._part(lane, answers)
             self._drain(lane, now_us, answers)
         return answers
 
@@ -221,6 +220,18 @@ class Dispatch:
                 continue
             self._unqueue(ticket)
             ticket.lane = admission.choose(siblings, ticket.request)
+            self._enqueue(ticket)
+
+    def _part(self, lane: Lane, answers: list[Answer]) -> None:
+        """Requests held for a version that cannot be served go to a sound sibling, or are refused."""
+        siblings = self._versions.get(lane.route.name, ())
+        for ticket in tuple(lane.queue.values()):
+            other = lane if ticket.request.version or not siblings else admission.choose(siblings, ticket.request)
+            if other.route.fault:
+                answers.append(self._refuse(ticket, admission.faulty(lane, ticket.request)))
+                continue
+            self._unqueue(ticket)
+            ticket.lane = other
             self._enqueue(ticket)
 
     def _assign(self, ticket: Ticket, seat: Seat, now_us: int) -> Assign:

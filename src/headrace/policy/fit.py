@@ -28,7 +28,7 @@ def problems(catalog: Catalog, devices: Sequence[Device]) -> list[str]:
     if found:
         return found
     for model in owned:
-        for number in range(model.scaling.min_replicas):
+        for number in range(model.scaling.min_replicas if model.weight else 0):
             device = space.find(model)
             if device is None:
                 found.append(

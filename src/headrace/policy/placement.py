@@ -10,7 +10,7 @@ from headrace.specs.catalog import ModelSpec
 from headrace.state.fleet import LIVE, Device, Fleet, Replica
 from headrace.units import format_bytes
 
-Spot = tuple[str, str]  # (node, device)
+Spot = tuple[str, str, str]  # (pool, node, device): pools of one machine each have their own part of its memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,10 @@ class Space:
         """What the fleet leaves free."""
         free: dict[Spot, int] = {}
         for device in fleet.devices:
-            spot = device.node, device.device
-            free[spot] = free.get(spot, 0) + device.memory_bytes
+            free[_spot(device)] = device.memory_bytes
         for replica in fleet.replicas:
-            spot = replica.node, replica.device
-            if spot in free and replica.phase in LIVE:
+            spot = _home(free, replica)
+            if spot is not None and replica.phase in LIVE:
                 free[spot] -= replica.memory_bytes
         space = cls(free, dict(free), fleet.devices)
         for replica in fleet.replicas:
@@ -48,25 +47,25 @@ class Space:
 
     def take(self, device: Device, memory_bytes: int) -> None:
         """Count a replica that will be started there."""
-        self.free[device.node, device.device] -= memory_bytes
-        self.soon[device.node, device.device] -= memory_bytes
+        self.free[_spot(device)] -= memory_bytes
+        self.soon[_spot(device)] -= memory_bytes
 
     def release(self, replica: Replica) -> None:
         """Count a replica that is being stopped."""
-        spot = replica.node, replica.device
-        if spot in self.soon:
+        spot = _home(self.soon, replica)
+        if spot is not None:
             self.soon[spot] += replica.memory_bytes
 
     def promise(self, model: ModelSpec) -> Device | None:
         """Keep memory that is being freed for this model; None when too little is."""
         device = self._best(model, self.soon)
         if device is not None:
-            self.soon[device.node, device.device] -= model.memory_bytes
+            self.soon[_spot(device)] -= model.memory_bytes
         return device
 
     def lacking(self, model: ModelSpec, device: Device) -> int:
         """Bytes that are missing on a device even when all that drains is gone; 0 or less when none."""
-        return model.memory_bytes - self.soon[device.node, device.device]
+        return model.memory_bytes - self.soon[_spot(device)]
 
     def homes(self, model: ModelSpec) -> list[Device]:
         """Devices the model may live on that could hold it when empty, most preferred first."""
@@ -90,7 +89,7 @@ class Space:
                 f"it needs {need} and the largest device of {pools} has {format_bytes(largest)}; choose a smaller "
                 f"model or a larger pool"
             )
-        most = max(0, *(self.free[device.node, device.device] for device in seen))
+        most = max(0, *(self.free[_spot(device)] for device in seen))
         return (
             f"it needs {need} and the most that is free on one device of {pools} is {format_bytes(most)} of "
             f"{format_bytes(largest)}; stop another model, lower its memory, or give it a larger pool"
@@ -99,10 +98,20 @@ class Space:
     def _best(self, model: ModelSpec, room: dict[Spot, int]) -> Device | None:
         for pool in model.pools:
             fitting = [
-                device
-                for device in self.devices
-                if device.pool == pool and room[device.node, device.device] >= model.memory_bytes
+                device for device in self.devices if device.pool == pool and room[_spot(device)] >= model.memory_bytes
             ]
             if fitting:
-                return min(fitting, key=lambda device: (room[device.node, device.device], device.node, device.device))
+                return min(fitting, key=lambda device: (room[_spot(device)], device.node, device.device))
         return None
+
+
+def _spot(device: Device) -> Spot:
+    return device.pool, device.node, device.device
+
+
+def _home(room: dict[Spot, int], replica: Replica) -> Spot | None:
+    """Where a replica's memory counts; one of a pool that is gone counts in another pool of its device."""
+    spot = replica.pool, replica.node, replica.device
+    if spot in room:
+        return spot
+    return next((other for other in room if other[1:] == spot[1:]), None)

@@ -47,15 +47,16 @@ def look(rollout: Rollout, seen: Seen, now_us: int) -> Rollout:
     if rollout.phase == "warming":  # 1.
         if seen.ready:
             why = f"a replica of {rollout.candidate} is ready"
-            return _moved(rollout, "canary", rollout.first, why, now_us)
-        if now_us - rollout.began_us >= seen.patience_us:
-            return back(rollout, f"no replica was ready after {format_us(now_us - rollout.began_us)}", now_us)
-        return rollout
+            phase: RolloutPhase = "shadow" if rollout.shadow else "canary"
+            return _moved(rollout, phase, 0 if rollout.shadow else rollout.first, why, now_us)
+        return _patient(rollout, seen, now_us)
+    if rollout.alone and not seen.ready and not rollout.step:
+        return _patient(rollout, seen, now_us)
     rollout = _counted(rollout, seen)
     limit = len(WHAT) / ALPHA
     for name, what in WHAT.items():  # 2.
-        found = sequential.evidence(getattr(rollout.evidence, name))
-        if found >= limit:
+        found = harm(rollout, name)
+        if found >= limit and rollout.phase != "shadow":
             return back(rollout, f"more {what}: {_figures(rollout, name)}; evidence {found:.0f} of {limit:.0f}", now_us)
     if not rollout.automatic or rollout.step < SAMPLES or doubt(rollout) >= DOUBT:
         return rollout
@@ -67,7 +68,41 @@ def look(rollout: Rollout, seen: Seen, now_us: int) -> Rollout:
 
 def doubt(rollout: Rollout) -> float:
     """The strongest evidence that the new version is worse; 1 when there is none."""
-    return max(sequential.evidence(getattr(rollout.evidence, name)) for name in WHAT)
+    return max(harm(rollout, name) for name in WHAT)
+
+
+def harm(rollout: Rollout, name: str) -> float:
+    """The evidence that the new version has more of `errors`, `slow` or `dear`.
+
+    With the whole traffic there is nothing beside it to be compared with: then all of its requests are held against
+    all that the stable version had served, as one batch.
+    """
+    if rollout.share < STEPS[-1]:
+        return sequential.evidence(getattr(rollout.evidence, name))
+    old, new = rollout.old, rollout.new
+    return sequential.evidence(
+        sequential.grown((), (old.requests, getattr(old, name)), (new.requests, getattr(new, name)))
+    )
+
+
+def without_room(rollout: Rollout, stable: int, served: Tally, why: str, now_us: int) -> Rollout:
+    """No device has room for the candidate beside `stable` replicas of the version that serves.
+
+    With two or more, one gives way. A single one gives its place: the candidate gets all requests, which are held
+    until it is ready, and is compared with what was `served` before.
+    """
+    if stable > 1:
+        reason = f"no spare device ({why}): one of {stable} replicas of {rollout.stable} gives way"
+        return msgspec.structs.replace(rollout, leave=stable - 1, reason=reason)
+    reason = f"no spare device ({why}): {rollout.stable} gives its place"
+    alone = msgspec.structs.replace(rollout, alone=True, old=served, leave=0)
+    return _moved(alone, "canary", STEPS[-1], reason, now_us)
+
+
+def _patient(rollout: Rollout, seen: Seen, now_us: int) -> Rollout:
+    if now_us - rollout.began_us >= seen.patience_us:
+        return back(rollout, f"no replica was ready after {format_us(now_us - rollout.began_us)}", now_us)
+    return rollout
 
 
 def back(rollout: Rollout, reason: str, now_us: int) -> Rollout:
@@ -84,6 +119,8 @@ def verdict(rollout: Rollout) -> str:
     """In words: what it waits for, or why it ended."""
     if not rollout.under_way:
         return f"{rollout.phase.replace('_', ' ')}: {rollout.reason}"
+    if rollout.phase == "shadow":
+        return f"{rollout.new.requests} requests were copied to it, and nobody was answered by it"
     if rollout.phase == "warming":
         return f"waits for a replica of {rollout.candidate}"
     if doubt(rollout) >= DOUBT:
@@ -95,7 +132,7 @@ def verdict(rollout: Rollout) -> str:
 
 def weights(rollout: Rollout) -> dict[str, int]:
     """The weight of each version now; one that is not named has none."""
-    if rollout.phase == "rolled_back":
+    if rollout.phase in ("rolled_back", "ended") or (rollout.shadow and rollout.under_way):
         return rollout.before
     return {rollout.stable: STEPS[-1] - rollout.share, rollout.candidate: rollout.share}
 

@@ -178,7 +178,7 @@ def _enough(lacking: int, device: Device, candidates: list[Replica]) -> list[Rep
     for replica in candidates:
         if lacking <= 0:
             break
-        if (replica.node, replica.device) == (device.node, device.device):
+        if (replica.pool, replica.node, replica.device) == (device.pool, device.node, device.device):
             going.append(replica)
             lacking -= replica.memory_bytes
     if lacking > 0:

@@ -244,7 +244,12 @@ class Shape(Section, frozen=True):
 class Version(Section, frozen=True):
     """One version of a model: what it says replaces what the model says."""
 
-    weight: Annotated[int, Meta(ge=1, le=1_000_000, description="share of the traffic, relative to the others")] = 100
+    weight: Annotated[
+        int,
+        Meta(
+            ge=0, le=1_000_000, description="share of the traffic, relative to the others; 0: asleep until it is named"
+        ),
+    ] = 100
     source: Annotated[Annotated[str, Meta(min_length=1, max_length=2048)] | None, Meta(description="its weights")] = (
         None
     )

@@ -149,6 +149,8 @@ class _Resolver:
             return [self._version(name, "v1", model, None, placed, scaling)]
         if not model.versions:
             self._note((*path, "versions"), "names no version; name one or leave it out for v1")
+        elif not any(one.weight for one in model.versions.values()):
+            self._note((*path, "versions"), "gives every version the weight 0; give one of them more")
         return [self._version(name, key, model, one, placed, scaling) for key, one in model.versions.items()]
 
     def _version(

@@ -9,8 +9,8 @@ import msgspec
 
 from headrace.specs.catalog import ModelSpec
 
-RolloutPhase = Literal["warming", "canary", "promoted", "rolled_back"]
-ON_THE_WAY: frozenset[RolloutPhase] = frozenset({"warming", "canary"})
+RolloutPhase = Literal["warming", "canary", "shadow", "promoted", "rolled_back", "ended"]
+ON_THE_WAY: frozenset[RolloutPhase] = frozenset({"warming", "canary", "shadow"})
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -48,7 +48,10 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `before` is the weight of each version before. `spec` is the candidate as it was deployed, kept apart from the
     cloud file until that names it. `steps` are the shares it goes through; `automatic` False waits for an operator.
-    `step` counts the candidate's requests at the present share.
+    `step` counts the candidate's requests at the present share. `old` and `new` tally both since it began; where there
+    is no second device, `old` begins with what the stable one had served before. `leave`, when not 0, is how many
+    replicas the stable one keeps until the end. `dear_nanousd` is the most that 1,000 output tokens may cost, 0 where
+    that is not judged. `shadow` is the percent of requests that are copied to a version that answers nobody.
     """
 
     model: str
@@ -67,6 +70,10 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     step: int = 0
     reason: str = ""
     changed_us: int = 0
+    leave: int = 0
+    alone: bool = False
+    dear_nanousd: int = 0
+    shadow: int = 0
 
     @property
     def under_way(self) -> bool:

@@ -26,6 +26,7 @@ from headrace.control.admin.organization import Organization
 from headrace.control.admin.repeats import Once
 from headrace.control.admin.replicas import Fleets
 from headrace.control.admin.routes import AdminRoute, Handler, json
+from headrace.control.admin.versions import Versions
 from headrace.control.controller import Controller
 from headrace.control.keys import Keyring
 from headrace.ports import Repeats
@@ -33,7 +34,20 @@ from headrace.ports import Repeats
 
 def declared(controller: Controller) -> list[AdminRoute]:
     """Every route there is."""
-    nouns = (Cloud, Changes, Fleets, Accounts, Explain, Costs, Budgets, Exports, Forecast, Organization, Histories)
+    nouns = (
+        Cloud,
+        Changes,
+        Fleets,
+        Accounts,
+        Explain,
+        Costs,
+        Budgets,
+        Exports,
+        Forecast,
+        Organization,
+        Histories,
+        Versions,
+    )
     routes = [route for noun in nouns for route in noun(controller).routes()]
 
     async def description(_request: Request) -> Response:

@@ -44,8 +44,8 @@ class Changes:
 
     async def catalog(self, _request: Request) -> Response:
         """What is wanted; its revision as an entity tag."""
-        answer = json(self._controller.catalog)
-        answer.headers["etag"] = f'"{self._controller.catalog.revision}"'
+        answer = json(self._controller.declared)
+        answer.headers["etag"] = f'"{self._controller.declared.revision}"'
         return answer
 
     async def check(self, request: Request) -> Response:
@@ -61,7 +61,7 @@ class Changes:
         control = self._controller
         dry = yes(request, "dry_run")
         catalog = await self._parsed(request)
-        before = control.catalog.revision
+        before = control.declared.revision
         guard = request.headers.get("if-match", "").strip().strip('"')
         if guard not in ("", "*", before):
             raise errors.Invalid(
@@ -69,28 +69,31 @@ class Changes:
                 code="conflict",
                 status=409,
             )
-        changes = diff(control.catalog, catalog)
+        changes = diff(control.declared, catalog)
         if not dry and catalog.revision != before:
             control.apply(catalog, [change.text for change in changes])
         shown = [views.ChangeView(**msgspec.structs.asdict(change)) for change in changes]
         return json(views.Applied(revision=catalog.revision, before=before, diff=shown, applied=not dry))
 
     async def _parsed(self, request: Request) -> Catalog:
-        from headrace.specs.load import load_text  # the YAML reader is 5 MB that an idle cloud need not hold
+        asked = request.query_params
+        name, folder = asked.get("filename", "cloud.yaml")[:200], asked.get("folder", "")
+        return await parsed(self._controller, await text(request), name, folder)
 
-        control = self._controller
-        written = await text(request)
-        seen = await control.substrate.devices()
-        machine = (seen[0].memory_bytes, seen[0].cpus)
-        name = request.query_params.get("filename", "cloud.yaml")[:200]
-        folder = request.query_params.get("folder", "")
-        if folder and (not folder.startswith("/") or len(folder) > _FOLDER_MAX):
-            raise errors.Invalid(f"folder is {folder[:40]!r}; give an absolute path", param="folder")
-        catalog = await asyncio.to_thread(load_text, written, name, machine, folder)
-        problems = fit.problems(catalog, observer.pooled(catalog, seen))
-        for model in catalog.models:
-            problems += [f"{model.key}: {problem}" for problem in control.engines[model.engine.kind].problems(model)]
-        problems += control.missing_keys(catalog)
-        if problems:
-            raise errors.Invalid("\n".join(problems), code="does_not_fit", status=422)
-        return catalog
+
+async def parsed(control: Controller, written: str, name: str, folder: str) -> Catalog:
+    """The catalog a cloud file stands for, checked against this machine. Raises Invalid, telling all that is wrong."""
+    from headrace.specs.load import load_text  # the YAML reader is 5 MB that an idle cloud need not hold
+
+    seen = await control.substrate.devices()
+    machine = (seen[0].memory_bytes, seen[0].cpus)
+    if folder and (not folder.startswith("/") or len(folder) > _FOLDER_MAX):
+        raise errors.Invalid(f"folder is {folder[:40]!r}; give an absolute path", param="folder")
+    catalog = await asyncio.to_thread(load_text, written, name, machine, folder)
+    problems = fit.problems(catalog, observer.pooled(catalog, seen))
+    for model in catalog.models:
+        problems += [f"{model.key}: {problem}" for problem in control.engines[model.engine.kind].problems(model)]
+    problems += control.missing_keys(catalog)
+    if problems:
+        raise errors.Invalid("\n".join(problems), code="does_not_fit", status=422)
+    return catalog

@@ -47,7 +47,7 @@ class Cloud:
         seen = views.Status(
             version=__version__,
             listen=control.settings.listen,
-            revision=control.catalog.revision,
+            revision=control.declared.revision,
             up_since_us=control.started_us,
             models=mine,
             in_flight=sum(model.in_flight for model in mine),

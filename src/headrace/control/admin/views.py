@@ -10,6 +10,7 @@ from headrace.ports import KeyRecord
 from headrace.specs.catalog import Catalog
 from headrace.state.decision import Decision
 from headrace.state.fleet import Lease, Replica
+from headrace.state.rollout import Tally
 from headrace.state.table import Price
 from headrace.state.usage import Begun, Usage
 
@@ -54,6 +55,48 @@ class Models(msgspec.Struct, frozen=True, kw_only=True):
     """Those the key may use."""
 
     models: list[ModelView]
+
+
+class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
+    """A version on its way, or the last one that was. `evidence` is that it is worse: 1 none, 300 enough."""
+
+    model: str
+    stable: str
+    candidate: str
+    phase: str
+    share: int
+    shadow: int
+    automatic: bool
+    verdict: str
+    reason: str
+    began_us: int
+    changed_us: int
+    evidence: float
+    old: Tally
+    new: Tally
+
+
+class VersionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One version as it is served now. `declared`: the cloud file has it."""
+
+    version: str
+    weight: int
+    ready: int
+    declared: bool
+
+
+class VersionedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """The versions of one model."""
+
+    model: str
+    versions: list[VersionView]
+    rollout: RolloutView | None
+
+
+class Versions(msgspec.Struct, frozen=True, kw_only=True):
+    """Of every model the key may use."""
+
+    models: list[VersionedModel]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

@@ -150,6 +150,30 @@ def test_without_a_spare_device_the_old_one_gives_its_place_and_requests_are_hel
     cloud.until(lambda: rollout(cloud, "tight")["weights"] == {"v1": 100, "v2": 0}, what="the weights before")
 
 
+def test_a_shadow_is_asked_and_compared_and_nobody_is_answered_or_charged_by_it(cloud: Cloud) -> None:
+    before = rollout(cloud, "roomy")["weights"]
+    watched = "v1" if before["v2"] else "v2"
+    cloud.run("model", "shadow", f"roomy@{watched}", "--percent", "100")
+    cloud.until(lambda: rollout(cloud, "roomy")["phase"] == "shadow", what="the shadow")
+    with Traffic(cloud, "roomy") as traffic:
+        cloud.until(lambda: rollout(cloud, "roomy")["new"].get("requests", 0) >= 20, what="copies")
+    assert traffic.wrong == {}
+    assert rollout(cloud, "roomy")["weights"] == before
+    rows = cloud.get("/headrace/v1/usage?limit=1000")["usage"]
+    copies = [row for row in rows if row["request"].endswith("-shadow")]
+    assert {(row["version"], row["tenant"], row.get("charge_nanousd", 0)) for row in copies} == {
+        (watched, "~shadow", 0)
+    }
+    originals = {row["request"]: row for row in rows if not row["request"].endswith("-shadow")}
+    pairs = [(row, originals.get(row["request"].removesuffix("-shadow"))) for row in copies]
+    assert all(own is None or own["input_tokens"] == row["input_tokens"] for row, own in pairs)
+    assert sum(own is not None and own["version"] != watched for _, own in pairs) > 10
+    assert "were copied to it" in cloud.run("model", "status", "roomy").stdout
+    assert cloud.json("model", "rollback", "roomy")["phase"] == "rolled_back"
+    assert rollout(cloud, "roomy")["weights"] == before
+    assert cloud.run("cost", "verify").returncode == 0
+
+
 def test_the_cloud_file_has_the_last_word_and_other_changes_leave_a_rollout_alone(cloud: Cloud, tmp_path: Path) -> None:
     text = CLOUD.replace("URL", "http://127.0.0.1:9")
     new = tmp_path / "new.yaml"

@@ -68,7 +68,7 @@ class Rollouts:
     # --- what administrators do ---------------------------------------------------------------------------------
 
     def deploy(
-        self, declared: Catalog, candidate: ModelSpec, *, first: int, automatic: bool, shadow: int = 0
+        self, declared: Catalog, candidate: ModelSpec, *, first: int = 5, automatic: bool = True, shadow: int = 0
     ) -> Rollout:
         """Begin: `candidate` against the version that has the most traffic now. Raises Invalid."""
         name = candidate.name

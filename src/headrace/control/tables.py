@@ -49,6 +49,7 @@ def route_model(
         wake_us=wake_us,
         fault=fault,
         rate=rate,
+        shadow=model.shadow,
     )
 
 

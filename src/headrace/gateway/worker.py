@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from headrace import telemetry
 from headrace.errors import Invalid, Refused
-from headrace.gateway import answers, pipes, quotes, refusals, relay
+from headrace.gateway import answers, pipes, quotes, refusals, relay, shadow
 from headrace.gateway.auth import Doorman
 from headrace.gateway.bill import Bill
 from headrace.gateway.client import Client
@@ -88,15 +88,8 @@ class Worker:
         self._looked_us = 0
         self._names = request_ids()
         self.wallet = Wallet(epoch, lambda purses: self.link.send(purses))
-        self.link = Link(
-            settings.link_socket,
-            settings.table_file,
-            self._took,
-            self._report,
-            pepper=pepper,
-            granted=self.wallet.granted,
-            hello=self.wallet.connected,
-        )
+        granted, hello, places = self.wallet.granted, self.wallet.connected, (settings.link_socket, settings.table_file)
+        self.link = Link(*places, self._took, self._report, pepper=pepper, granted=granted, hello=hello)
 
     # --- what a client asks -------------------------------------------------------------------------------------
 
@@ -189,7 +182,9 @@ class Worker:
             relay.Relayed(client, self.spawn(quotes.answer(self, client, reply, bill, call, model)))
             return
         label, bill.cap = reply.run
-        Exchange(self, client, reply, Record(request_id, self.epoch, key, model, call, bill, self.sizes, label)).start()
+        record = Record(request_id, self.epoch, key, model, call, bill, self.sizes, label)
+        Exchange(self, client, reply, record).start()
+        shadow.follow(self, record)
 
     def _health(self) -> bytes:
         if self.has_table.is_set() and not self.stopping:

@@ -79,5 +79,6 @@ def _version(model: ModelSpec, rollout: Rollout, weight: int) -> ModelSpec:
     if model.version == rollout.stable and rollout.leave and rollout.under_way and rollout.share < policy.STEPS[-1]:
         most = min(scaling.max_replicas, rollout.leave)  # 2.
         scaling = msgspec.structs.replace(scaling, max_replicas=most, min_replicas=min(scaling.min_replicas, most))
-    version = msgspec.structs.replace(model, weight=weight, scaling=scaling)
+    copied = rollout.shadow if rollout.phase == "shadow" and model.version == rollout.candidate else 0
+    version = msgspec.structs.replace(model, weight=weight, scaling=scaling, shadow=copied)
     return version if both and rollout.under_way else _asleep(version)  # 3.

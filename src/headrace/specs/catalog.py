@@ -96,7 +96,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One version of one model. `weight` is its share of the model's traffic, relative to its sibling versions.
 
     `memory_bytes` is what one replica takes; `pools` where it may live, in order of preference. `shape` foretells its
-    steps on an accelerator.
+    steps on an accelerator. `shadow` is the percent of the model's requests that are copied to this version, which
+    only a rollout sets.
     """
 
     name: str
@@ -115,6 +116,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     price: PriceSpec = PriceSpec()
     compare_to: str = ""
     shape: Shape | None = None
+    shadow: int = 0
 
     @property
     def key(self) -> str:

@@ -1,0 +1,82 @@
+"""Copies of requests for a version that is only watched: asked as its own request, answered to nobody, charged nothing.
+
+A copy begins after its original and never before it, holds no budget, counts against no limit of its client, and is
+left out where the version has nothing ready or too many copies are under way: who is answered comes first. Its record
+stands in the books as the house's, so what the comparison cost is seen.
+"""
+
+import copy
+import zlib
+from collections.abc import Mapping
+from typing import Final
+
+from headrace.errors import HeadraceError
+from headrace.gateway.bill import Bill
+from headrace.gateway.client import Client
+from headrace.gateway.desk import Acting, Desk
+from headrace.gateway.exchange import Exchange
+from headrace.gateway.record import Record
+from headrace.gateway.reply import Reply
+from headrace.state.table import RouteKey, RouteModel
+
+TENANT: Final = "~shadow"  # no tenant of a cloud file can be called so
+AT_ONCE_MAX: Final = 32  # copies under way in one worker
+_KEY: Final = RouteKey(id="shadow", digest="", tenant=TENANT, role="user", models=("*",))
+_SUFFIX: Final = "-shadow"
+
+
+class _Nobody(Client):
+    """A client that is not there: it reads at once whatever is written, and keeps nothing."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.work = None
+        self.slow = False
+
+
+class _Unheard(Reply):
+    """An answer that goes nowhere."""
+
+    __slots__ = ()
+
+    def events(self, data: bytes) -> None:
+        """Nobody listens."""
+
+    def end_events(self, last: bytes, *, broken: bool) -> None:
+        """Nobody listens."""
+
+    def whole(self, body: bytes, headers: bytes = b"") -> None:
+        """Nobody listens."""
+
+    def error(self, code: str, message: str, param: str | None = None, headers: bytes = b"") -> None:
+        """Nobody listens."""
+
+
+def follow(desk: Desk, original: Record) -> None:
+    """Copy a request that has begun, if a version of its model is watched and it is this request's turn."""
+    versions = desk.directory.models.get(original.model.name, ())
+    watched = next((version for version in versions if version.shadow), None)
+    if watched is None or "@" in original.call.model or not _turn(original.request_id, watched):
+        return
+    if watched.state != "ready" or _under_way(desk.exchanges) >= AT_ONCE_MAX:
+        return
+    call = copy.copy(original.call)
+    call.model = f"{watched.name}@{watched.version}"
+    bill = Bill(desk.directory.book, [watched], _KEY, desk.clock.now_us())
+    name = original.request_id + _SUFFIX
+    record = Record(name, original.epoch, _KEY, watched, call, bill, label=f"shadow of {original.request_id}")
+    client = _Nobody()
+    try:
+        Exchange(desk, client, _Unheard(client, b"", chunked=True), record).start()
+    except HeadraceError:
+        desk.exchanges.pop(name, None)  # it cannot be asked of this version; its original has its answer
+    bill.bound = 0  # so that it is charged nothing, whatever it comes to
+
+
+def _turn(request_id: str, watched: RouteModel) -> bool:
+    return zlib.crc32(request_id.encode(), 1) % 100 < watched.shadow
+
+
+def _under_way(exchanges: Mapping[str, Acting]) -> int:
+    return sum(name.endswith(_SUFFIX) for name in exchanges)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace import settings as process_settings
 from headrace.errors import HeadraceError
@@ -292,10 +292,15 @@ def run_market(names: str) -> int:
     """Print what closed APIs charge; a process of its own, since the library that knows is large."""
     import json
 
+    print(json.dumps(api_prices(names.split(","))))
+    return 0
+
+
+def api_prices(names: list[str]) -> dict[str, dict[str, Any]]:
+    """What closed APIs charge; see `stores.market`."""
     from headrace.stores import market
 
-    print(json.dumps(market.prices(names.split(","))))
-    return 0
+    return market.prices(names)
 
 
 def command(settings: Settings, role: str, *words: str) -> list[str]:

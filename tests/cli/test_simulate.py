@@ -30,6 +30,20 @@ def test_variants_stand_beside_each_other(cli):
     assert done.json["simulated"] is True
 
 
+def test_a_model_may_be_bought_instead(cli):
+    """Its requests cost what that API charges; the fleet of the others is simulated as before."""
+    done = cli("simulate", EXAMPLE, "--trace", TRACE, "--vs", "api.qwen3-32b=openai/gpt-4o-mini", "--json")
+    ours, theirs = done.json["runs"]
+    (bought,) = theirs["bought"]
+    assert bought["requests"] == ours["requests"] == theirs["requests"]
+    tokens = ours["models"][0]["input_tokens"], ours["models"][0]["output_tokens"]
+    assert (bought["input_tokens"], bought["output_tokens"]) == tokens
+    assert bought["cost_nanousd"] == tokens[0] * 150 + tokens[1] * 600  # 0.15 and 0.60 dollars a million
+    assert theirs["cost_nanousd"] == bought["cost_nanousd"]
+    text = cli("simulate", EXAMPLE, "--trace", TRACE, "--vs", "api.qwen3-32b=openai/gpt-4o-mini").out
+    assert "is not known" in text
+
+
 def test_a_page_has_plots_and_needs_nothing_else(cli, tmp_path):
     """No script, no address of elsewhere but the names of XML's own forms."""
     page = tmp_path / "run.html"
@@ -58,6 +72,9 @@ def test_a_file_is_a_trace_and_a_part_of_it_may_be_run(cli, tmp_path):
         (("--trace", TRACE, "--set", "pools.a100.count=2"), "there is no a100"),
         (("--trace", TRACE, "--set", "pools.h200.count=many"), "pools.h200.count"),
         (("--trace", TRACE, "--set", "nothing"), "sets nothing"),
+        (("--trace", TRACE, "--vs", "api.qwen3-32b=nothing"), "names no API"),
+        (("--trace", TRACE, "--vs", "api.other=openai/gpt-4o-mini"), "no model 'other'"),
+        (("--trace", TRACE, "--vs", "api.qwen3-32b=openai/none"), "no price of openai/none"),
         (("--trace", TRACE, "--from", "9h"), "no part of a trace"),
     ],
 )

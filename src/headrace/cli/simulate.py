@@ -35,7 +35,9 @@ HEADS = ["RUN", "COST", "A DAY", "TTFT P50", "P95", "P99", "KEPT", "TPOT P50", "
 @click.option("--to", help="Up to this time of the trace, like 12h.")
 @click.option("--map", "maps", multiple=True, help="TRACE_MODEL=CLOUD_MODEL, where names differ; repeat for more.")
 @click.option("--set", "sets", multiple=True, help="PLACE=VALUE of the cloud file, like pools.gpus.count=3.")
-@click.option("--vs", "variants", multiple=True, help="PLACE=VALUE[,...] or policy=NAME, run beside; repeat for more.")
+@click.option(
+    "--vs", "variants", multiple=True, help="PLACE=VALUE[,...], policy=NAME or api.MODEL=PROVIDER/MODEL, run beside."
+)
 @click.option("--policy", default="headrace", show_default=True, help="Who sizes: headrace, knative, hpa:N, ray, ...")
 @click.option("--boot", default="30s", show_default=True, help="How long a replica takes to start.")
 @click.option("--round", "every", default="5s", show_default=True, help="How often the slow brain looks.")
@@ -117,8 +119,9 @@ def _run(
 ) -> "tuple[World, Outcome]":
     from headrace.policy import baselines
     from headrace.specs.load import load_text
+    from headrace.twin import bought
     from headrace.twin.outcome import outcome
-    from headrace.twin.scenario import scenario
+    from headrace.twin.scenario import mapped, scenario
     from headrace.twin.variants import changed
     from headrace.twin.world import World
 
@@ -126,8 +129,12 @@ def _run(
     if sizing is None:
         raise Invalid(f"no policy is called {policy!r}; there are {', '.join(baselines.NAMES)}")
     folder = folder_of(cloud) if cloud else ""
+    apis, sets = bought.chosen(sets)
     catalog = load_text(changed(text, sets), str(cloud or BUILT_IN.name), machine(), folder)
     maps = dict(part.split("=", 1) for part in given["maps"] if "=" in part)
+    names = mapped(trace, catalog, maps)
+    trace, theirs = bought.part(trace, names, apis)
+    receipts = bought.bill(theirs, names, apis, _prices(list(apis.values())))
     options = _options(given, [m.key for m in catalog.models], lived)
     measured = lived.measured if lived else None
     made = scenario(catalog, trace, sizing=sizing, measured=measured, names=maps, options=options)
@@ -139,7 +146,18 @@ def _run(
         except KeyboardInterrupt:
             partial = True
             click.echo(f"\n{name}: interrupted; what follows is about the first {world.now_us // US_PER_S} s", err=True)
-    return world, outcome(world, name, partial=partial)
+    return world, bought.beside(outcome(world, name, partial=partial), receipts)
+
+
+def _prices(names: list[str]) -> dict[str, dict[str, int]]:
+    """Unit prices of closed APIs. Raises Invalid for one that nobody knows."""
+    from headrace import assembly
+
+    found = assembly.api_prices(names) if names else {}
+    for name, price in found.items():
+        if "units" not in price:
+            raise Invalid(f"{name}: {price['error']}")
+    return {name: price["units"] for name, price in found.items()}
 
 
 def _options(given: dict[str, Any], keys: list[str], lived: "Lived | None") -> "Options":
@@ -183,16 +201,25 @@ def _progress(name: str, count: int) -> "Iterator[Progress]":
         yield lambda done, of: bar.update(done - bar.pos)  # noqa: ARG005 - the bar knows how many there are
 
 
+def _bought(run: str, one: dict[str, Any]) -> str:
+    return (
+        f"{run}: {one['requests']} requests of {one['name']} at {one['api']} cost {dollars(one['cost_nanousd'])}; how "
+        "long it takes there is not known"
+    )
+
+
 def _row(outcome: "Outcome") -> list[str]:
     """One run in a line; latencies are those of the model that is asked most."""
+    money = [f"${nanousd / 1e9:,.2f}" for nanousd in (outcome.cost_nanousd, outcome.nanousd_per_day)]
+    if not outcome.models:  # all of it is bought elsewhere
+        return [outcome.name, *money, *["-"] * (len(HEADS) - 3)]
     most = max(outcome.models, key=lambda model: model.requests)
     refused, failed = (sum(getattr(model, what) for model in outcome.models) for what in ("refused", "failed"))
     replica_us = sum(model.replica_us for model in outcome.models)
     work_us = sum(model.replica_us * model.utilisation_ppm for model in outcome.models) / 1_000_000
     return [
         outcome.name + (" (interrupted)" if outcome.partial else ""),
-        f"${outcome.cost_nanousd / 1e9:,.2f}",
-        f"${outcome.nanousd_per_day / 1e9:,.2f}",
+        *money,
         *(f"{us / US_PER_S:.2f} s" for us in (most.ttft.p50_us, most.ttft.p95_us, most.ttft.p99_us)),
         f"{most.ttft.kept_ppm / 10_000:.2f} %",
         f"{most.tpot.p50_us / 1000:.0f} ms",
@@ -237,6 +264,8 @@ def _text(trace: "Trace", outcomes: "list[Outcome]", html: Path | None) -> str:
         for tenant in sorted(model.tenants, key=lambda tenant: -tenant.requests)[:10]
         if len(model.tenants) > 1
     ]
+    for outcome in outcomes:
+        lines += ["", *(_bought(outcome.name, one) for one in outcome.bought)] if outcome.bought else []
     if tenants:
         lines += ["", table(["MODEL", "TENANT", "REQUESTS", "SERVED", "TIME AT WORK"], tenants)]
     if html is not None:

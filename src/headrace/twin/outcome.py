@@ -59,7 +59,7 @@ class ModelPart(Part, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """One run. `partial` says that it was interrupted at `until_us`."""
+    """One run. `partial` says that it was interrupted at `until_us`. `bought` are models that an API served instead."""
 
     name: str
     requests: int
@@ -68,6 +68,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     cost_nanousd: int
     models: tuple[ModelPart, ...]
     notes: tuple[str, ...]
+    bought: tuple[dict[str, str | int], ...] = ()
 
     @property
     def nanousd_per_day(self) -> int:

@@ -88,7 +88,7 @@ def scenario(
     Raises Invalid for models that are not there, pools without a price, and speeds that nobody knows.
     """
     given = options or Options()
-    mapped = tuple(_named(name, catalog, names or {}) for name in trace.models)
+    known = mapped(trace, catalog, names or {})
     for pool in catalog.pools:
         if pool.price_nanousd_per_hour is None:
             raise Invalid(f"pool {pool.name} has no price, so no cost can be told; give it a price_per_hour")
@@ -98,7 +98,7 @@ def scenario(
     capacities: dict[tuple[str, str], float] = {}
     boots: dict[str, int] = {}
     for model in catalog.models:
-        rows = np.isin(trace.model, [place for place, name in enumerate(mapped) if name == model.name])
+        rows = np.isin(trace.model, [place for place, name in enumerate(known) if name == model.name])
         if not model.owned or not rows.any():
             continue
         boots[model.key] = given.boots_us.get(model.key, given.boot_us)
@@ -115,9 +115,9 @@ def scenario(
         rule.boot_us.update(boots)
     return Scenario(
         trace=trace,
-        catalog=_without_unused(catalog, set(mapped)),
+        catalog=_without_unused(catalog, {known[place] for place in set(trace.model.tolist())}),
         sizing=rule,
-        names=mapped,
+        names=known,
         behaviours=behaviours,
         prompt_us=prompts,
         rates=rates,
@@ -131,6 +131,11 @@ def scenario(
         wall_us=given.wall_us,
         warm=given.warm,
     )
+
+
+def mapped(trace: Trace, catalog: Catalog, names: Mapping[str, str]) -> tuple[str, ...]:
+    """The catalog's names of the trace's models, by their place. Raises Invalid for one it does not have."""
+    return tuple(_named(name, catalog, names) for name in trace.models)
 
 
 def _named(name: str, catalog: Catalog, names: Mapping[str, str]) -> str:

@@ -92,6 +92,9 @@ class Exchange:
         request = record.arriving(self._bounds)
         worker.look_around(record.arrived_us)
         self.act(worker.dispatch.arrive(request, record.arrived_us))
+        if worker.dispatch.shed:
+            shed, worker.dispatch.shed = worker.dispatch.shed, []
+            worker.act_all(shed)
 
     @property
     def _sent_bytes(self) -> int:

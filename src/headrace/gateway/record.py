@@ -1,6 +1,7 @@
 """What one request leaves behind: the mark that it began, marks of its progress, and the one record of its end."""
 
 import zlib
+from typing import Final
 
 from headrace.gateway.bill import Bill
 from headrace.gateway.sizes import Sizes
@@ -10,6 +11,8 @@ from headrace.state.table import RouteKey, RouteModel
 from headrace.state.usage import Begun, Outcome, Progress, Span, Usage
 from headrace.wire.call import Call
 from headrace.wire.usage import Counts, plausible
+
+PATIENCE_US: Final = (0, 600_000_000, 600_000_000)  # by class: how long who is not in a hurry is held at least
 
 
 class Record:
@@ -64,9 +67,11 @@ class Record:
             input_tokens=call.input_tokens,
             output_tokens_max=output_max,
             arrived_us=self.arrived_us,
-            deadline_us=self.arrived_us + model.start_timeout_us,
+            deadline_us=self.arrived_us + (call.patience_us or max(model.start_timeout_us, PATIENCE_US[call.priority])),
             prefix_hash=zlib.crc32(call.prefix, zlib.crc32(key.tenant.encode())) if call.prefix else 0,
             version=model.version if call.model == f"{model.name}@{model.version}" else "",
+            priority=call.priority,
+            strict=call.patience_us > 0,
         )
 
     def assigned(self, assign: Assign, now_us: int) -> None:

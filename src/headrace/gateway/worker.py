@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from headrace import telemetry
 from headrace.errors import Invalid, Refused
-from headrace.gateway import answers, pipes, quotes, refusals, relay, shadow
+from headrace.gateway import answers, pipes, quotes, refusals, relay, shadow, wishes
 from headrace.gateway.auth import Doorman
 from headrace.gateway.bill import Bill
 from headrace.gateway.client import Client
@@ -138,6 +138,7 @@ class Worker:
                 if head.headers.get(b"content-encoding", b"identity") != b"identity":
                     raise Invalid("Send the body without a content coding.", code="unsupported_media_type", status=415)
                 call = target.read(body)
+                wishes.take(call, head)
                 if pipes.took(self, client, head, body, key, request_id, call.model):
                     return
                 reply = self._reply(client, head, body, headers, key, request_id)

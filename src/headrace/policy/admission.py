@@ -1,7 +1,8 @@
 """Whether a request is taken, and in which words it is refused: truthful codes, figures and times.
 
 Called by `dispatch` alone. Codes: `model_not_found` (404), `model_unavailable` (503, a fault that waiting does not
-mend), `overloaded` (503), `start_timeout` (503), `upstream_failed` (502), `engine_crash` (500, not to be retried).
+mend), `overloaded` (503), `deadline_unreachable` (503), `start_timeout` (503), `upstream_failed` (502), `engine_crash`
+(500, not to be retried).
 """
 
 import zlib
@@ -11,7 +12,7 @@ from typing import Final
 
 from headrace.policy.actions import Reject
 from headrace.policy.lane import Lane, Ticket
-from headrace.state.request import Request
+from headrace.state.request import CLASSES, Request
 from headrace.units import US_PER_MINUTE, US_PER_S, format_us
 
 _RETRY_MIN_US: Final = US_PER_S
@@ -91,10 +92,15 @@ def refusal(limits: DispatchLimits, lane: Lane, ticket: Ticket, now_us: int) -> 
             f"{lane.key} has {waiting} requests waiting, its limit (queue_max) is {route.queue_max}",
             retry_after_us(lane),
         )
-    left_us = ticket.request.deadline_us - now_us
+    request = ticket.request
+    left_us = request.deadline_us - now_us
     if left_us <= 0:
         return late(lane, ticket, now_us)
-    predicted_us = wait_us(lane, waiting) if lane.measured >= limits.evidence else 0
+    ahead = lane.queue.ahead(request.priority)
+    predicted_us = wait_us(lane, ahead) if lane.measured >= limits.evidence else 0
+    if request.strict:
+        predicted_us = predicted_us if lane.open else lane.route.wake_us
+        return unreachable(lane, ticket, predicted_us, left_us) if predicted_us > left_us else None
     if predicted_us > limits.doubt * left_us:
         return Reject(
             ticket.request.id,
@@ -105,6 +111,30 @@ def refusal(limits: DispatchLimits, lane: Lane, ticket: Ticket, now_us: int) -> 
             retry_after_us(lane),
         )
     return None
+
+
+def unreachable(lane: Lane, ticket: Ticket, predicted_us: int, left_us: int) -> Reject:
+    """Its client's own deadline would pass before anything began."""
+    reason = (
+        f"{lane.key} would begin with it in about {format_us(predicted_us)}, and its deadline is in "
+        f"{format_us(left_us)}; ask later, or with a larger x-headrace-deadline-ms"
+    )
+    return Reject(ticket.request.id, 503, "deadline_unreachable", reason, retry_after_us(lane))
+
+
+def gave_way(lane: Lane, ticket: Ticket) -> Reject:
+    """One of a lesser class, pushed out of a full queue."""
+    reason = (
+        f"{lane.key} has as many requests waiting as it may, and this one of class "
+        f"{CLASSES[ticket.request.priority]} gave way to one that comes before it"
+    )
+    return Reject(ticket.request.id, 503, "overloaded", reason, retry_after_us(lane))
+
+
+def no_retry(lane: Lane, ticket: Ticket) -> Reject:
+    """Too much has failed lately for one more try."""
+    reason = f"its replica failed, and {lane.key} had more retries lately than a fifth of its requests"
+    return Reject(ticket.request.id, 502, "upstream_failed", reason, retry_after_us(lane))
 
 
 def retry_after_us(lane: Lane) -> int:
@@ -130,7 +160,8 @@ def late(lane: Lane, ticket: Ticket, now_us: int) -> Reject:
         return cold(lane, ticket, now_us)
     waited = format_us(max(0, now_us - ticket.held_us))
     reason = f"held for {waited}, until its deadline: all {lane.slots()} slots of {lane.key} were busy"
-    return Reject(ticket.request.id, 503, "overloaded", reason, retry_after_us(lane))
+    code = "deadline_unreachable" if ticket.request.strict else "overloaded"
+    return Reject(ticket.request.id, 503, code, reason, retry_after_us(lane))
 
 
 def cold(lane: Lane, ticket: Ticket, now_us: int) -> Reject:

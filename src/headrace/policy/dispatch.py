@@ -6,7 +6,6 @@ microseconds, which all processes of a machine share, so that `Demand.last_us` c
 It never sees a prompt, and never gives a replica more requests than it has slots, as far as it was told of siblings.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping
 
 from headrace.policy import admission, health, routing
@@ -14,7 +13,7 @@ from headrace.policy.actions import Answer, Assign, Reject, Wait
 from headrace.policy.admission import DispatchLimits
 from headrace.policy.lane import Lane, Seat, Ticket
 from headrace.state.demand import Demand
-from headrace.state.request import Request
+from headrace.state.request import BATCH, Request
 from headrace.state.table import RouteReplica, Table
 from headrace.units import format_us
 
@@ -24,7 +23,7 @@ DEFAULT_LIMITS = DispatchLimits()
 class Dispatch:
     """Admission, queues and routing of one gateway worker. Every arrival ends in one Assign or Reject, or leaves."""
 
-    __slots__ = ("_lanes", "_limits", "_others", "_seats", "_seq", "_tickets", "_versions", "held")
+    __slots__ = ("_lanes", "_limits", "_others", "_seats", "_seq", "_tickets", "_versions", "held", "shed")
 
     def __init__(self, limits: DispatchLimits = DEFAULT_LIMITS) -> None:
         self._limits = limits
@@ -35,6 +34,7 @@ class Dispatch:
         self._others: Mapping[str, int] = {}
         self._seq = 0
         self.held = 0
+        self.shed: list[Answer] = []  # what the last arrival pushed out; who calls takes it away
 
     def update(self, table: Table, now_us: int) -> list[Answer]:
         """Take a new table: answers for held requests whose replicas came, or whose model cannot be served."""
@@ -78,12 +78,16 @@ class Dispatch:
         self._seq += 1
         ticket = Ticket(request, lane, self._seq, now_us)
         seat = routing.pick(lane, ticket, now_us)
-        if seat is not None and (not lane.queue or self._passes(lane, seat, now_us)):
+        if seat is not None and (not lane.queue or self._passes(lane, ticket, seat, now_us)):
+            lane.fair.came(request.tenant)
             return self._assign(ticket, seat, now_us)
+        if len(lane.queue) >= lane.route.queue_max:
+            self._make_place(lane, request)
         refusal = admission.refusal(self._limits, lane, ticket, now_us)
         if refusal is not None:
             lane.refused += 1
             return refusal
+        lane.fair.came(request.tenant)
         return self._hold(ticket)
 
     def lost(self, request_id: str, now_us: int, *, crashed: bool = False) -> Answer:
@@ -97,7 +101,7 @@ class Dispatch:
         if ticket is None or ticket.seat is None:
             return admission.unheard(request_id)
         lane, seat = ticket.lane, ticket.seat
-        self._release(ticket, now_us)
+        self._release(ticket, now_us, 0)
         if crashed or self._seats.get(seat.id) is not seat or not seat.ready:
             ticket.crashes += 1
         refusal = admission.lost(self._limits, lane, ticket)
@@ -105,6 +109,8 @@ class Dispatch:
             refusal = admission.faulty(lane, ticket.request)
         if refusal is None and ticket.request.deadline_us <= now_us:
             refusal = admission.late(lane, ticket, now_us)
+        if refusal is None and not lane.retries.take(lane.slots(), now_us):
+            refusal = admission.no_retry(lane, ticket)
         if refusal is not None:
             return self._refuse(ticket, refusal)
         ticket.avoid, ticket.avoid_until_us = seat.incarnation, now_us + self._limits.avoid_us
@@ -120,17 +126,19 @@ class Dispatch:
         if ticket is None:
             return []
         lane, seat = ticket.lane, ticket.seat
+        lane.fair.left(ticket.request.tenant)
         if seat is None:
             self._unqueue(ticket)
             return []
-        self._release(ticket, now_us)
+        self._release(ticket, now_us, now_us - ticket.began_us)
         if ok:
             lane.learn(now_us - ticket.began_us)
             if seat.faults or seat.half_open:
                 health.success(seat)
+                lane.recount()
         answers: list[Answer] = []
         if lane.queue:
-            self._drain(lane, now_us, answers)
+            self._drain(lane, now_us, answers, seat)
         return answers
 
     def answered(self, model: str, version: str, output_tokens: int, whole: bool = True) -> None:
@@ -159,6 +167,8 @@ class Dispatch:
         self._others = in_flight
         for seat in self._seats.values():
             seat.others = in_flight.get(seat.id, 0)
+        for lane in self._lanes.values():
+            lane.recount()
 
     def tick(self, now_us: int) -> list[Answer]:
         """Let time pass: refuse what waited too long, try ejected replicas again, use slots that siblings freed."""
@@ -213,26 +223,30 @@ class Dispatch:
 
     def _rehome(self, lane: Lane, answers: list[Answer]) -> None:
         """Requests held for a version that is gone go to another of their model, or are refused if they named it."""
-        for ticket in tuple(lane.queue.values()):
+        for ticket in lane.queue.all():
             siblings = self._versions.get(lane.route.name)
             if not siblings or ticket.request.version:  # who asked for this version wants no other
                 answers.append(self._refuse(ticket, admission.unknown(ticket.request)))
                 continue
-            self._unqueue(ticket)
-            ticket.lane = admission.choose(siblings, ticket.request)
-            self._enqueue(ticket)
+            self._move(ticket, admission.choose(siblings, ticket.request))
 
     def _part(self, lane: Lane, answers: list[Answer]) -> None:
         """Requests held for a version that cannot be served go to a sound sibling, or are refused."""
         siblings = self._versions.get(lane.route.name, ())
-        for ticket in tuple(lane.queue.values()):
+        for ticket in lane.queue.all():
             other = lane if ticket.request.version or not siblings else admission.choose(siblings, ticket.request)
             if other.route.fault:
                 answers.append(self._refuse(ticket, admission.faulty(lane, ticket.request)))
                 continue
-            self._unqueue(ticket)
-            ticket.lane = other
-            self._enqueue(ticket)
+            self._move(ticket, other)
+
+    def _move(self, ticket: Ticket, lane: Lane) -> None:
+        tenant = ticket.request.tenant
+        self._unqueue(ticket)
+        ticket.lane.fair.left(tenant)
+        ticket.lane = lane
+        lane.fair.came(tenant)
+        self._enqueue(ticket)
 
     def _assign(self, ticket: Ticket, seat: Seat, now_us: int) -> Assign:
         lane, request = ticket.lane, ticket.request
@@ -242,20 +256,29 @@ class Dispatch:
         if ticket.avoid:
             reason = f"{reason}; try {ticket.attempts + 1}"
         seat.own += 1
+        lane.room -= seat.open  # it had room, or it had not been picked
         lane.running += 1
         lane.balance_us -= now_us
+        lane.spare += request.priority == BATCH
         ticket.seat = seat
         ticket.began_us = now_us
+        ticket.charged_us = lane.mean_us or 1
+        lane.fair.sent(request.tenant, ticket.charged_us)
         ticket.attempts += 1
         self._tickets[request.id] = ticket
         return Assign(request.id, seat.id, seat.incarnation, lane.route.version, reason)
 
-    def _release(self, ticket: Ticket, now_us: int) -> None:
+    def _release(self, ticket: Ticket, now_us: int, took_us: int) -> None:
+        """Give the slot back; `took_us` is what its tenant answers for."""
         seat, lane = ticket.seat, ticket.lane
         assert seat is not None and seat.own > 0, "a slot is given back once"  # noqa: PT018 - an invariant of ours
         seat.own -= 1
+        if seat.open and seat.own + seat.others < seat.limit:
+            lane.room += 1
         lane.running -= 1
+        lane.spare -= ticket.request.priority == BATCH
         lane.balance_us += now_us
+        lane.fair.took(ticket.request.tenant, ticket.charged_us, took_us)
         lane.last_us = now_us
         ticket.seat = None
 
@@ -275,35 +298,37 @@ class Dispatch:
         return Wait(ticket.request.id, lane.route.version, reason, wake=asleep and not ahead, cold=asleep)
 
     def _enqueue(self, ticket: Ticket) -> None:
-        """In order of arrival: one that comes back after a failure has its place before those who came later."""
-        lane = ticket.lane
-        last = next(reversed(lane.queue.values()), None)
-        lane.queue[ticket.request.id] = ticket
+        ticket.lane.queue.add(ticket)
         self._tickets[ticket.request.id] = ticket
         self.held += 1
-        if last is not None and last.seq > ticket.seq:
-            lane.queue = OrderedDict(sorted(lane.queue.items(), key=lambda item: item[1].seq))
 
     def _unqueue(self, ticket: Ticket) -> None:
-        del ticket.lane.queue[ticket.request.id]
+        ticket.lane.queue.remove(ticket)
         self.held -= 1
 
     def _refuse(self, ticket: Ticket, reject: Reject) -> Reject:
-        if ticket.request.id in ticket.lane.queue:
+        if ticket.lane.queue.has(ticket):
             self._unqueue(ticket)
         self._tickets.pop(ticket.request.id, None)
+        ticket.lane.fair.left(ticket.request.tenant)
         ticket.lane.refused += 1
         return reject
 
-    def _passes(self, lane: Lane, seat: Seat, now_us: int) -> bool:
-        """Whether a newcomer may take a seat past the queue: only when no one in it could use that seat."""
-        return all(ticket.bars(seat, now_us) for ticket in lane.queue.values())
+    def _make_place(self, lane: Lane, request: Request) -> None:
+        """A full queue lets the last one of a lesser class go for one that comes before it."""
+        victim = lane.queue.least(above=request.priority)
+        if victim is not None:
+            self.shed.append(self._refuse(victim, admission.gave_way(lane, victim)))
 
-    def _drain(self, lane: Lane, now_us: int, answers: list[Answer]) -> None:
-        """Give free slots to the held, in order; one that must avoid the free replica lets others pass."""
-        while lane.queue and routing.has_room(lane):
-            for ticket in lane.queue.values():
-                seat = routing.pick(lane, ticket, now_us)
+    def _passes(self, lane: Lane, newcomer: Ticket, seat: Seat, now_us: int) -> bool:
+        """Whether a newcomer may take a seat past the queue: only when no one of its class could use that seat."""
+        return all(ticket.bars(seat, now_us) for ticket in lane.queue.before(newcomer.request.priority))
+
+    def _drain(self, lane: Lane, now_us: int, answers: list[Answer], freed: Seat | None = None) -> None:
+        """Give free slots to the held, in turn; one that must avoid the free replica lets others pass."""
+        while lane.queue and lane.room > 0:
+            for ticket in lane.queue.turns(lane.fair.served):
+                seat = routing.pick(lane, ticket, now_us, freed)
                 if seat is not None:
                     break
             else:
@@ -313,7 +338,7 @@ class Dispatch:
 
     def _expire(self, lane: Lane, now_us: int, answers: list[Answer]) -> None:
         cold_us = lane.route.start_timeout_us if not any(seat.ready for seat in lane.seats) else None
-        for ticket in tuple(lane.queue.values()):
+        for ticket in lane.queue.all():
             if ticket.request.deadline_us <= now_us:
                 answers.append(self._refuse(ticket, admission.late(lane, ticket, now_us)))
             elif cold_us is not None and now_us - max(ticket.held_us, lane.cold_us) >= cold_us:

@@ -1,4 +1,4 @@
-"""What the fast brain remembers between two events: seats (replicas), tickets (requests) and lanes (model versions).
+"""What the fast brain remembers of each model version between two events: a lane; seats and tickets are in `ticket`.
 
 Mutable on purpose, with `__slots__`: these records are changed some 100,000 times a second. They decide nothing; only
 `dispatch`, `routing`, `admission` and `health` touch them, and no shell ever sees one. All moments are
@@ -7,92 +7,23 @@ CLOCK_MONOTONIC microseconds.
 
 from collections import OrderedDict
 
+from headrace.policy.fairness import Fairness
+from headrace.policy.queue import Queue
+from headrace.policy.retries import Retries
+from headrace.policy.ticket import Seat, Ticket
 from headrace.state.demand import Demand
-from headrace.state.request import Request
-from headrace.state.table import RouteModel, RouteReplica
+from headrace.state.request import BATCH, Request
+from headrace.state.table import RouteModel
 
-
-class Seat:
-    """One incarnation of one replica: how much it may take, and how much it has.
-
-    `own` is what this gateway has in flight there, `others` what its siblings last said. `limit` is the slots it may
-    fill: all, or one while it is tried again after an ejection (`half_open`). `ready` is the table's word, `open`
-    means that it may be given work.
-    """
-
-    __slots__ = (
-        "ejected_until_us",
-        "ejections",
-        "faults",
-        "half_open",
-        "id",
-        "incarnation",
-        "limit",
-        "open",
-        "others",
-        "own",
-        "ready",
-        "slots",
-    )
-
-    def __init__(self, route: RouteReplica, others: int) -> None:
-        self.id = route.id
-        self.incarnation = route.incarnation
-        self.slots = route.slots
-        self.limit = route.slots
-        self.own = 0
-        self.others = others
-        self.ready = False
-        self.open = False
-        self.faults = 0
-        self.ejections = 0
-        self.ejected_until_us = 0
-        self.half_open = False
-
-
-class Ticket:
-    """One request from its arrival to its end. `seat` is None while it is held; `seq` is its place in the order.
-
-    `avoid` is the incarnation that failed under it, not to be tried again before `avoid_until_us`.
-    """
-
-    __slots__ = (
-        "attempts",
-        "avoid",
-        "avoid_until_us",
-        "began_us",
-        "crashes",
-        "held_us",
-        "lane",
-        "request",
-        "seat",
-        "seq",
-    )
-
-    def __init__(self, request: Request, lane: "Lane", seq: int, now_us: int) -> None:
-        self.request = request
-        self.lane = lane
-        self.seq = seq
-        self.seat: Seat | None = None
-        self.held_us = now_us
-        self.began_us = 0
-        self.attempts = request.attempt - 1
-        self.crashes = 0
-        self.avoid = ""
-        self.avoid_until_us = 0
-
-    def bars(self, seat: Seat, now_us: int) -> bool:
-        """Whether this request must not go to that seat now, because it failed there before."""
-        if self.avoid == seat.incarnation and now_us < self.avoid_until_us:
-            return True
-        return seat.id in self.request.excluded
+__all__ = ["Lane", "Seat", "Ticket"]
 
 
 class Lane:
     """One model version: its seats, its queue, its memory of prefixes and what it has to report.
 
-    `open` are the seats that may take work. `affine` tells whether the last pick followed a prefix. `queue` is in
-    order of arrival. `balance_us` is the sum of ends less the sum of beginnings of work, so that
+    `open` are the seats that may take work, `capacity` their slots, `room` those that are free. `affine` tells whether
+    the last pick followed a prefix. `queue` holds who waits, `fair` what each tenant had, `spare` counts requests of
+    the batch class at work. `balance_us` is the sum of ends less the sum of beginnings of work, so that
     `balance_us + running * now_us` is all slot time used up to now. `readmit_us` is when the next ejected seat may be
     tried again, 0 when none is.
     """
@@ -102,7 +33,9 @@ class Lane:
         "arrivals",
         "asked_ns",
         "balance_us",
+        "capacity",
         "cold_us",
+        "fair",
         "last_us",
         "mean_output",
         "mean_us",
@@ -114,10 +47,13 @@ class Lane:
         "readmit_us",
         "refused",
         "reported_us",
+        "retries",
+        "room",
         "rotation",
         "route",
         "running",
         "seats",
+        "spare",
         "work_us",
     )
 
@@ -125,7 +61,11 @@ class Lane:
         self.route = route
         self.seats: list[Seat] = []
         self.open: list[Seat] = []
-        self.queue: OrderedDict[str, Ticket] = OrderedDict()
+        self.capacity = self.room = 0
+        self.queue = Queue()
+        self.fair = Fairness()
+        self.retries = Retries(now_us)
+        self.spare = 0
         self.prefixes: OrderedDict[int, Seat] = OrderedDict()
         self.affine = False
         self.readmit_us = 0
@@ -156,12 +96,23 @@ class Lane:
             seat.open = seat.ready and now_us >= seat.ejected_until_us
         self.open = [seat for seat in self.seats if seat.open]
         self.readmit_us = min((seat.ejected_until_us for seat in self.seats if seat.ready and not seat.open), default=0)
+        self.recount()
         if was_warm:
             self.cold_us = now_us
 
+    def recount(self) -> None:
+        """Work out again how many slots there are and are free: seats, their limits or others' work have changed."""
+        capacity = room = 0
+        for seat in self.open:
+            capacity += seat.limit
+            free = seat.limit - seat.own - seat.others
+            if free > 0:
+                room += free
+        self.capacity, self.room = capacity, room
+
     def slots(self) -> int:
         """Slots of the open seats, together."""
-        return sum(seat.limit for seat in self.open)
+        return self.capacity
 
     def learn(self, took_us: int) -> None:
         """Fold the time one request held a slot into the running mean (1/16 each, the plain mean at first)."""
@@ -169,7 +120,11 @@ class Lane:
         self.mean_us += (took_us - self.mean_us) // min(self.measured, 16)
 
     def ask(self, request: Request) -> None:
-        """Count the work of an arrival: what is put in is known, what will come out is like the answers before."""
+        """Count the work of an arrival: what is put in is known, what will come out is like the answers before.
+
+        Batch work is left out: it uses what is there, and no replica is started for more of it.
+        """
+        self.retries.arrived()
         rate = self.route.rate
         if rate is None:
             return
@@ -177,7 +132,8 @@ class Lane:
         if output > request.output_tokens_max:
             output = request.output_tokens_max
         work_ns = rate.fixed_ns + request.input_tokens * rate.input_ns + output * rate.output_ns
-        self.asked_ns += work_ns
+        if request.priority != BATCH:
+            self.asked_ns += work_ns
         self.mean_work_ns += (work_ns - self.mean_work_ns) >> 6 if self.mean_work_ns else work_ns
 
     def answered(self, output_tokens: int) -> None:
@@ -190,7 +146,8 @@ class Lane:
     def report(self, now_us: int) -> Demand:
         """What was asked for since the last report; `work_us` is slot time used within that window."""
         work_us = self.balance_us + self.running * now_us
-        oldest = next(iter(self.queue.values()), None)
+        held = len(self.queue)
+        waiting = held - self.queue.count(BATCH) if held else 0
         demand = Demand(
             model=self.route.name,
             version=self.route.version,
@@ -198,12 +155,13 @@ class Lane:
             arrivals=self.arrivals,
             refused=self.refused,
             in_flight=self.running,
-            queued=len(self.queue),
-            oldest_wait_us=now_us - oldest.held_us if oldest else 0,
+            queued=held,
+            oldest_wait_us=now_us - self.queue.oldest_us() if held else 0,
             work_us=work_us - self.work_us,
             last_us=self.last_us,
             asked_us=self.asked_ns // 1000,
-            backlog_us=len(self.queue) * self.mean_work_ns // 1000,
+            backlog_us=waiting * self.mean_work_ns // 1000,
+            batch=held - waiting + self.spare,
         )
         self.arrivals = self.refused = 0
         self.work_us = work_us

@@ -7,26 +7,33 @@ slots, counting what sibling gateways have there.
 from typing import Final
 
 from headrace.policy.lane import Lane, Seat, Ticket
+from headrace.state.request import BATCH
 
 PREFIXES_MAX: Final = 4096  # remembered for each model version; a slot's cache holds far fewer
 
 
-def pick(lane: Lane, ticket: Ticket, now_us: int) -> Seat | None:
+def pick(lane: Lane, ticket: Ticket, now_us: int, freed: Seat | None = None) -> Seat | None:
     """The seat for a request, None when every one it may use is full.
 
+    0. Batch work only where slots are left over.
     1. One open seat: that one, if it has room.
     2. The seat that served the same prefix last, while its load is at most the least load + max(1, slots / 4).
-    3. The least loaded; ties by rotation.
+    3. The least loaded; ties by rotation. When one slot is free and it is the one just `freed`, nobody is looked for.
     """
     seats = lane.open
     lane.affine = False
+    if lane.room <= 0 or (ticket.request.priority == BATCH and not _left_over(lane)):
+        return None
     careful = ticket.avoid or ticket.request.excluded
     if len(seats) == 1:  # 1.
         seat = seats[0]
         if seat.own + seat.others >= seat.limit or (careful and ticket.bars(seat, now_us)):
             return None
         return seat
-    best = _least(lane, ticket if careful else None, now_us)
+    if lane.room == 1 and not careful and freed is not None and freed.open and _has_room(freed):
+        best: Seat | None = freed
+    else:
+        best = _least(lane, ticket if careful else None, now_us)
     if best is None:
         return None
     prefix = ticket.request.prefix_hash
@@ -35,9 +42,13 @@ def pick(lane: Lane, ticket: Ticket, now_us: int) -> Seat | None:
     return best
 
 
-def has_room(lane: Lane) -> bool:
-    """Whether any open seat has a free slot."""
-    return any(seat.own + seat.others < seat.limit for seat in lane.open)
+def _has_room(seat: Seat) -> bool:
+    return seat.own + seat.others < seat.limit
+
+
+def _left_over(lane: Lane) -> bool:
+    """Whether a slot may be given to batch work: an eighth of them, at least one of several, is for who asks now."""
+    return lane.room > (max(1, lane.capacity >> 3) if lane.capacity > 1 else 0)
 
 
 def reason(lane: Lane, seat: Seat) -> str:

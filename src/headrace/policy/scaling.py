@@ -81,7 +81,10 @@ def _load_milli(demand: Demand | None) -> int:
     if demand is None:
         return 0
     worked = demand.work_us * 1000 // demand.window_us if demand.window_us else 0
-    return max(1000 * (demand.in_flight + demand.queued), worked if busy(demand) else 0)
+    asked = demand.in_flight + demand.queued
+    if demand.batch:  # batch work keeps one replica awake, and asks for no more
+        return min(1000 * asked, max(1000 * (asked - demand.batch), 1))
+    return max(1000 * asked, worked if busy(demand) else 0)
 
 
 def _count(load_milli: int, slots: int, percent: int) -> int:

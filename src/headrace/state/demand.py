@@ -10,7 +10,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     has waited. `last_us` is the moment of the last arrival or end, 0 for never.
 
     Work as `state.work` has it, time of one replica: `asked_us` of all that arrived since the one who tells began to,
-    so that nothing is lost with a report; `backlog_us` of what is held now. Both are 0 where it is not known.
+    so that nothing is lost with a report; `backlog_us` of what is held now. Both are 0 where it is not known, and leave
+    out batch work, which no replica is started for: `batch` of those in flight or held are of that class.
     """
 
     model: str
@@ -25,6 +26,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     last_us: int = 0
     asked_us: int = 0
     backlog_us: int = 0
+    batch: int = 0
 
     @property
     def key(self) -> str:
@@ -53,4 +55,5 @@ def total(parts: "list[Demand]") -> Demand:
         last_us=max(part.last_us for part in parts),
         asked_us=sum(part.asked_us for part in parts),
         backlog_us=sum(part.backlog_us for part in parts),
+        batch=sum(part.batch for part in parts),
     )

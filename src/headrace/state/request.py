@@ -1,6 +1,13 @@
 """A request as the fast brain sees it: sizes and promises, never words."""
 
+from typing import Final
+
 import msgspec
+
+INTERACTIVE: Final = 0
+FLEX: Final = 1
+BATCH: Final = 2
+CLASSES: Final = ("interactive", "flex", "batch")
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -8,6 +15,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     `prefix_hash` names the beginning of the prompt together with the tenant, so that requests which share it can
     share a replica's prefix cache and tenants never share one. `excluded` are replicas that failed under it.
+    `priority` is a place in CLASSES: one that comes before another is served before it, and `batch` only where slots
+    are left over. `strict` says that `deadline_us` is the client's own, after which an answer is worth nothing to it.
     """
 
     id: str
@@ -22,4 +31,6 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     prefix_hash: int = 0
     version: str = ""
     attempt: int = 1
+    priority: int = INTERACTIVE
+    strict: bool = False
     excluded: tuple[str, ...] = ()

@@ -59,6 +59,7 @@ class World:
         self._outputs: list[int] = trace.output_tokens.tolist()
         self._models: list[str] = [scenario.names[place] for place in trace.model.tolist()]
         self._tenants: list[int] = trace.tenant.tolist()
+        self._priorities: list[int] = trace.priority.tolist()
         self._prefixes: list[int] = trace.prefix.tolist()
         self._prefix_tokens: list[int] = trace.prefix_tokens.tolist()
         self._prompt_us = {place: prompts.tolist() for place, prompts in scenario.prompt_us.items()}
@@ -114,8 +115,12 @@ class World:
             arrived_us=self.now_us,
             deadline_us=self.now_us + self.scenario.patience_us,
             prefix_hash=prefix + 1 if prefix >= 0 else 0,
+            priority=self._priorities[at],
         )
         self._act(self._dispatch.arrive(request, self.now_us))
+        if self._dispatch.shed:
+            shed, self._dispatch.shed = self._dispatch.shed, []
+            self._act_all(shed)
 
     def _act(self, answer: Answer) -> None:
         if isinstance(answer, Assign):

@@ -22,6 +22,8 @@ class Call(msgspec.Struct, kw_only=True):
 
     `input_tokens` is an estimate on the high side, from bytes. `output_max` is per choice as asked, None when not.
     `prefix` is the beginning of the prompt, at most 1 KiB, for affinity. `items` counts what is embedded or ranked.
+    `priority` is a place in `state.request.CLASSES`; `patience_us`, when not 0, is how long its client
+    waits for a beginning.
     `buffered` (valid after `render`): the stream asked for is made by `finish_stream` from a whole answer.
     """
 
@@ -36,6 +38,8 @@ class Call(msgspec.Struct, kw_only=True):
     input_tokens: int = 0
     output_max: int | None = None
     prefix: bytes = b""
+    priority: int = 0
+    patience_us: int = 0
     buffered: bool = False
 
     def output_bound(self, output_default: int, context_tokens: int) -> int:

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta
 
 from headrace import errors
+from headrace.state.request import FLEX, INTERACTIVE
 from headrace.state.table import Ability
 from headrace.wire import answer, sampling, schemas
 from headrace.wire import tools as tooling  # a request has a field of that name
@@ -223,6 +224,7 @@ def parse(body: bytes) -> Call:
         input_tokens=estimate(size, len(turns)),
         output_max=output,
         prefix=_prefix(turns),
+        priority=FLEX if request.service_tier == "flex" else INTERACTIVE,
         request=request,
         turns=turns,
     )

@@ -47,6 +47,7 @@ CATALOGUE: Final[dict[str, tuple[int, str, str]]] = {
     "upstream_failed": (502, _SERVER, "The model's server failed while it worked on the request."),
     "upstream_invalid": (502, _SERVER, "The model's server gave an answer that is not valid."),
     "overloaded": (503, "overloaded_error", "The model has more requests waiting than it may hold."),
+    "deadline_unreachable": (503, "overloaded_error", "The request cannot begin before its deadline."),
     "model_unavailable": (503, _SERVER, "The model cannot be served now."),
     "start_timeout": (503, _SERVER, "The model did not start in time."),
     "storage_unavailable": (503, _SERVER, "Usage cannot be recorded now, so requests are not taken."),

@@ -1,0 +1,57 @@
+"""What each tenant was served of one model version, so that under load all get the same time of its slots.
+
+A virtual token counter with slot time for tokens: a tenant is charged what a request is expected to take when it is
+sent, and what it really took when it ends; the held request of the tenant with the least counter goes next. One that
+comes back after a pause starts at the least counter of those that are served: it can save nothing up.
+
+Bound: between two tenants that always have requests held, the difference of what they were served never exceeds twice
+the longest request times the slots. Units: microseconds of one slot.
+Source: Y. Sheng et al., Fairness in Serving Large Language Models, OSDI 2024 (algorithm 2, theorem 4.4).
+Assumes: each gateway worker is fair for itself; tenants' requests fall on all workers alike.
+"""
+
+from typing import Final
+
+TENANTS_MAX: Final = 4096  # remembered; beyond that, those without work are forgotten
+
+
+class Fairness:
+    """Counters of one lane. `served` is by tenant."""
+
+    __slots__ = ("_at_work", "_now", "served")
+
+    def __init__(self) -> None:
+        self.served: dict[str, int] = {}
+        self._at_work: dict[str, int] = {}
+        self._now = 0  # the counter of the tenant that was sent last
+
+    def came(self, tenant: str) -> None:
+        """A request of the tenant was taken, to be held or sent."""
+        there = self._at_work.get(tenant, 0)
+        self._at_work[tenant] = there + 1
+        if there:
+            return
+        least = self._now
+        if len(self._at_work) > 1:
+            least = min(self.served[other] for other in self._at_work if other != tenant)
+        if self.served.get(tenant, -1) < least:
+            self.served[tenant] = least
+        if len(self.served) > TENANTS_MAX:
+            self.served = {name: self.served[name] for name in self._at_work}
+
+    def sent(self, tenant: str, expected_us: int) -> None:
+        """A request of it goes to a replica."""
+        self._now = self.served[tenant]
+        self.served[tenant] += expected_us
+
+    def took(self, tenant: str, expected_us: int, real_us: int) -> None:
+        """It has come back: 0 when that was not the tenant's doing."""
+        self.served[tenant] += real_us - expected_us
+
+    def left(self, tenant: str) -> None:
+        """A request of it is over, in whatever way."""
+        there = self._at_work[tenant] - 1
+        if there:
+            self._at_work[tenant] = there
+        else:
+            del self._at_work[tenant]

@@ -1,0 +1,98 @@
+"""Held requests of one model version, and whose turn it is: class first, then the tenant that was served least.
+
+Within a tenant's line the order is that of arrival. Mutable, as the lane it belongs to; it knows no clock.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+
+from headrace.policy.ticket import Ticket
+
+
+class Queue:
+    """Lines by class and tenant. `len` is all that are held."""
+
+    __slots__ = ("_count", "_lines")
+
+    def __init__(self) -> None:
+        self._lines: dict[tuple[int, str], OrderedDict[str, Ticket]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def has(self, ticket: Ticket) -> bool:
+        """Whether it is held here."""
+        line = self._lines.get(_line(ticket))
+        return line is not None and ticket.request.id in line
+
+    def add(self, ticket: Ticket) -> None:
+        """In order of arrival: one that comes back after a failure has its place before those who came later."""
+        place = _line(ticket)
+        line = self._lines.setdefault(place, OrderedDict())
+        last = next(reversed(line.values()), None)
+        line[ticket.request.id] = ticket
+        self._count += 1
+        if last is not None and last.seq > ticket.seq:
+            self._lines[place] = OrderedDict(sorted(line.items(), key=lambda item: item[1].seq))
+
+    def remove(self, ticket: Ticket) -> None:
+        """It is held no more."""
+        place = _line(ticket)
+        line = self._lines[place]
+        del line[ticket.request.id]
+        self._count -= 1
+        if not line:
+            del self._lines[place]
+
+    def all(self) -> list[Ticket]:
+        """Everyone, in no order that matters."""
+        return [ticket for line in self._lines.values() for ticket in line.values()]
+
+    def turns(self, served: Mapping[str, int]) -> Iterator[Ticket]:
+        """Everyone in the order of their turns; `served` is what each tenant had. Nothing may change meanwhile."""
+        if len(self._lines) == 1:
+            yield from next(iter(self._lines.values())).values()
+            return
+        order = [(priority, served.get(tenant, 0), tenant) for priority, tenant in self._lines]
+        first = min(order)
+        yield next(iter(self._lines[first[0], first[2]].values()))  # nearly always the one
+        order.sort()
+        for priority, _, tenant in order:
+            line = iter(self._lines[priority, tenant].values())
+            if (priority, tenant) == (first[0], first[2]):
+                next(line)
+            yield from line
+
+    def ahead(self, priority: int) -> int:
+        """How many are held of this class and those before it."""
+        return sum(len(line) for place, line in self._lines.items() if place[0] <= priority)
+
+    def before(self, priority: int) -> Iterator[Ticket]:
+        """Those of this class and those before it."""
+        for place, line in self._lines.items():
+            if place[0] <= priority:
+                yield from line.values()
+
+    def least(self, above: int) -> Ticket | None:
+        """The one that came last of the least class, if that comes after `above`."""
+        if not self._lines:
+            return None
+        lowest = max(place[0] for place in self._lines)
+        if lowest <= above:
+            return None
+        last = [next(reversed(line.values())) for place, line in self._lines.items() if place[0] == lowest]
+        return max(last, key=lambda ticket: ticket.seq)
+
+    def oldest_us(self) -> int:
+        """Since when the one that is held longest is."""
+        return min(next(iter(line.values())).held_us for line in self._lines.values())
+
+    def count(self, priority: int) -> int:
+        """How many of this class."""
+        return sum(len(line) for place, line in self._lines.items() if place[0] == priority)
+
+
+def _line(ticket: Ticket) -> tuple[int, str]:
+    request = ticket.request
+    return request.priority, request.tenant

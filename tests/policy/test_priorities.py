@@ -1,0 +1,116 @@
+"""Classes, deadlines and the budget of retries: who goes first, who is refused, and in which words."""
+
+import pytest
+
+from headrace.policy.actions import Assign, Reject, Wait
+from headrace.policy.dispatch import Dispatch
+from headrace.policy.retries import Retries
+from headrace.state.request import BATCH, FLEX, INTERACTIVE
+from tests.policy.cloud import S, replica, request, route, table
+
+
+def brain(slots: int = 2, **changed: object) -> Dispatch:
+    made = Dispatch()
+    made.update(table(route(**changed), replica("r1", slots=slots)), 0)
+    return made
+
+
+def test_who_comes_later_in_a_higher_class_goes_first() -> None:
+    made = brain(slots=1)
+    made.arrive(request("now"), 0)
+    for name, priority in (("b", BATCH), ("f", FLEX), ("i", INTERACTIVE)):
+        assert isinstance(made.arrive(request(name, priority=priority), 1), Wait)
+    order = ["now"]
+    for moment in range(2, 5):
+        (answer,) = made.ended(order[-1], moment)
+        order.append(answer.request)
+    assert order == ["now", "i", "f", "b"]
+
+
+def test_batch_leaves_a_slot_for_who_asks_now() -> None:
+    made = brain(slots=4)
+    found = [made.arrive(request(f"b{n}", priority=BATCH), n) for n in range(5)]
+    assert [type(answer) for answer in found] == [Assign, Assign, Assign, Wait, Wait]
+    assert isinstance(made.arrive(request("i"), 9), Assign)
+    assert made.ended("i", 10) == []
+    (answer,) = made.ended("b0", 11)
+    assert answer.request == "b3"
+
+
+def test_batch_uses_the_only_slot_there_is_when_nobody_else_asks() -> None:
+    assert isinstance(brain(slots=1).arrive(request("b", priority=BATCH), 0), Assign)
+
+
+def test_a_full_queue_lets_the_last_batch_request_go_and_never_an_equal() -> None:
+    made = brain(slots=1, queue_max=2)
+    made.arrive(request("now"), 0)
+    made.arrive(request("b1", priority=BATCH), 1)
+    made.arrive(request("b2", priority=BATCH), 2)
+    assert isinstance(made.arrive(request("b3", priority=BATCH), 3), Reject)
+    assert made.shed == []
+    assert isinstance(made.arrive(request("i1"), 4), Wait)
+    (gone,) = made.shed
+    assert (gone.request, gone.code) == ("b2", "overloaded")
+    assert gone.retry_after_us >= S
+    assert isinstance(made.arrive(request("i2"), 5), Wait)
+    assert isinstance(made.arrive(request("i3"), 6), Reject)
+
+
+def test_no_replica_is_asked_for_because_of_batch_work() -> None:
+    made = brain(slots=4)
+    for n in range(20):
+        made.arrive(request(f"b{n}", priority=BATCH), n)
+    (found,) = made.demand(30)
+    assert found.batch == found.in_flight + found.queued
+    assert found.backlog_us == 0
+
+
+def test_a_deadline_that_cannot_be_kept_is_told_at_once() -> None:
+    made = brain(slots=1)
+    for n in range(17):
+        made.arrive(request(f"w{n}"), 0)
+        made.ended(f"w{n}", S)
+    made.arrive(request("now"), 0)
+    answer = made.arrive(request("soon", deadline_us=S // 2, strict=True), 0)
+    assert isinstance(answer, Reject)
+    assert answer.code == "deadline_unreachable"
+    assert "1.00 s" in answer.reason
+    assert isinstance(made.arrive(request("later", deadline_us=9 * S, strict=True), 0), Wait)
+    (late,) = made.tick(10 * S)
+    assert (late.request, late.code) == ("later", "deadline_unreachable")
+
+
+def test_a_sleeping_model_that_wakes_too_slowly_for_a_deadline_is_refused() -> None:
+    made = Dispatch()
+    made.update(table(route(wake_us=5 * S)), 0)
+    answer = made.arrive(request("soon", deadline_us=2 * S, strict=True), 0)
+    assert isinstance(answer, Reject)
+    assert answer.code == "deadline_unreachable"
+    assert isinstance(made.arrive(request("later", deadline_us=9 * S, strict=True), 0), Wait)
+
+
+@pytest.mark.parametrize("slots", [4, 64])
+def test_all_of_a_dead_replica_may_be_tried_again_and_a_lasting_fault_may_not(slots: int) -> None:
+    budget = Retries(0)
+    assert all(budget.take(slots, 0) for _ in range(slots))
+    while budget.take(slots, 0):
+        pass
+    for _ in range(50):
+        budget.arrived()
+    assert sum(budget.take(slots, 0) for _ in range(50)) == 10
+    assert budget.take(slots, S)
+    assert not budget.take(slots, S)
+
+
+def test_a_retry_beyond_the_budget_is_refused_in_words() -> None:
+    made = Dispatch()
+    made.update(table(route(), replica("r1", slots=50), replica("r2", slots=50)), 0)
+    found = None
+    for n in range(400):
+        made.arrive(request(str(n), deadline_us=1 << 60), 0)
+        found = made.lost(str(n), 0)
+        if isinstance(found, Reject):
+            break
+        made.ended(str(n), 0, ok=False)
+    assert isinstance(found, Reject)
+    assert "a fifth of its requests" in found.reason

@@ -3,10 +3,12 @@
 import collections
 import concurrent.futures
 import contextlib
+import json
 import os
 import signal
 import threading
 import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,11 @@ models:
       v1: {{}}
       v2: {{weight: 0, engine: {{kind: onnx, slots: 8, context: 256, threads: 1}}}}
       bad: {{weight: 0, engine: {{kind: openai, url: "URL", upstream_model: up, slots: 8, context: 256}}}}
+  front:
+    task: embed
+    engine: {{kind: openai, url: "URL", upstream_model: up, slots: 8, context: 256}}
+    price: {{input_tokens: 5}}
+    fallback: [roomy]
   tight:
 {MODEL}    placement: [tight]
     versions:
@@ -172,6 +179,21 @@ def test_a_shadow_is_asked_and_compared_and_nobody_is_answered_or_charged_by_it(
     assert cloud.json("model", "rollback", "roomy")["phase"] == "rolled_back"
     assert rollout(cloud, "roomy")["weights"] == before
     assert cloud.run("cost", "verify").returncode == 0
+
+
+def test_another_model_stands_in_and_the_answer_says_which(cloud: Cloud) -> None:
+    body = json.dumps({"model": "front", "input": "a short text"}).encode()
+    head = {"Authorization": f"Bearer {cloud.key}", "Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(f"{cloud.url}/v1/embeddings", body, head), timeout=30) as answer:
+        found, headers = json.load(answer), answer.headers
+    assert len(found["data"][0]["embedding"]) == 384
+    assert headers["x-headrace-fallback"] == "roomy"
+    told = cloud.json("explain", headers["x-request-id"])["request"]
+    assert told["model"] == "roomy"
+    assert "roomy stands in for front (upstream_failed" in told["why"]
+    assert told["charge_nanousd"] == found["usage"]["prompt_tokens"] * 50  # 0.05 dollars a million
+    with pytest.raises(urllib.error.HTTPError):
+        cloud.post("/v1/embeddings", {"model": "front@v1", "input": "a"})
 
 
 def test_the_cloud_file_has_the_last_word_and_other_changes_leave_a_rollout_alone(cloud: Cloud, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_the_worst_case_covers_whatever_it_comes_to(per, words, cached, answer, 
     call = read(messages=[{"role": "user", "content": "x" * words}], n=choices)
     bill = billed(per)
     bill.bind(call, call.output_bound(64, CONTEXT), CONTEXT)
-    bill.served_by("v1")
+    bill.served_by("m@v1")
     tokens = min(words, CONTEXT)
     counts = Counts(input_tokens=tokens, cached_tokens=min(cached, tokens), output_tokens=min(answer, choices * 16))
     charge = bill.settle("chat", "finished", counts, began=True, busy_us=busy_us)
@@ -68,7 +68,7 @@ def test_an_engine_that_counts_more_is_paid_up_to_the_worst_case():
     """The rest is ours to bear: what was held is never passed."""
     bill = billed(UNITS)
     bill.bind(read(), 16, CONTEXT)
-    bill.served_by("v1")
+    bill.served_by("m@v1")
     assert bill.settle("chat", "finished", Counts(output_tokens=10**6), began=True, busy_us=1) == bill.bound
 
 
@@ -107,10 +107,10 @@ def test_a_version_that_came_while_the_request_was_held_is_not_free():
     )
     bill = Bill(Book([cheap, dear]), models, KEY, 0)
     bill.bind(read(), 16, CONTEXT)
-    bill.served_by("v3")
+    bill.served_by("m@v3")
     assert bill.settle("chat", "finished", Counts(output_tokens=1), began=True, busy_us=1) == 90 == bill.bound
     bill.reopen()
-    bill.served_by("v1")
+    bill.served_by("m@v1")
     assert bill.settle("chat", "finished", Counts(output_tokens=1), began=True, busy_us=1) == 10
 
 
@@ -118,7 +118,7 @@ def test_the_first_sum_stands_until_the_attempt_came_to_nothing():
     """The client was shown it; the record says the same."""
     bill = billed(UNITS)
     bill.bind(read(), 16, CONTEXT)
-    bill.served_by("v1")
+    bill.served_by("m@v1")
     first = bill.settle("chat", "finished", Counts(output_tokens=2), began=True, busy_us=1)
     assert bill.settle("chat", "finished", Counts(output_tokens=9), began=True, busy_us=1) == first
     bill.reopen()
@@ -142,7 +142,7 @@ def test_a_tenants_own_price_comes_first():
     ]
     bill = Bill(Book(prices), [model()], KEY, 0)
     bill.bind(read(), 16, CONTEXT)
-    bill.served_by("v1")
+    bill.served_by("m@v1")
     assert (bill.price and bill.price.id, bill.bound) == ("own", 5)
 
 

@@ -50,6 +50,7 @@ def route_model(
         fault=fault,
         rate=rate,
         shadow=model.shadow,
+        fallback=model.fallback,
     )
 
 

@@ -35,8 +35,8 @@ class Bill:
     )
 
     def __init__(self, book: Book, versions: Sequence[RouteModel], key: RouteKey, now_us: int) -> None:
-        found = {model.version: book.find(model.name, model.version, key.tenant) for model in versions}
-        self._by_version: dict[str, Price] = {version: price for version, price in found.items() if price is not None}
+        found = {f"{m.name}@{m.version}": book.find(m.name, m.version, key.tenant) for m in versions}
+        self._by_version: dict[str, Price] = {name: price for name, price in found.items() if price is not None}
         self.price: Price | None = None
         self._dearest: Price | None = None
         self.degrades = self._settled = False
@@ -88,7 +88,7 @@ class Bill:
         return most or 0
 
     def served_by(self, version: str) -> None:
-        """The version that took it decides the price.
+        """The version that took it, `name@version`, decides the price.
 
         A version that came while the request was held has none that was pinned: the dearest of those pinned then holds,
         which `bound` covers. Work is never free because a version is new.

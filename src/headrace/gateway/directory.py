@@ -73,6 +73,14 @@ class Directory:
             )
         return named
 
+    def stand_ins(self, model: RouteModel, key: RouteKey, asked: str) -> list[RouteModel]:
+        """Who may answer where `model` cannot, in order; nobody for a client that named a version."""
+        if not model.fallback or "@" in asked:
+            return []
+        usable = self.usable(key)
+        found = [self.models[name][0] for name in model.fallback if name in usable]
+        return [other for other in found if other.task == model.task]
+
     def listing(self, key: RouteKey) -> list[dict[str, object]]:
         """The models of `GET /v1/models`."""
         return [self.entry(name) for name in self.usable(key)]

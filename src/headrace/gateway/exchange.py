@@ -5,7 +5,7 @@ journal. An answer of which nothing was sent may be tried once more elsewhere; a
 error event. However it ends, `_settle` runs exactly once, and it is the only place that writes a record.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -16,9 +16,11 @@ from headrace.gateway.attempt import Attempt
 from headrace.gateway.client import Client
 from headrace.gateway.desk import Desk
 from headrace.gateway.hold import Hold
+from headrace.gateway.order import Order
 from headrace.gateway.record import Record
 from headrace.gateway.reply import Reply
 from headrace.policy.actions import Answer, Assign, Wait
+from headrace.state.table import RouteModel
 from headrace.state.usage import Outcome
 from headrace.wire import fault
 from headrace.wire.sse import EventScanner, StreamMeter
@@ -31,7 +33,17 @@ PROGRESS_PIECES: Final = 64
 _OWN_FAULT: Final = 500  # may be the request's own doing, so it says nothing about the replica
 _HOPELESS: Final = frozenset({"engine_crash", "insufficient_quota"})
 _REFUSALS: Final = frozenset(
-    {"overloaded", "model_unavailable", "model_not_found", "insufficient_quota", "budget_unavailable"}
+    {
+        "deadline_unreachable",
+        "overloaded",
+        "model_unavailable",
+        "model_not_found",
+        "insufficient_quota",
+        "budget_unavailable",
+    }
+)
+_ELSEWHERE: Final = frozenset(
+    {"overloaded", "deadline_unreachable", "model_unavailable", "start_timeout", "upstream_failed", "engine_crash"}
 )
 _NOT_RECORDED: Final = "The usage of this request cannot be recorded, so it is not served. Try again later."
 
@@ -40,18 +52,18 @@ class Exchange:
     """One request at work in one gateway worker. Moments are of the clock that never goes back, microseconds."""
 
     __slots__ = (
-        "_answer", "_answer_bytes", "_arrived", "_attempt", "_bounds", "_client", "_commented_us", "_estimate",
-        "_heard_us", "_hold", "_meter", "_record", "_rendered", "_reply", "_scanner", "_settled", "_status", "_worker",
+        "_answer", "_answer_bytes", "_arrived", "_attempt", "_client", "_commented_us", "_estimate", "_heard_us",
+        "_hold", "_meter", "_order", "_record", "_reply", "_scanner", "_settled", "_status", "_worker",
     )  # fmt: skip
 
-    def __init__(self, worker: Desk, client: Client, reply: Reply, record: Record) -> None:
+    def __init__(
+        self, worker: Desk, client: Client, reply: Reply, record: Record, others: Sequence[RouteModel] = ()
+    ) -> None:
         self._worker, self._client, self._reply, self._record = worker, client, reply, record
         record.arrived_us = worker.clock.monotonic_us()
         record.wall_us = worker.clock.now_us()
-        model = record.model
-        self._bounds = record.call.output_bound(model.output_tokens_default, model.context_tokens)
-        self._estimate = record.call.input_tokens + self._bounds
-        self._rendered: tuple[str, str, bytes] | None = None
+        self._order = Order(record, others)
+        self._estimate = self._order.tokens
         self._attempt: Attempt | None = None
         self._scanner: EventScanner | None = None
         self._meter: StreamMeter | None = None
@@ -65,40 +77,30 @@ class Exchange:
     def start(self) -> None:
         """Check what can be checked before an engine, count the request in, and hold its worst case. May raise."""
         record, worker = self._record, self._worker
-        call, model, key, bill = record.call, record.model, record.key, record.bill
-        call.check_context(model.context_tokens)
-        self._render(model.name)
-        bill.bind(call, self._bounds, model.context_tokens)
-        self._reply.headers += worker.meter.admit(key, self._estimate, record.arrived_us)
+        self._order.check()
+        self._reply.headers += worker.meter.admit(record.key, self._estimate, record.arrived_us)
         self._client.work = self
         worker.exchanges[record.request_id] = self
         self._hold.take(self, record.arrived_us)
 
     def shorten(self, nanousd: int) -> bool:
         """See `hold.Holder`."""
-        call, bill, model = self._record.call, self._record.bill, self._record.model
-        if not bill.shorten(call, model.context_tokens, nanousd):
-            return False
-        self._rendered = None
-        self._bounds = call.output_bound(model.output_tokens_default, model.context_tokens)
-        bill.bind(call, self._bounds, model.context_tokens)
-        return True
+        return self._order.shorten(nanousd)
 
     def admitted(self) -> None:
         """See `hold.Holder`: the fast brain decides."""
         record, worker = self._record, self._worker
         self._arrived = True
         worker.journal.append(record.begun())
-        request = record.arriving(self._bounds)
-        worker.look_around(record.arrived_us)
-        self.act(worker.dispatch.arrive(request, record.arrived_us))
+        self._ask(record.arrived_us)
+
+    def _ask(self, now_us: int) -> None:
+        worker = self._worker
+        worker.look_around(now_us)
+        self.act(worker.dispatch.arrive(self._record.arriving(self._order.bounds), now_us))
         if worker.dispatch.shed:
             shed, worker.dispatch.shed = worker.dispatch.shed, []
             worker.act_all(shed)
-
-    @property
-    def _sent_bytes(self) -> int:
-        return len(self._rendered[2]) if self._rendered else 0
 
     def act(self, answer: Answer) -> None:
         """Carry out what the fast brain decided."""
@@ -119,7 +121,7 @@ class Exchange:
         self._record.assigned(assign, self._heard_us)
         worker.counters.flying("replica:" + assign.replica, 1)
         pool = worker.directory.pools.get((assign.replica, assign.incarnation))
-        request = pool.request(*self._render(pool.replica.upstream_model)) if pool is not None else b""
+        request = pool.request(*self._order.render(pool.replica.upstream_model)) if pool is not None else b""
         self._attempt = Attempt(self, assign, pool, request)
         self._attempt.begin(worker.spawn)
 
@@ -133,16 +135,6 @@ class Exchange:
         if self._attempt is attempt:
             self._worker.faulty(attempt.assign)
             self._lost(reason)
-
-    def _render(self, upstream_model: str) -> tuple[str, bytes]:
-        known = self._rendered
-        if known is None or known[0] != upstream_model:
-            model = self._record.model
-            path, body = self._record.call.render(
-                model.ability, upstream_model, model.output_tokens_default, model.context_tokens
-            )
-            self._rendered = known = (upstream_model, path, body)
-        return known[1], known[2]
 
     # --- what the engine says -----------------------------------------------------------------------------------
 
@@ -230,14 +222,14 @@ class Exchange:
     def _finish_stream(self, meter: StreamMeter) -> None:
         self._detach()
         self._release(ok=True)
-        counts = self._record.believe(meter.counts, self._bounds, self._sent_bytes, pieces=meter.pieces)
+        counts = self._record.believe(meter.counts, self._order.bounds, self._order.sent_bytes, pieces=meter.pieces)
         tail = meter.tail(self._billed(counts, self._record.busy_us))
         self._settle("finished", 200, counts, lambda: self._reply.end_events(tail, broken=False))
 
     def _finish_whole(self, body: bytes) -> None:
         call, record, now_us = self._record.call, self._record, self._worker.clock.monotonic_us()
         counted = call.counts(body, record.model.ability.dialect)
-        counts = record.believe(counted, self._bounds, self._sent_bytes, output_bytes=len(body))
+        counts = record.believe(counted, self._order.bounds, self._order.sent_bytes, output_bytes=len(body))
         shown = self._billed(counts, now_us - record.sent_us)
         try:
             if call.stream:
@@ -296,7 +288,13 @@ class Exchange:
         self.act(self._worker.dispatch.lost(record.request_id, now_us, crashed=crashed))
 
     def fail(self, code: str, message: str, param: str | None = None, retry_after_us: int | None = None) -> None:
-        """The end without an answer."""
+        """The end without an answer, unless another model stands in."""
+        record = self._record
+        if code in _ELSEWHERE and not record.first_us and self._order.stand_in(f"{code}: {message}"):
+            if not self._reply.started:
+                self._reply.headers += b"x-headrace-fallback: %b\r\n" % record.model.name.encode()
+            self._ask(self._worker.clock.monotonic_us())
+            return
         headers = b"" if retry_after_us is None else b"retry-after: %d\r\n" % -(-retry_after_us // 1_000_000)
         headers += b"x-should-retry: false\r\n" if code in _HOPELESS else b""
         outcome: Outcome = "refused" if code in _REFUSALS else "failed"

@@ -45,7 +45,7 @@ async def quote(desk: Desk, bill: Bill, call: Call, model: RouteModel) -> dict[s
     if tokens is None:
         basis, tokens = desk.sizes.tokens(call)
     bill.bind(call, bound, model.context_tokens)
-    bill.served_by(model.version)
+    bill.served_by(f"{model.name}@{model.version}")
     counts = Counts(input_tokens=min(tokens, model.context_tokens), output_tokens=bound, items=call.items)
     expected = bill.settle(model.task, "finished", counts, began=True, busy_us=0)
     return {

@@ -81,8 +81,14 @@ class Record:
         self.attempts += 1
         self.served_by = assign
         self.sent_us = now_us
-        self.bill.served_by(assign.version)
+        self.bill.served_by(f"{self.model.name}@{assign.version}")
         self.why = f"{assign.reason}; before that: {self.why}" if self.why else assign.reason
+
+    def stands_in_for(self, model: str, why: str) -> None:
+        """Another model is asked, because the one that was could not serve it."""
+        told = f"{self.model.name} stands in for {model} ({why})"
+        self.why = f"{told}; before that: {self.why}" if self.why else told
+        self.bill.note = f"{self.model.name} stood in for {model}"
 
     def released(self, now_us: int, *, failed: bool = False) -> None:
         """The replica has it no more. What a failed attempt took is nobody's work."""

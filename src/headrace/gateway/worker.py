@@ -178,13 +178,15 @@ class Worker:
         if not self._storage_ok:
             self.journal.append(Progress(request=request_id, output_tokens=0, at_us=self.clock.now_us()), self.stored)
             raise Refused(fault.CATALOGUE["storage_unavailable"][2], status=503, code="storage_unavailable")
-        bill = Bill(self.directory.book, self.directory.models[model.name], key, self.clock.now_us())
+        others, known = self.directory.stand_ins(model, key, call.model), self.directory.models
+        versions = [one for name in (model.name, *(other.name for other in others)) for one in known[name]]
+        bill = Bill(self.directory.book, versions, key, self.clock.now_us())
         if dry_run:
             relay.Relayed(client, self.spawn(quotes.answer(self, client, reply, bill, call, model)))
             return
         label, bill.cap = reply.run
         record = Record(request_id, self.epoch, key, model, call, bill, self.sizes, label)
-        Exchange(self, client, reply, record).start()
+        Exchange(self, client, reply, record, others).start()
         shadow.follow(self, record)
 
     def _health(self) -> bytes:

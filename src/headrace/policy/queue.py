@@ -5,28 +5,40 @@ Within a tenant's line the order is that of arrival. Mutable, as the lane it bel
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from typing import Generic, Protocol, TypeVar
 
-from headrace.policy.ticket import Ticket
+from headrace.state.request import Request
 
 
-class Queue:
+class Held(Protocol):
+    """What a queue needs to know of one that waits: its request, its place in the order, and since when."""
+
+    request: Request
+    seq: int
+    held_us: int
+
+
+T = TypeVar("T", bound=Held)
+
+
+class Queue(Generic[T]):
     """Lines by class and tenant. `len` is all that are held."""
 
     __slots__ = ("_count", "_lines")
 
     def __init__(self) -> None:
-        self._lines: dict[tuple[int, str], OrderedDict[str, Ticket]] = {}
+        self._lines: dict[tuple[int, str], OrderedDict[str, T]] = {}
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def has(self, ticket: Ticket) -> bool:
+    def has(self, ticket: T) -> bool:
         """Whether it is held here."""
         line = self._lines.get(_line(ticket))
         return line is not None and ticket.request.id in line
 
-    def add(self, ticket: Ticket) -> None:
+    def add(self, ticket: T) -> None:
         """In order of arrival: one that comes back after a failure has its place before those who came later."""
         place = _line(ticket)
         line = self._lines.setdefault(place, OrderedDict())
@@ -36,7 +48,7 @@ class Queue:
         if last is not None and last.seq > ticket.seq:
             self._lines[place] = OrderedDict(sorted(line.items(), key=lambda item: item[1].seq))
 
-    def remove(self, ticket: Ticket) -> None:
+    def remove(self, ticket: T) -> None:
         """It is held no more."""
         place = _line(ticket)
         line = self._lines[place]
@@ -45,11 +57,11 @@ class Queue:
         if not line:
             del self._lines[place]
 
-    def all(self) -> list[Ticket]:
+    def all(self) -> list[T]:
         """Everyone, in no order that matters."""
         return [ticket for line in self._lines.values() for ticket in line.values()]
 
-    def turns(self, served: Mapping[str, int]) -> Iterator[Ticket]:
+    def turns(self, served: Mapping[str, int]) -> Iterator[T]:
         """Everyone in the order of their turns; `served` is what each tenant had. Nothing may change meanwhile."""
         if len(self._lines) == 1:
             yield from next(iter(self._lines.values())).values()
@@ -68,13 +80,13 @@ class Queue:
         """How many are held of this class and those before it."""
         return sum(len(line) for place, line in self._lines.items() if place[0] <= priority)
 
-    def before(self, priority: int) -> Iterator[Ticket]:
+    def before(self, priority: int) -> Iterator[T]:
         """Those of this class and those before it."""
         for place, line in self._lines.items():
             if place[0] <= priority:
                 yield from line.values()
 
-    def least(self, above: int) -> Ticket | None:
+    def least(self, above: int) -> T | None:
         """The one that came last of the least class, if that comes after `above`."""
         if not self._lines:
             return None
@@ -93,6 +105,6 @@ class Queue:
         return sum(len(line) for place, line in self._lines.items() if place[0] == priority)
 
 
-def _line(ticket: Ticket) -> tuple[int, str]:
+def _line(ticket: Held) -> tuple[int, str]:
     request = ticket.request
     return request.priority, request.tenant

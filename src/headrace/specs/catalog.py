@@ -97,7 +97,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `memory_bytes` is what one replica takes; `pools` where it may live, in order of preference. `shape` foretells its
     steps on an accelerator. `shadow` is the percent of the model's requests that are copied to this version, which
-    only a rollout sets.
+    only a rollout sets. `fallback` names models that may answer where this one cannot, in order.
     """
 
     name: str
@@ -117,6 +117,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     compare_to: str = ""
     shape: Shape | None = None
     shadow: int = 0
+    fallback: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

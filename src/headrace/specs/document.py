@@ -286,6 +286,10 @@ class Model(Section, frozen=True):
     versions: Annotated[
         dict[Name, Version] | None, Meta(description="several versions share the traffic; one called v1 when left out")
     ] = None
+    fallback: Annotated[
+        Annotated[list[Name], Meta(max_length=8)],
+        Meta(description="models of the same task that answer where this one cannot, in order"),
+    ] = []
     output_tokens: Annotated[_Tokens, Meta(description="expected length of an answer that sets no limit")] = 512
     price: Annotated[Price, Meta(description="what is charged for it")] = Price()
     compare_to: Annotated[

@@ -75,6 +75,7 @@ class _Resolver:
         pools = tuple(self._pool(name, pool) for name, pool in sorted(document.pools.items()))
         order = tuple(document.pools)
         models = [spec for name, model in document.models.items() for spec in self._model(name, model, order)]
+        self._fallbacks(document.models)
         if len(models) > MODELS_MAX:
             self._note(("models",), f"has {len(models)} model versions; give at most {MODELS_MAX}")
         tenants = document.tenants if document.tenants is not None else {"default": doc.Tenant()}
@@ -134,6 +135,19 @@ class _Resolver:
         return 1
 
     # --- models --------------------------------------------------------------------------------------------------
+
+    def _fallbacks(self, models: dict[str, doc.Model]) -> None:
+        """Who stands in is another model of the same task."""
+        for name, model in models.items():
+            for index, other in enumerate(model.fallback):
+                path = ("models", name, "fallback", f"[{index}]")
+                if other not in models:
+                    hint = closest(other, models) or f"; there are {', '.join(models)}"
+                    self._note(path, f"no model is called {shown(other)}{hint}")
+                elif other == name:
+                    self._note(path, "is the model itself; name another one")
+                elif models[other].task != model.task:
+                    self._note(path, f"does {models[other].task}, this one {model.task}; name one of the same task")
 
     def _model(self, name: str, model: doc.Model, pools: tuple[str, ...]) -> list[ModelSpec]:
         path = ("models", name)
@@ -195,6 +209,7 @@ class _Resolver:
             description=own.description or model.description,
             price=money.price(model.price, model.task, (*path, "price"), self._note),
             compare_to=model.compare_to or "",
+            fallback=tuple(model.fallback),
             shape=None if model.shape is None else shaped.shape(model.shape, (*path, "shape"), self._note),
         )
 

@@ -33,7 +33,8 @@ class RouteModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `wake_us` is how long a wake is expected to take (last measured), 0 when unknown. `fault` says why it cannot be
     served at all; then requests are refused instead of held. `rate` is the work of a request, None while not known.
-    `shadow` is the percent of the model's requests that are copied to it, for nobody.
+    `shadow` is the percent of the model's requests that are copied to it, for nobody. `fallback` are models that may
+    answer where this one cannot.
     """
 
     name: str
@@ -52,6 +53,7 @@ class RouteModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fault: str = ""
     rate: WorkRate | None = None
     shadow: int = 0
+    fallback: tuple[str, ...] = ()
 
 
 class RouteReplica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

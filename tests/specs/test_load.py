@@ -136,7 +136,7 @@ def test_the_order_in_the_file_does_not_change_the_revision():
             "max: 2",
             "max: 2, idle_to_zero: 5",
             "cloud.yaml:10:45 models.small.scaling.idle_to_zero: '5' is not a duration; "
-            "write it like 800ms, 30s, 5m or 2h, or never",
+            "write it like 800ms, 30s, 5m or 2h, or auto or never",
         ),
         (
             "0.08",

@@ -5,7 +5,7 @@ heard. It decides nothing: what to do is `policy.plan`'s, how to do it the actua
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,12 +24,15 @@ from headrace.control.records import Records
 from headrace.control.terms import Terms
 from headrace.control.upstream_keys import UpstreamKeys
 from headrace.errors import HeadraceError
+from headrace.policy import schedule
 from headrace.policy.actions import Hold, Start
 from headrace.policy.activity import Activity
+from headrace.policy.keepalive import Keepalive
 from headrace.policy.plan import plan
 from headrace.policy.sizing import ByWork
 from headrace.ports import Clock, Engine, Substrate, WorkerStatus
 from headrace.specs.catalog import Catalog, ModelSpec
+from headrace.state.demand import Demand
 from headrace.state.fleet import Device, Fleet, Lease
 from headrace.state.table import Report, RouteModel
 from headrace.state.work import WorkRate
@@ -70,6 +73,7 @@ class Loop:
         self._health = health
         self._activity = Activity()
         self._sizing = ByWork()
+        self._keepalive = Keepalive()
         self.catalog = catalog
         self.created_s = parts.clock.now_us() // 1_000_000
         self.fleet = Fleet(devices=(), replicas=(), at_us=0)
@@ -150,7 +154,8 @@ class Loop:
         demand = self._activity.demand(self.catalog, parts.publisher.demand(), now_us)
         self._sizing.boot_us.update(self._wake_us)
         self._sizing.note(demand, now_us, parts.clock.now_us())
-        made = plan(self.catalog, self.fleet, demand, now_us, self._sizing)
+        wanted = self._now(demand, now_us)
+        made = plan(wanted, self.fleet, demand, now_us, self._sizing)
         self.holds = made.holds
         for stop in made.stops:
             parts.actuator.stop(stop)
@@ -165,6 +170,16 @@ class Loop:
         await parts.actuator.finish_drains(parts.publisher)
         if parts.records.flush():
             parts.leases.alive()
+
+    def _now(self, demand: Mapping[str, Demand], now_us: int) -> Catalog:
+        """What is wanted at this moment: by the clock on the wall, and by what idling costs."""
+        boots_us, before = self._sizing.boot_us, self._keepalive.woken
+        wanted = schedule.over(self.catalog, boots_us, self._parts.clock.now_us())
+        wanted = self._keepalive.over(wanted, demand, boots_us, now_us)
+        for key, why in self._keepalive.woken.items():
+            if key not in before:
+                self._parts.records.decide("model.prewarm", key, why)
+        return wanted
 
     async def _start(self, start: Start, asked: list[ModelSpec], now_us: int) -> None:
         model = self.catalog.model(f"{start.model}@{start.version}")

@@ -119,7 +119,9 @@ class ByWork:
                     max(model.scaling.min_replicas, have), "kept: too little was seen to tell that it is too much"
                 )
             return scaling.desired(model, have, replicas, demand, now_us)
-        if known.most < 0.001 and not scaling.busy(demand):
+        idle_us = model.scaling.idle_to_zero_us
+        over = idle_us is not None and now_us - demand.last_us >= idle_us
+        if (known.most < 0.001 or over) and not scaling.busy(demand):
             return scaling.desired(model, have, replicas, demand, now_us)
         limits = model.scaling
         grown, shrunk = math.ceil(known.need - SLACK), math.ceil(known.most + SLACK)

@@ -53,10 +53,26 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tpot_us: int = 200_000
 
 
+class Hours(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Hours of a week with their own numbers of replicas; None leaves a number as it is.
+
+    `days` are 0 for Monday to 6; `start_s` and `end_s` are seconds of the day in `zone`.
+    """
+
+    days: tuple[int, ...]
+    start_s: int
+    end_s: int
+    zone: str
+    min_replicas: int | None = None
+    max_replicas: int | None = None
+
+
 class Scaling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How many replicas, and how long an idle one is kept. `idle_to_zero_us` None means never to zero.
 
     `queue_max` is how many requests may be held for this model in one gateway before it refuses.
+    With `idle_auto` the idle time follows from what idling and waking cost; `wait_nanousd_per_s` is what a second of a
+    user's wait for a wake is worth. `schedule` are hours with other numbers.
     `start_timeout_us` bounds a replica's start; `drain_us` bounds the wait for its work when it is stopped.
     """
 
@@ -66,6 +82,9 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     queue_max: int = 512
     start_timeout_us: int = 120_000_000
     drain_us: int = 120_000_000
+    idle_auto: bool = False
+    wait_nanousd_per_s: int = 1_000_000
+    schedule: tuple[Hours, ...] = ()
 
 
 class PriceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -10,7 +10,8 @@ from typing import Final, Literal
 import msgspec
 
 from headrace import units
-from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec
+from headrace.specs.catalog import Catalog, Hours, ModelSpec, PoolSpec
+from headrace.specs.hours import DAYS
 
 _NAMES: Final = {
     "min_replicas": "min",
@@ -96,6 +97,8 @@ def _leaves(struct: msgspec.Struct, prefix: str = "") -> Iterator[tuple[str, str
 
 def _written(name: str, value: object) -> str:
     """A value as the cloud file would have it."""
+    if isinstance(value, tuple) and name == "schedule":
+        return ", ".join(_window(hours) for hours in value)
     if value is None:
         return "never" if name == "idle_to_zero_us" else ""
     if isinstance(value, tuple):
@@ -107,6 +110,13 @@ def _written(name: str, value: object) -> str:
     if name == "price_nanousd_per_hour":
         return f"{Decimal(str(value)) / units.NANOUSD_PER_USD:f}"
     return str(value)
+
+
+def _window(hours: Hours) -> str:
+    """Hours of the week in a few words."""
+    clock = "-".join(f"{at // 3600:02}:{at % 3600 // 60:02}" for at in (hours.start_s, hours.end_s))
+    days = " ".join(DAYS[day] for day in hours.days) if len(hours.days) < len(DAYS) else "daily"
+    return f"{days} {clock} {hours.zone} min {hours.min_replicas} max {hours.max_replicas}"
 
 
 def _gist(entry: msgspec.Struct) -> str:

@@ -188,19 +188,45 @@ class Objective(Section, frozen=True):
     tpot: Annotated[Duration, Meta(description="time per output token after the first")] = "200ms"
 
 
+_Clock = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", examples=["08:00"])]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+
+class Hours(Section, frozen=True):
+    """Hours of a week with their own numbers of replicas."""
+
+    start: Annotated[_Clock, Meta(description="when they begin, like 08:00")]
+    end: Annotated[_Clock, Meta(description="when they end; before the start means on the next day")]
+    days: Annotated[
+        Annotated[list[Day], Meta(min_length=1, max_length=7)] | None,
+        Meta(description="on which days they begin; all if left out"),
+    ] = None
+    zone: Annotated[str, Meta(max_length=64, description="the zone of these times, like Europe/Zurich")] = "UTC"
+    min: Annotated[Annotated[int, Meta(ge=0, le=10_000)] | None, Meta(description="the least in these hours")] = None
+    max: Annotated[Annotated[int, Meta(ge=1, le=10_000)] | None, Meta(description="the most in these hours")] = None
+
+
 class Scaling(Section, frozen=True):
     """How many replicas there are, and when an idle one is stopped."""
 
     min: Annotated[int, Meta(ge=0, le=10_000, description="replicas that always run; 0 lets the model sleep")] = 0
     max: Annotated[int, Meta(ge=1, le=10_000, description="never more replicas than these")] = 1
     idle_to_zero: Annotated[
-        Literal["never"] | Duration, Meta(description="how long the last idle replica is kept when min is 0")
+        Literal["never", "auto"] | Duration,
+        Meta(description="how long the last idle replica is kept when min is 0; auto: as long as that is cheaper"),
     ] = "5m"
     queue: Annotated[
         int, Meta(ge=0, le=1_000_000, description="requests each gateway holds for the model before it refuses")
     ] = 512
     start_timeout: Annotated[Duration, Meta(description="a replica that is not ready by then has failed")] = "2m"
     drain: Annotated[Duration, Meta(description="how long a stopping replica may finish its work")] = "2m"
+    wait_price: Annotated[
+        Money,
+        Meta(description="what a second of a user's wait for a wake is worth, in US dollars; for auto"),
+    ] = 0.001
+    schedule: Annotated[
+        Annotated[list[Hours], Meta(max_length=50)], Meta(description="hours of the week with other numbers; see Hours")
+    ] = []
 
 
 class Golden(Section, frozen=True):

@@ -22,12 +22,14 @@ from headrace.specs.catalog import (
     TenantSpec,
 )
 from headrace.specs.form import build, spelled
+from headrace.specs.hours import hours
 from headrace.specs.problem import InvalidCloud, Problem, closest, shown
 from headrace.specs.tree import Node, read
 
 SLOTS_DEFAULT: Final = 8
 CONTEXT_DEFAULT: Final = 2048
 MODELS_MAX: Final = 1_000
+IDLE_US: Final[dict[str, int | None]] = {"never": None, "auto": 300_000_000}  # auto: until a controller knows better
 SCHEMES: Final = ("package://", "hf://", "file:///", "http://", "https://")
 
 # Which tasks an engine kind does; what one cannot is a fault of the file and not of a replica at three in the night.
@@ -281,7 +283,13 @@ class _Resolver:
         return Scaling(
             min_replicas=scaling.min,
             max_replicas=scaling.max,
-            idle_to_zero_us=None if idle == "never" else units.duration_us(idle),
+            idle_to_zero_us=IDLE_US[idle] if idle in IDLE_US else units.duration_us(idle),
+            idle_auto=idle == "auto",
+            wait_nanousd_per_s=units.nanousd(scaling.wait_price),
+            schedule=tuple(
+                hours(window, (*path, "scaling", "schedule", f"[{index}]"), self._note)
+                for index, window in enumerate(scaling.schedule)
+            ),
             queue_max=scaling.queue,
             start_timeout_us=units.duration_us(scaling.start_timeout),
             drain_us=units.duration_us(scaling.drain),

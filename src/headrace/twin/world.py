@@ -10,10 +10,11 @@ from array import array
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from headrace.policy import placement
+from headrace.policy import placement, schedule
 from headrace.policy.actions import Answer, Assign, Reject, Start
 from headrace.policy.activity import Activity
 from headrace.policy.dispatch import Dispatch
+from headrace.policy.keepalive import Keepalive
 from headrace.policy.plan import plan, replica_id
 from headrace.state.request import Request
 from headrace.state.table import Table
@@ -65,6 +66,7 @@ class World:
         self._prompt_us = {place: prompts.tolist() for place, prompts in scenario.prompt_us.items()}
         self._route_models = route_models(scenario.catalog, scenario.rates, scenario.boot_us)
         self._counted: dict[str, tuple[int, int]] = {}
+        self._keepalive = Keepalive()
 
     def run(self) -> None:
         """From the first arrival to the last end. Interrupted, what was simulated up to then stands."""
@@ -203,7 +205,9 @@ class World:
         reported = {demand.key: demand for demand in self._dispatch.demand(now_us)}
         demand = self._activity.demand(scenario.catalog, reported, now_us)
         scenario.sizing.note(demand, now_us, scenario.wall_us + now_us)
-        made = plan(scenario.catalog, self.fleet.seen(now_us), demand, now_us, scenario.sizing)
+        wanted = schedule.over(scenario.catalog, scenario.boot_us, scenario.wall_us + now_us)
+        wanted = self._keepalive.over(wanted, demand, scenario.boot_us, now_us)
+        made = plan(wanted, self.fleet.seen(now_us), demand, now_us, scenario.sizing)
         for stop in made.stops:
             one = self.fleet.running.get(stop.replica)
             if one is None:

@@ -1,4 +1,4 @@
-"""Eighty models that are seldom asked, on a shared pool with 3 s swaps: what keeping awake costs over the exact optimum.
+"""Eighty models that are seldom asked, on a shared pool with 3 s swaps: their cost over the exact optimum.
 
 python bench/long_tail.py [--hours 4] [--models 80] [--rate 0.08] [--wait-price 0.001]
 
@@ -50,8 +50,8 @@ def main() -> None:
         soon = (served & (first - trace.arrival_us <= SOON_US)).sum() / len(trace)
         starts = sum(model.starts for model in found.models)
         print(
-            f"idle_to_zero {idle:>6}: {found.cost_nanousd / 1e9:8.2f} dollars, {found.cost_nanousd / least:6.2f} of the "
-            f"optimum, {100 * soon:5.1f} % begun within 10 s, {starts} starts"
+            f"idle_to_zero {idle:>6}: {found.cost_nanousd / 1e9:8.2f} dollars, {found.cost_nanousd / least:6.2f} of "
+            f"the optimum, {100 * soon:5.1f} % begun within 10 s, {starts} starts"
         )
 
 

@@ -1,6 +1,6 @@
 """The only file that knows every adapter: each process of Headrace begins here.
 
-`python -m headrace.assembly host|controller|gateway|pipelines|prepare|market` starts one process; the CLI calls
+`python -m headrace.assembly host|controller|gateway|pipelines|prepare|market|optimum` starts one process; the CLI calls
 the functions below before anything runs. Imports stand inside the functions on purpose: a gateway must not carry the
 controller's libraries, nor the host anybody's; an idle cloud is small because each process loads its own part alone.
 """
@@ -303,6 +303,20 @@ def api_prices(names: list[str]) -> dict[str, dict[str, Any]]:
     return market.prices(names)
 
 
+def run_optimum() -> int:
+    """Print the least that work could have cost, of questions on standard input; the solver is large."""
+    import json
+
+    from headrace.planner.optimum import Pool, optimum
+
+    found = []
+    for asked in json.load(sys.stdin):
+        pool = Pool(name="own", nanousd_per_hour=asked["nanousd_per_hour"], boot_us=asked["boot_us"])
+        found.append(optimum(asked["work_us"], [pool], slot_us=asked["slot_us"]).nanousd)
+    print(json.dumps(found))
+    return 0
+
+
 def command(settings: Settings, role: str, *words: str) -> list[str]:
     """The command line of one process of this cloud."""
     flags = ["--home", str(settings.home), "--listen", settings.listen, "--gateways", str(settings.gateways)]
@@ -312,7 +326,7 @@ def command(settings: Settings, role: str, *words: str) -> list[str]:
 def main() -> int:
     """Start the process that the command line names."""
     words = argparse.ArgumentParser(prog="headrace.assembly")
-    words.add_argument("role", choices=["host", "controller", "gateway", "pipelines", "prepare", "market"])
+    words.add_argument("role", choices=["host", "controller", "gateway", "pipelines", "prepare", "market", "optimum"])
     words.add_argument("--home", required=True)
     words.add_argument("--listen", required=True)
     words.add_argument("--gateways", type=int, required=True)
@@ -328,6 +342,8 @@ def main() -> int:
         return run_gateway(settings, int(given.subject))
     if given.role == "pipelines":
         return run_pipelines(settings)
+    if given.role == "optimum":
+        return run_optimum()
     if given.role == "market":
         return run_market(given.subject)
     return run_prepare(settings, given.subject)

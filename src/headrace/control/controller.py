@@ -19,6 +19,7 @@ from headrace.control.books import Books
 from headrace.control.budgets import Budgets
 from headrace.control.forecasts import Forecasts
 from headrace.control.health import Health
+from headrace.control.hindsight import Hindsights
 from headrace.control.keys import Keyring
 from headrace.control.leases import Leases
 from headrace.control.loop import Loop, Parts
@@ -47,6 +48,8 @@ BACKUP_S: Final = 60.0
 BACKUP_PART: Final = 100  # of the time, at most one part is spent on copying
 FORECAST_S: Final = 3600.0
 WITNESS_S: Final = 3600.0
+HINDSIGHT_S: Final = 3600.0
+HINDSIGHT_FIRST_S: Final = 660.0  # before that there is too little to look back on
 _LEASES_LEARNED: Final = 200
 
 
@@ -84,6 +87,7 @@ class Controller:
         self.budgets = Budgets(store, self.records, clock, self.publisher.tell, self.publisher.linked)
         self.books = Books(store, self.records, self.terms, self.bookkeeper, clock)
         self.rates = Rates(self.books)
+        self.hindsights = Hindsights(store, command("optimum"), self.rates.of, clock)
         self.forecasts = Forecasts(store, self.bookkeeper.settled_until, clock, self.budgets.all)
         self.bookkeeper.charged, self.bookkeeper.ended = self.budgets.spent, self.budgets.gone
         self.rollouts = Rollouts(store, self.records, clock)
@@ -215,6 +219,7 @@ class Controller:
             group.create_task(_again("backup", self._back_up, self._until_next_backup))
             group.create_task(_again("witness", self._note, lambda: asyncio.sleep(WITNESS_S)))
             group.create_task(_again("forecasts", self._forecast, lambda: asyncio.sleep(FORECAST_S)))
+            group.create_task(_again("hindsight", self._look_back, lambda: asyncio.sleep(HINDSIGHT_S)))
             group.create_task(_again("market", self._learn_market, self._new_names))
 
     async def close(self) -> None:
@@ -254,6 +259,12 @@ class Controller:
     async def _forecast(self) -> None:
         await self.bookkeeper.try_to_catch_up()
         self.forecasts.turn()
+
+    async def _look_back(self) -> None:
+        if self.hindsights.last is None:
+            await asyncio.sleep(HINDSIGHT_FIRST_S)
+        await self.bookkeeper.try_to_catch_up()
+        await self.hindsights.turn(self.loop.catalog, self.loop.wake_us)
 
     async def _new_names(self) -> None:
         await self._learning.wait()

@@ -201,6 +201,10 @@ class Store(Protocol):
         """Rows that ended at that moment or later, oldest first."""
         ...
 
+    def work_by_slot(self, from_us: int, slot_us: int) -> dict[str, list[tuple[int, int, int, int]]]:
+        """By model: slot since `from_us`, requests that ended in it with work done, their input and output tokens."""
+        ...
+
     def put(self, name: str, value: bytes) -> None:
         """Keep one named value, e.g. the catalog."""
         ...

@@ -145,6 +145,18 @@ class SqliteStore:
         query = "SELECT record FROM usage WHERE ended_us >= ? ORDER BY ended_us LIMIT ?"
         return self._many(query, (ended_us, limit), _usage)
 
+    def work_by_slot(self, from_us: int, slot_us: int) -> dict[str, list[tuple[int, int, int, int]]]:
+        """See the port."""
+        query = (
+            "SELECT model, (ended_us - ?1) / ?2, COUNT(*), SUM(input_tokens), SUM(output_tokens) FROM usage"
+            " WHERE ended_us >= ?1 AND outcome IN ('finished', 'cancelled') AND tenant <> '~shadow' GROUP BY 1, 2"
+        )
+        found: dict[str, list[tuple[int, int, int, int]]] = {}
+        with self._told("the database"):
+            for model, slot, requests, input_tokens, output_tokens in self._db.execute(query, (from_us, slot_us)):
+                found.setdefault(str(model), []).append((slot, requests, input_tokens, output_tokens))
+        return found
+
     # --- the books ----------------------------------------------------------------------------------------------
 
     def book(self, device: str, until_us: int, entries: Sequence[Entry], costs: Sequence[tuple[Usage, int]]) -> int:

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -60,8 +61,15 @@ class Cloud:
             replicas=[replica for replica in control.loop.fleet.replicas if admin],
             holds=[views.HoldView(model=hold.model, reason=hold.reason) for hold in control.loop.holds if admin],
             problems=control.loop.problems() if admin else [],
+            hindsight=self._hindsight() if admin else None,
         )
         return json(seen)
+
+    def _hindsight(self) -> views.HindsightView | None:
+        last = self._controller.hindsights.last
+        if last is None:
+            return None
+        return views.HindsightView(**msgspec.structs.asdict(last), ratio_ppm=last.ratio_ppm)
 
     async def models(self, request: Request) -> Response:
         """Every model version the key may use, and its state."""

@@ -99,6 +99,18 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
     models: list[VersionedModel]
 
 
+class HindsightView(msgspec.Struct, frozen=True, kw_only=True):
+    """What the last day cost over the least it could have. `ratio_ppm` is paid over optimum, in millionths."""
+
+    at_us: int
+    from_us: int
+    paid_nanousd: int
+    optimum_nanousd: int
+    ratio_ppm: int
+    on_time_ppm: int
+    models: tuple[str, ...]
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The cloud at a glance. To a key of role user: its models, and nothing of others."""
 
@@ -114,6 +126,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     replicas: list[Replica] = []
     holds: list[HoldView] = []
     problems: list[str] = []
+    hindsight: HindsightView | None = None
 
 
 class Replicas(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,141 @@
+"""What the last day cost over the least it could have: one number of how good the slow brain was, on real traffic.
+
+Hourly. Work comes from usage records, what was paid from leases, both by slot; the least is that of a clairvoyant fleet
+(`planner.optimum`), worked out by a process of its own, since the solver is large. Only models whose work is known are
+in it. A ratio says nothing without how many requests were on time, so that is told with it.
+"""
+
+import asyncio
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from headrace import telemetry
+from headrace.ports import Clock, Store
+from headrace.specs.catalog import Catalog, ModelSpec
+from headrace.state.fleet import Lease
+from headrace.state.work import WorkRate
+from headrace.units import US_PER_HOUR, US_PER_S
+
+SLOT_US: Final = 60 * US_PER_S
+WINDOW_US: Final = 24 * US_PER_HOUR
+SPAN_MIN_US: Final = 10 * SLOT_US  # less says nothing
+SAMPLE: Final = 1_000  # latest requests of a model, for the part that was on time
+_WHOLE_PPM: Final = 1_000_000
+_ASK_S: Final = 120.0
+
+
+class Question(msgspec.Struct, frozen=True):
+    """One model's work by slot, microseconds of a replica, and what a replica is like."""
+
+    work_us: list[float]
+    nanousd_per_hour: int
+    boot_us: int
+    slot_us: int = SLOT_US
+
+
+class Hindsight(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found at `at_us` of the time from `from_us` on. `on_time_ppm` is of the requests that were looked at."""
+
+    at_us: int
+    from_us: int
+    paid_nanousd: int
+    optimum_nanousd: int
+    on_time_ppm: int
+    models: tuple[str, ...]
+
+    @property
+    def ratio_ppm(self) -> int:
+        """Paid over the least, in millionths; 0 when nothing was asked."""
+        return _WHOLE_PPM * self.paid_nanousd // self.optimum_nanousd if self.optimum_nanousd else 0
+
+
+class Hindsights:
+    """Asks once an hour, and remembers the last answer."""
+
+    def __init__(
+        self, store: Store, argv: Sequence[str], rate: Callable[[ModelSpec], WorkRate | None], clock: Clock
+    ) -> None:
+        self._store = store
+        self._argv = argv
+        self._rate = rate
+        self._clock = clock
+        self.last: Hindsight | None = None
+
+    async def turn(self, catalog: Catalog, wake_us: Callable[[str], int]) -> None:
+        """Look back over the last day. What cannot be told is left as it was told last."""
+        now_us = self._clock.now_us()
+        leases = self._store.leases_since(now_us - WINDOW_US)
+        from_us = max(now_us - WINDOW_US, min((lease.started_us for lease in leases), default=now_us))
+        count = (now_us - from_us) // SLOT_US
+        if count * SLOT_US < SPAN_MIN_US:
+            return
+        asked = self._store.work_by_slot(now_us - count * SLOT_US, SLOT_US)
+        models, questions, paid = [], [], 0
+        for model in catalog.models:
+            rate, price = self._rate(model), _nanousd_per_hour(model, catalog)
+            mine = asked.get(model.name)
+            if rate is None or not price or not mine or model.weight == 0:
+                continue
+            work = [0.0] * count
+            for slot, requests, input_tokens, output_tokens in mine:
+                if 0 <= slot < count:
+                    work_ns = requests * rate.fixed_ns + input_tokens * rate.input_ns + output_tokens * rate.output_ns
+                    work[slot] += work_ns / 1000
+            models.append(model)
+            questions.append(Question(work, price, wake_us(model.key)))
+            paid += _paid(model, leases, catalog, now_us - count * SLOT_US, now_us)
+        if not questions:
+            return
+        least = await self._ask(questions)
+        if least is not None:
+            self.last = Hindsight(
+                at_us=now_us,
+                from_us=now_us - count * SLOT_US,
+                paid_nanousd=paid,
+                optimum_nanousd=sum(least),
+                on_time_ppm=self._on_time(models),
+                models=tuple(model.key for model in models),
+            )
+
+    async def _ask(self, questions: list[Question]) -> list[int] | None:
+        try:
+            done = await asyncio.to_thread(
+                subprocess.run, self._argv, input=msgspec.json.encode(questions), capture_output=True, timeout=_ASK_S
+            )
+            return msgspec.json.decode(done.stdout, type=list[int])
+        except (OSError, subprocess.TimeoutExpired, msgspec.MsgspecError) as error:
+            telemetry.logger().error("hindsight.silent", error=repr(error))
+            return None
+
+    def _on_time(self, models: Iterable[ModelSpec]) -> int:
+        kept = looked = 0
+        for model in models:
+            for row in self._store.usage_list(limit=SAMPLE, model=model.name):
+                looked += 1
+                kept += row.outcome in ("finished", "cancelled") and row.first_us <= model.objective.ttft_us
+        return _WHOLE_PPM * kept // looked if looked else _WHOLE_PPM
+
+
+def _nanousd_per_hour(model: ModelSpec, catalog: Catalog) -> int:
+    """What one replica costs on its first pool; 0 when nobody said."""
+    pool = catalog.pool(model.pools[0]) if model.pools else None
+    if pool is None or not pool.price_nanousd_per_hour or not pool.memory_bytes:
+        return 0
+    share_ppm = min(_WHOLE_PPM, _WHOLE_PPM * model.memory_bytes // pool.memory_bytes)
+    return pool.price_nanousd_per_hour * share_ppm // _WHOLE_PPM
+
+
+def _paid(model: ModelSpec, leases: Iterable[Lease], catalog: Catalog, from_us: int, to_us: int) -> int:
+    """What the model's replicas took of devices in that time, at their pools' prices."""
+    paid = 0
+    for lease in leases:
+        pool = catalog.pool(lease.pool)
+        if lease.model != model.name or pool is None or not pool.price_nanousd_per_hour:
+            continue
+        length_us = min(lease.ended_us or to_us, to_us) - max(lease.started_us, from_us)
+        if length_us > 0:
+            paid += pool.price_nanousd_per_hour * lease.share_ppm * length_us // (_WHOLE_PPM * US_PER_HOUR)
+    return paid

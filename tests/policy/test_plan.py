@@ -1,10 +1,11 @@
 """The slow brain, case by case; its properties are in test_plan_laws.py."""
 
+import msgspec
 import pytest
 
 from headrace.policy.actions import Plan
 from headrace.policy.plan import plan, replica_id
-from headrace.specs.catalog import EngineSpec
+from headrace.specs.catalog import EngineSpec, Scaling
 from tests.policy.cloud import GIB, S, asked, catalog, demand, device, fleet, running, spec
 
 NOW = 1000 * S
@@ -182,3 +183,18 @@ def test_the_fullest_device_that_fits_is_taken() -> None:
     model = spec(pools=("b", "a"), memory_bytes=2 * GIB, min_replicas=1)
     there = fleet(device("small", 3), device("big", 8, "b"), device("near", 2, "b"), device("tiny", 1, "b"))
     assert [start.device for start in plan(catalog(model), there, {}, NOW).starts] == ["near"]
+
+
+def test_replicas_of_one_model_are_spread_over_machines_and_then_devices() -> None:
+    """Four replicas on two machines of two devices stand on four devices; one machine that dies takes two of them."""
+    model = spec(scaling=Scaling(min_replicas=4, max_replicas=4), memory_bytes=GIB)
+    places = [msgspec.structs.replace(device(f"d{n}"), node=f"n{n % 2}") for n in range(4)]
+    made = plan(catalog(model), fleet(*places), {}, NOW)
+    assert sorted((start.node, start.device) for start in made.starts) == sorted((p.node, p.device) for p in places)
+    assert [start.node for start in made.starts] == ["n0", "n1", "n0", "n1"]
+
+
+def test_different_models_still_share_a_device_so_that_large_holes_stay_large() -> None:
+    models = [spec(f"{name}@v1", scaling=Scaling(min_replicas=1), memory_bytes=GIB) for name in "abc"]
+    made = plan(catalog(*models), fleet(device("d1"), device("d2")), {}, NOW)
+    assert len({start.device for start in made.starts}) == 1

@@ -17,6 +17,7 @@ from headrace.gateway.desk import Acting, Desk
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.record import Record
 from headrace.gateway.reply import Reply
+from headrace.state.request import BATCH
 from headrace.state.table import RouteKey, RouteModel
 
 TENANT: Final = "~shadow"  # no tenant of a cloud file can be called so
@@ -62,6 +63,7 @@ def follow(desk: Desk, original: Record) -> None:
     if watched.state != "ready" or _under_way(desk.exchanges) >= AT_ONCE_MAX:
         return
     call = copy.copy(original.call)
+    call.priority = BATCH
     call.model = f"{watched.name}@{watched.version}"
     bill = Bill(desk.directory.book, [watched], _KEY, desk.clock.now_us())
     name = original.request_id + _SUFFIX

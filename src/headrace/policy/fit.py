@@ -36,5 +36,5 @@ def problems(catalog: Catalog, devices: Sequence[Device]) -> list[str]:
                     f"{space.why_not(model)}"
                 )
                 break
-            space.take(device, model.memory_bytes)
+            space.take(device, model)
     return found

@@ -1,7 +1,8 @@
 """Where a replica goes: the first pool of its model, in order of preference, with a device that has the memory free.
 
-Within a pool the fullest device that still fits is taken, so that large holes stay large. Pure; called by `plan` and
-`fit`. Memory that is being freed is promised to those that wait for it, so that nobody else slips in.
+Within a pool replicas of one model are spread over machines, then over devices, so that one that dies takes as few of
+them as possible; else the fullest device that still fits is taken, so that large holes stay large. Pure; called by
+`plan` and `fit`. Memory that is being freed is promised to those that wait for it, so that nobody else slips in.
 """
 
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ class Space:
     """Memory of every device while a plan is being made.
 
     `free` is what nobody holds now; `soon` adds what draining and stopped replicas will give back and leaves out what
-    is promised. Only what is in both may be taken.
+    is promised. Only what is in both may be taken. `there` counts replicas of each model by machine and by spot.
     """
 
     free: dict[Spot, int]
     soon: dict[Spot, int]
     devices: tuple[Device, ...]
+    there: dict[tuple[str, str | Spot], int]
 
     @classmethod
     def of(cls, fleet: Fleet) -> "Space":
@@ -35,20 +37,28 @@ class Space:
             spot = _home(free, replica)
             if spot is not None and replica.phase in LIVE:
                 free[spot] -= replica.memory_bytes
-        space = cls(free, dict(free), fleet.devices)
+        space = cls(free, dict(free), fleet.devices, {})
         for replica in fleet.replicas:
             if replica.phase == "draining":
                 space.release(replica)
+            elif replica.phase in LIVE:
+                space.count(replica.key, (replica.pool, replica.node, replica.device), 1)
         return space
+
+    def count(self, key: str, spot: Spot, change: int) -> None:
+        """A replica of a model comes to a spot, or leaves it."""
+        for place in ((key, spot[1]), (key, spot)):
+            self.there[place] = self.there.get(place, 0) + change
 
     def find(self, model: ModelSpec) -> Device | None:
         """The device for one more replica of the model, None when it fits nowhere now."""
         return self._best(model, {spot: min(free, self.soon[spot]) for spot, free in self.free.items()})
 
-    def take(self, device: Device, memory_bytes: int) -> None:
+    def take(self, device: Device, model: ModelSpec) -> None:
         """Count a replica that will be started there."""
-        self.free[_spot(device)] -= memory_bytes
-        self.soon[_spot(device)] -= memory_bytes
+        self.free[_spot(device)] -= model.memory_bytes
+        self.soon[_spot(device)] -= model.memory_bytes
+        self.count(model.key, _spot(device), 1)
 
     def release(self, replica: Replica) -> None:
         """Count a replica that is being stopped."""
@@ -101,8 +111,12 @@ class Space:
                 device for device in self.devices if device.pool == pool and room[_spot(device)] >= model.memory_bytes
             ]
             if fitting:
-                return min(fitting, key=lambda device: (room[_spot(device)], device.node, device.device))
+                return min(fitting, key=lambda device: self._rank(model.key, device, room))
         return None
+
+    def _rank(self, key: str, device: Device, room: dict[Spot, int]) -> tuple[int, int, int, str, str]:
+        spot, there = _spot(device), self.there
+        return there.get((key, device.node), 0), there.get((key, spot), 0), room[spot], device.node, device.device
 
 
 def _spot(device: Device) -> Spot:

@@ -176,7 +176,7 @@ def _serve(work: Work, lack: "room.Lack") -> None:
             return
         device = work.space.find(model)
         assert device is not None, "room was made"
-    work.space.take(device, model.memory_bytes)
+    work.space.take(device, model)
     name = replica_id(model, work.names)
     work.names.add(name)
     start = Start(name, model.name, model.version, device.pool, device.node, device.device, lack.reason)

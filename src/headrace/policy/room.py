@@ -65,6 +65,7 @@ class Work:
             return
         if replica.phase in _WORKING:
             self.space.release(replica)
+            self.space.count(replica.key, (replica.pool, replica.node, replica.device), -1)
         self.stopped.add(replica.id)
         self.stops.append(Stop(replica.id, drain_us, reason))
 

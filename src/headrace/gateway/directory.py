@@ -16,6 +16,7 @@ class Directory:
         self.table = Table(revision=0, models=(), replicas=(), keys=())
         self.models: dict[str, list[RouteModel]] = {}
         self.pools: dict[tuple[str, str], Pool] = {}
+        self.shadows: dict[str, RouteModel] = {}
         self.book = Book(())
 
     def update(self, table: Table) -> None:
@@ -25,6 +26,7 @@ class Directory:
         self.models = {}
         for model in table.models:
             self.models.setdefault(model.name, []).append(model)
+        self.shadows = {model.name: model for model in table.models if model.shadow}
         pools: dict[tuple[str, str], Pool] = {}
         for replica in table.replicas:
             name = (replica.id, replica.incarnation)

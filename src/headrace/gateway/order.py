@@ -19,7 +19,7 @@ class Order:
 
     def __init__(self, record: Record, others: Sequence[RouteModel] = ()) -> None:
         self._record = record
-        self._others = list(others)
+        self._others = list(others) if others else []
         self._rendered: tuple[str, str, bytes] | None = None
         self.bounds = 0
         self._measure()
@@ -76,12 +76,14 @@ class Order:
         return False
 
     def _measure(self) -> None:
-        call = self._record.call
-        models = [self._record.model, *self._others]
-        self.bounds = max(call.output_bound(model.output_tokens_default, model.context_tokens) for model in models)
+        call, model = self._record.call, self._record.model
+        self.bounds = call.output_bound(model.output_tokens_default, model.context_tokens)
+        for other in self._others:
+            self.bounds = max(self.bounds, call.output_bound(other.output_tokens_default, other.context_tokens))
 
     def _bind(self) -> None:
         self._record.bill.bind(self._record.call, self.bounds, self._context())
 
     def _context(self) -> int:
-        return max(model.context_tokens for model in [self._record.model, *self._others])
+        own = self._record.model.context_tokens
+        return max(own, *(other.context_tokens for other in self._others)) if self._others else own

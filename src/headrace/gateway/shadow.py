@@ -56,8 +56,9 @@ class _Unheard(Reply):
 
 def follow(desk: Desk, original: Record) -> None:
     """Copy a request that has begun, if a version of its model is watched and it is this request's turn."""
-    versions = desk.directory.models.get(original.model.name, ())
-    watched = next((version for version in versions if version.shadow), None)
+    if not desk.directory.shadows:
+        return
+    watched = desk.directory.shadows.get(original.model.name)
     if watched is None or "@" in original.call.model or not _turn(original.request_id, watched):
         return
     if watched.state != "ready" or _under_way(desk.exchanges) >= AT_ONCE_MAX:

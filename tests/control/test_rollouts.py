@@ -8,7 +8,7 @@ import pytest
 
 from headrace.control.records import Records
 from headrace.control.rollouts import CRAMPED_US, Rollouts
-from headrace.errors import Invalid
+from headrace.errors import Invalid, Transient
 from headrace.policy.actions import Hold
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.fleet import Fleet
@@ -166,3 +166,23 @@ def test_a_file_that_says_otherwise_ends_it(kept: Kept) -> None:
     assert V1.name in kept.rollouts.all
     kept.rollouts.applied(WANTED, catalog(model(memory_bytes=5)))
     assert V1.name not in kept.open().all
+
+
+def test_a_full_disk_stops_no_step_and_what_was_asked_for_is_not_acknowledged(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.rollouts.deploy(WANTED, V2)
+    with monkeypatch.context() as full:
+
+        def refuse(*_: object) -> None:
+            raise Transient("the disk is full")
+
+        full.setattr(kept.store, "put", refuse)
+        assert kept.rollouts.turn(Round(V1, V2))
+        assert kept.rollouts.all[V1.name].share == 5
+        with pytest.raises(Transient):
+            kept.rollouts.promote(V1.name)
+        assert kept.rollouts.all[V1.name].phase == "canary"
+    kept.clock.us += 3 * S
+    kept.rollouts.turn(Round(V1, V2))
+    assert kept.open().all[V1.name].share == 5

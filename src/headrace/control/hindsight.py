@@ -72,7 +72,7 @@ class Hindsights:
         count = (now_us - from_us) // SLOT_US
         if count * SLOT_US < SPAN_MIN_US:
             return
-        asked = self._store.work_by_slot(now_us - count * SLOT_US, SLOT_US)
+        asked = await asyncio.to_thread(self._store.work_by_slot, now_us - count * SLOT_US, SLOT_US)
         models, questions, paid = [], [], 0
         for model in catalog.models:
             rate, price = self._rate(model), _nanousd_per_hour(model, catalog)

@@ -10,8 +10,9 @@ from typing import Final, Protocol
 
 import msgspec
 
+from headrace import telemetry
 from headrace.control.records import Records
-from headrace.errors import Invalid
+from headrace.errors import Invalid, Transient
 from headrace.policy import in_force
 from headrace.policy import rollout as policy
 from headrace.policy.actions import Hold
@@ -199,16 +200,23 @@ class Rollouts:
     # --- how it is kept -----------------------------------------------------------------------------------------
 
     def _put(self, rollout: Rollout, what: str) -> Rollout:
-        self._rollouts[rollout.model], self._unkept = rollout, True
-        self._keep()
+        """What an administrator asked for is kept before it is in force. Raises Transient when it cannot be."""
+        changed = {**self._rollouts, rollout.model: rollout}
+        self._store.put(_NAME, msgspec.json.encode(changed))
+        self._rollouts = changed
         self._told(what, rollout)
         return rollout
 
     def _keep(self) -> None:
-        if self._unkept:
+        """Keep what has changed; a disk that is full stops no step, and is tried again."""
+        self._kept_us = self._clock.now_us()
+        if not self._unkept:
+            return
+        try:
             self._store.put(_NAME, msgspec.json.encode(self._rollouts))
             self._unkept = False
-        self._kept_us = self._clock.now_us()
+        except Transient as error:
+            telemetry.logger().error("rollouts.waiting", reason=error.message)
 
     def _told(self, what: str, rollout: Rollout) -> None:
         key, took = f"{rollout.model}@{rollout.candidate}", format_us(self._clock.now_us() - rollout.began_us)

@@ -202,7 +202,10 @@ class Store(Protocol):
         ...
 
     def work_by_slot(self, from_us: int, slot_us: int) -> dict[str, list[tuple[int, int, int, int]]]:
-        """By model: slot since `from_us`, requests that ended in it with work done, their input and output tokens."""
+        """By model: slot since `from_us`, requests that ended in it with work done, their input and output tokens.
+
+        Reads on an own connection, so it may run in a thread beside everything else.
+        """
         ...
 
     def put(self, name: str, value: bytes) -> None:

@@ -22,6 +22,7 @@ from headrace.state.decision import Decision
 from headrace.state.fleet import Lease
 from headrace.state.table import Price
 from headrace.state.usage import Usage
+from headrace.stores import look_back
 from headrace.stores.audit import audit
 from headrace.stores.backup import backup
 from headrace.stores.ledger import Ledger
@@ -146,16 +147,9 @@ class SqliteStore:
         return self._many(query, (ended_us, limit), _usage)
 
     def work_by_slot(self, from_us: int, slot_us: int) -> dict[str, list[tuple[int, int, int, int]]]:
-        """See the port."""
-        query = (
-            "SELECT model, (ended_us - ?1) / ?2, COUNT(*), SUM(input_tokens), SUM(output_tokens) FROM usage"
-            " WHERE ended_us >= ?1 AND outcome IN ('finished', 'cancelled') AND tenant <> '~shadow' GROUP BY 1, 2"
-        )
-        found: dict[str, list[tuple[int, int, int, int]]] = {}
+        """On an own connection. Raises Transient when the file cannot be read just now."""
         with self._told("the database"):
-            for model, slot, requests, input_tokens, output_tokens in self._db.execute(query, (from_us, slot_us)):
-                found.setdefault(str(model), []).append((slot, requests, input_tokens, output_tokens))
-        return found
+            return look_back.work_by_slot(self._path, from_us, slot_us)
 
     # --- the books ----------------------------------------------------------------------------------------------
 

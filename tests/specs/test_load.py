@@ -125,7 +125,7 @@ def test_the_order_in_the_file_does_not_change_the_revision():
         (
             "task: chat",
             "task: chta",
-            "cloud.yaml:6:11 models.small.task: is 'chta'; give one of chat, embed, rerank; did you mean chat?",
+            "cloud.yaml:6:11 models.small.task: is 'chta'; give one of chat, embed, rerank, image, upscale, transcribe, speak, video; did you mean chat?",
         ),
         (
             "600MiB",

@@ -1,6 +1,6 @@
 """The painter's network: words and a noisy picture in, the clean picture out.
 
-A transformer reads one sequence: the words, three colours it is to choose, and the picture in patches of 8x8 pixels.
+A transformer reads one sequence: the words, three colours it is to choose, and the picture in patches of 16x16 pixels.
 It answers with the three colours (background and two layers) and, for each pixel, how far each layer covers it; the
 picture is composed of these. So flat colours are flat and edges are sharp after minutes of training on one core.
 """
@@ -19,12 +19,12 @@ class Sizes:
     """What the network is made of. `side` and `patch` are in pixels, `length` in words."""
 
     tokens: int
-    length: int = 16
+    length: int = 12
     side: int = 64
-    patch: int = 8
-    width: int = 128
-    heads: int = 4
-    depth: int = 6
+    patch: int = 16
+    width: int = 192
+    heads: int = 6
+    depth: int = 4
 
     def plain(self) -> dict[str, int]:
         """As JSON."""

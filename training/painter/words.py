@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from scenes import COLOURS, SHAPES
 
-LENGTH = 16
+LENGTH = 12
 SAME = {
     "circle": "disc disk ball dot round",
     "square": "box block",

@@ -17,10 +17,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from headrace.engines.runners import pictures
+from headrace.engines.runners.batching import Batcher, Bounds, Item
 from headrace.engines.runners.onnx import decode
-from headrace.engines.runners.painting import Floats, Painter, Painting, Start
+from headrace.engines.runners.painting import Floats, Painter, Painting, Pixels, Start
 from headrace.engines.runners.server import Exchange, Server, serve
-from headrace.engines.runners.stepper import Stepper
 from headrace.errors import Invalid
 
 SCALES: Final = (4, 1, 2, 8, 16)  # of the native side; the first is what is made when none is asked for
@@ -48,13 +48,11 @@ class EditRequest(GenerationRequest, forbid_unknown_fields=True, kw_only=True):
 
 
 class Runner:
-    """The routes of one replica. `running` holds the paintings of each request that is not answered yet."""
+    """The routes of one replica, which paints up to `slots` pictures at once."""
 
     def __init__(self, painter: Painter, slots: int) -> None:
         self.painter = painter
-        self.stepper: Stepper[Painting] = Stepper(painter.advance, slots)
-        self.running: dict[int, list[Painting]] = {}
-        self.requests = 0
+        self.batcher: Batcher[Painting, Pixels] = Batcher(painter.paint, Bounds(slots, slots))
 
     async def generations(self, exchange: Exchange) -> None:
         """Pictures from words."""
@@ -72,11 +70,7 @@ class Runner:
 
     async def progress(self, exchange: Exchange) -> None:
         """GET /progress: steps done and to do of each request, all its pictures together."""
-        running = [
-            {"id": str(number), "step": sum(one.step for one in made), "steps": sum(one.steps for one in made)}
-            for number, made in self.running.items()
-        ]
-        exchange.json({"running": running})
+        exchange.json({"running": self.batcher.progress()})
 
     async def _answer(self, exchange: Exchange, request: GenerationRequest, start: Start | None) -> None:
         recipe = self.painter.recipe
@@ -84,14 +78,9 @@ class Runner:
         words = recipe.ids(request.prompt)
         seed = secrets.randbelow(_SEEDS) if request.seed is None else request.seed
         made = [Painting(recipe, words, seed + index, start) for index in range(request.n)]
-        self.requests += 1
-        number = self.requests
-        self.running[number] = made
-        try:
-            await self.stepper.finish(made)
-            data = await asyncio.to_thread(_encoded, made, side, request.output_format)
-        finally:
-            del self.running[number]
+        left = made[0].steps - made[0].step  # like numbers of steps go together
+        drawn = await self.batcher.run([Item(one, shape=left, steps=left) for one in made])
+        data = await asyncio.to_thread(_encoded, drawn, side, request.output_format)
         exchange.json({"created": int(time.time()), "data": [{"b64_json": one} for one in data]})
 
 
@@ -126,10 +115,10 @@ def _start(picture: str, mask: str | None, strength: float, side: int) -> Start:
     return Start(floats, strength, np.asarray(keep, np.float32) / np.float32(255))
 
 
-def _encoded(made: Sequence[Painting], side: int, form: str) -> list[str]:
+def _encoded(drawn: Sequence[Pixels], side: int, form: str) -> list[str]:
     coded = []
-    for painting in made:
-        picture = Image.fromarray(painting.rgb())
+    for pixels in drawn:
+        picture = Image.fromarray(pixels)
         if side != picture.width:
             picture = picture.resize((side, side), Image.Resampling.BICUBIC)
         coded.append(pictures.encoded(picture, form))
@@ -154,7 +143,7 @@ async def _serve(painter: Painter, given: argparse.Namespace, began: float) -> N
     runner = Runner(painter, given.slots)
 
     def load() -> dict[str, int]:
-        return {"running": runner.stepper.running, "waiting": runner.stepper.waiting, "slots": given.slots}
+        return {"running": runner.batcher.running, "waiting": runner.batcher.waiting, "slots": given.slots}
 
     routes: dict[tuple[str, str], Any] = {
         ("POST", "/v1/images/generations"): runner.generations,

@@ -5,6 +5,7 @@ each picture of a batch is computed as it would be alone.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,9 +15,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from headrace.engines.runners.batching import Batch
 from headrace.errors import Invalid
 
 Floats = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
 _THINGS_MAX: Final = 2
 _SEED_BITS: Final = (1 << 64) - 1
 
@@ -75,6 +78,8 @@ class Start:
 class Painting:
     """One picture on its way: `step` of `steps` are done; `picture` is what there is of it."""
 
+    __slots__ = ("noise", "picture", "start", "step", "steps", "words")
+
     def __init__(self, recipe: Recipe, words: NDArray[np.int64], seed: int, start: Start | None = None) -> None:
         shape = (3, recipe.side, recipe.side)
         chance = np.random.Generator(np.random.Philox(key=seed & _SEED_BITS))
@@ -91,20 +96,19 @@ class Painting:
         """How much of the picture is noise, from 1 down to 0."""
         return 1 - self.step / self.steps
 
-    def forward(self, clean: Floats) -> bool:
-        """One Euler step toward the picture that is foreseen. True when it is done."""
+    def forward(self, clean: Floats) -> None:
+        """One Euler step toward the picture that is foreseen."""
         now = self.time
         self.step += 1
         self.picture = clean + (self.picture - clean) * np.float32(self.time / now)
         if self.start is not None and self.start.keep is not None:
             kept = self._mixed(self.start.picture)
             self.picture = self.picture + (kept - self.picture) * self.start.keep
-        return self.step == self.steps
 
-    def rgb(self) -> NDArray[np.uint8]:
+    def rgb(self) -> Pixels:
         """[side, side, 3]."""
         levels = np.rint(np.clip((self.picture + 1) * 127.5, 0, 255))
-        pixels: NDArray[np.uint8] = levels.astype(np.uint8).transpose(1, 2, 0)
+        pixels: Pixels = levels.astype(np.uint8).transpose(1, 2, 0)
         return pixels
 
     def _mixed(self, picture: Floats) -> Floats:
@@ -113,7 +117,7 @@ class Painting:
 
 
 class Painter:
-    """The graph. `advance` takes each painting of a batch one step further, whatever step each is at."""
+    """The graph, and how paintings are taken through it together."""
 
     def __init__(self, weights: Path, recipe: Path, threads: int) -> None:
         options = onnxruntime.SessionOptions()
@@ -125,8 +129,15 @@ class Painter:
         self.session = onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
         self.recipe = msgspec.json.decode(recipe.read_bytes(), type=Recipe)
 
-    def advance(self, batch: list[Painting]) -> list[bool]:
-        """One step; says of each painting whether it is done."""
+    def paint(self, batch: Batch[Painting]) -> list[Pixels]:
+        """The finished pictures as RGB; those of requests that have gone are left between two steps."""
+        for _ in batch.each_step():
+            if batch.drop_unwanted():
+                self.advance(batch.works)
+        return [painting.rgb() for painting in batch.works]
+
+    def advance(self, batch: Sequence[Painting]) -> None:
+        """Take each one step further, whatever step it is at."""
         guidance = np.float32(self.recipe.guidance)
         pictures = np.stack([painting.picture for painting in batch])
         times = np.array([painting.time for painting in batch], np.float32)
@@ -139,7 +150,8 @@ class Painter:
             )
             said, unsaid = both[: len(batch)], both[len(batch) :]
             clean = np.clip(unsaid + guidance * (said - unsaid), -1, 1)
-        return [painting.forward(one) for painting, one in zip(batch, clean, strict=True)]
+        for painting, one in zip(batch, clean, strict=True):
+            painting.forward(one)
 
     def _foreseen(self, pictures: Floats, times: Floats, words: NDArray[np.int64]) -> Any:
         return self.session.run(None, {"picture": pictures, "time": times, "words": words})[0]

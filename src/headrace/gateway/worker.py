@@ -178,6 +178,7 @@ class Worker:
     def _work(self, client: Client, call: Call, key: RouteKey, request_id: str, reply: Reply, dry_run: bool) -> None:
         """Begin an exchange, or say what it would cost. Raises Invalid or Refused."""
         model = self.directory.find(call.model, key, call.task, call.also)
+        call.salt = self._doorman.salt(key.tenant)
         if not self._storage_ok:
             self.journal.append(Progress(request=request_id, output_tokens=0, at_us=self.clock.now_us()), self.stored)
             raise Refused(fault.CATALOGUE["storage_unavailable"][2], status=503, code="storage_unavailable")

@@ -132,6 +132,8 @@ class ChatCall(Call, kw_only=True):
             temperature=request.temperature,
             n=request.n,
         )
+        if self.salt and ability.dialect == "vllm":
+            out.cache_salt = self.salt
         if rare:
             sampling.put_rare(out, request, rare, ability)
         self.counting = self.n > 1 and not self.stream and ability.dialect == "llama_cpp" and not request.logprobs

@@ -70,7 +70,7 @@ ROUTES: Final[dict[str, Endpoint]] = {
 }
 
 
-_WITH_FILES: Final = (pictures.EDITS, pictures.UPSCALE, "/v1/audio/", "/v1/files", "/v1/videos")
+_WITH_FILES: Final = (pictures.EDITS, pictures.UPSCALE, "/v1/audio/", "/v1/videos")
 
 
 def endpoint(path: str) -> Endpoint | None:

@@ -208,7 +208,7 @@ def parse(body: bytes) -> Call:
     for index, message in enumerate(request.messages):
         each = turn(message, index)
         turns.append(each)
-        size += _size(each)
+        size += turn_bytes(each)
     if request.tools:
         size += tooling.check(request.tools, request.tool_choice)
     output = request.max_completion_tokens if request.max_tokens is None else request.max_tokens
@@ -223,7 +223,7 @@ def parse(body: bytes) -> Call:
         input_bytes=size,
         input_tokens=estimate(size, len(turns)),
         output_max=output,
-        prefix=_prefix(turns),
+        prefix=prefix(turns),
         priority=FLEX if request.service_tier == "flex" else INTERACTIVE,
         request=request,
         turns=turns,
@@ -261,14 +261,16 @@ def _check_ability(request: ChatRequest, ability: Ability) -> list[str]:
     return rare
 
 
-def _size(each: Turn) -> int:
+def turn_bytes(each: Turn) -> int:
+    """Bytes of a turn's text and calls. Raises Invalid on a lone surrogate."""
     size = size_of(each.content) if each.content else 0
     if each.tool_calls is not UNSET and each.tool_calls:
         size += sum(size_of(call.function.arguments) + 64 for call in each.tool_calls)
     return size
 
 
-def _prefix(turns: list[Turn]) -> bytes:
+def prefix(turns: list[Turn]) -> bytes:
+    """The beginning of a conversation, for affinity."""
     text = ""
     for each in turns[:8]:
         text = f"{text}\n{each.role}:{(each.content or '')[:PREFIX_MAX_BYTES]}"

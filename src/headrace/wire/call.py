@@ -79,8 +79,8 @@ class Call(msgspec.Struct, kw_only=True):
             output = min(output, self.n * self.output_max)
         return Counts(input_tokens=self.input_tokens, output_tokens=output, items=self.items)
 
-    def meter(self, dialect: str) -> StreamMeter:
-        """What reads this call's stream."""
+    def meter(self, dialect: str, request_id: str = "", wall_us: int = 0) -> StreamMeter:  # noqa: ARG002 - for the APIs whose streams name them
+        """What reads this call's stream; `wall_us` is when the request came."""
         return StreamMeter(
             include_usage=self.include_usage,
             dialect=dialect,
@@ -92,6 +92,10 @@ class Call(msgspec.Struct, kw_only=True):
     def finish_stream(self, body: bytes, request_id: str, created_s: int, counts: Counts | None = None) -> list[bytes]:
         """A whole answer as the stream that was asked for; the last item is sent once the usage is durable."""
         raise NotImplementedError
+
+    def quoted(self, quote: dict[str, object]) -> bytes:
+        """A quote of this call, as its client shall see it."""
+        return msgspec.json.encode(quote)
 
     def check_context(self, context_tokens: int) -> None:
         """Refuse what cannot possibly fit, before an engine sees it."""

@@ -38,9 +38,21 @@ class Gateway:
             raise Invalid(message, status=status, code=code)
         return Quote(nanousd(found["expected"]), nanousd(found["worst_case"]))
 
-    async def send(self, key: str, path: str, body: dict[str, Any], *, once: str, label: str, cap_nanousd: int) -> Said:
+    async def send(
+        self,
+        key: str,
+        path: str,
+        body: dict[str, Any],
+        *,
+        once: str,
+        label: str,
+        cap_nanousd: int,
+        agent_step: bool = False,
+    ) -> Said:
         """See `ports.Models`."""
         more = {"idempotency-key": once, "x-headrace-label": label, "x-headrace-max-cost": str(cap_nanousd)}
+        if agent_step:
+            more["x-headrace-agent-step"] = "1"
         status, headers, found = await self._send("POST", path, key, body, more)
         cost, wait = headers.get("x-headrace-cost"), headers.get("retry-after", "")
         return Said(

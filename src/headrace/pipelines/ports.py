@@ -31,7 +31,17 @@ class Models(Protocol):
         """What it would cost. Raises Invalid or Refused in the gateway's words."""
         ...
 
-    async def send(self, key: str, path: str, body: dict[str, Any], *, once: str, label: str, cap_nanousd: int) -> Said:
+    async def send(
+        self,
+        key: str,
+        path: str,
+        body: dict[str, Any],
+        *,
+        once: str,
+        label: str,
+        cap_nanousd: int,
+        agent_step: bool = False,
+    ) -> Said:
         """Ask. `once` is the Idempotency-Key; a call dearer than the cap is refused by the gateway."""
         ...
 

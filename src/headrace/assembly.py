@@ -249,6 +249,7 @@ def run_pipelines(settings: Settings) -> int:
     from headrace.pipelines import service
     from headrace.pipelines.context import World
     from headrace.pipelines.gateway import Gateway
+    from headrace.pipelines.web import OpenWeb
     from headrace.stores.objects import FileObjects
     from headrace.stores.runs import SqliteRuns
     from headrace.substrates import sandbox
@@ -260,7 +261,8 @@ def run_pipelines(settings: Settings) -> int:
     runs = SqliteRuns(settings.pipelines / "runs.db")
     models = Gateway(settings.host, settings.port, pepper)
     objects = FileObjects(settings.pipelines / "objects")
-    world = World(models=models, runs=runs, objects=objects, clock=SystemClock())
+    web = OpenWeb(settings.tool_hosts)
+    world = World(models=models, runs=runs, objects=objects, clock=SystemClock(), web=web)
     try:
         uvloop.run(service.serve(settings, world, pepper))
     finally:

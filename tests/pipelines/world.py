@@ -9,6 +9,7 @@ import msgspec
 from headrace.errors import Permanent
 from headrace.pipelines.context import World
 from headrace.pipelines.ports import Quote, Said
+from headrace.pipelines.web import OpenWeb
 
 Say = Callable[[dict[str, Any]], dict[str, Any]]  # a request to the choice that answers it
 
@@ -19,11 +20,18 @@ class Crash(BaseException):
 
 class Journal:
     def __init__(self, events: Sequence[bytes] = (), most: int = 1 << 30) -> None:
-        self.kept = {"run_1": list(events)}
+        self.kept = {"run_1": list(events)} if events else {}
         self.done: dict[str, bool] = {}
         self.texts: dict[tuple[str, str], str] = {}
         self.most = most
         self.dead = False
+
+    async def begin(self, run: str, started: bytes) -> bool:
+        await asyncio.sleep(0)
+        if run in self.kept:
+            return False
+        self.kept[run], self.done[run] = [started], False
+        return True
 
     async def append(self, run: str, events: Sequence[bytes]) -> None:
         await asyncio.sleep(0)
@@ -122,4 +130,4 @@ class Hand:
 
 
 def world(journal: Journal, model: Model) -> World:
-    return World(models=model, runs=journal, objects=Memory(), clock=Hand())
+    return World(models=model, runs=journal, objects=Memory(), clock=Hand(), web=OpenWeb())

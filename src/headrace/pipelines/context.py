@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from headrace.errors import HeadraceError, Invalid, Refused, Unreachable
-from headrace.pipelines.ports import Clock, Models, Objects, Quote, Runs, Said
+from headrace.pipelines.ports import CHILD, Clock, Models, Objects, Quote, Runs, Said, Web
 from headrace.state.run import Answered, AnyEvent, Bounded, Called, Chosen, Doubted, Run, StepEnded
 from headrace.state.run import place as place_of
 
@@ -57,6 +57,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     runs: Runs
     objects: Objects
     clock: Clock
+    web: Web
 
 
 class Context:
@@ -181,7 +182,9 @@ class Context:
             if not self.leaving:
                 await asyncio.shield(self._lost(called, "cancelled: another answer was good enough, or the run ended"))
             raise
-        charge = said.charge_nanousd if said.status == 200 else None if said.status == 409 else 0
+        charge = said.charge_nanousd
+        if said.status != 200:
+            charge = None if said.status == 409 else charge or 0
         good = said.status == 200
         await self.tell(
             Answered(
@@ -200,7 +203,7 @@ class Context:
         """Asked under the call's own key, again and again while the gateway is away: it never works twice for it."""
         key, run = self.run.started.key, self.run.started.run
         while True:
-            if again:
+            if again and ask.path != CHILD:  # a child is found again, never begun twice
                 await self._doubt(called)
             again = True
             try:

@@ -82,7 +82,6 @@ def agent(
     time: str | None = None,
     first: Iterable[str] = (),
     schema: dict[str, Any] | None = None,
-    retries: int = 2,
     timeout: str = "60s",
     or_else: Iterable[dict[str, Any]] = (),
     **more: Any,
@@ -107,7 +106,7 @@ def agent(
                 schema=schema,
                 more={"max_tokens": 256, **more},
                 or_else=tuple(or_else),
-                patience=Patience(retries=retries, timeout_us=duration_us(timeout)),
+                patience=Patience(timeout_us=duration_us(timeout)),
             ),
         )
 

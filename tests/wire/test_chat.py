@@ -127,7 +127,7 @@ def test_messages_reach_engines_as_texts_of_known_roles():
     ]
     image = {"type": "image_url", "image_url": {"url": "http://x/y.png"}}
     with pytest.raises(errors.Invalid) as refused:
-        chat(messages=[{"role": "user", "content": [*parts, image]}])
+        sent(chat(messages=[{"role": "user", "content": [*parts, image]}]))
     assert refused.value.param == "messages[0].content[2].type"
     assert "image_url" in refused.value.message
 

@@ -1,6 +1,6 @@
 """The route table."""
 
-from headrace.wire.endpoint import ROUTES, endpoint, parse
+from headrace.wire.endpoint import ROUTES, body_bytes_max, endpoint, parse
 
 
 def test_paths_and_aliases():
@@ -11,6 +11,13 @@ def test_paths_and_aliases():
         "/v1/embeddings": "embeddings",
         "/v1/rerank": "rerank",
         "/v2/rerank": "rerank.cohere",
+        "/v1/images/generations": "images.generations",
+        "/v1/images/edits": "images.edits",
+        "/v1/images/upscale": "images.upscale",
+        "/v1/audio/transcriptions": "audio.transcriptions",
+        "/v1/audio/translations": "audio.translations",
+        "/v1/audio/speech": "audio.speech",
+        "/v1/videos/generations": "videos.generations",
     }
     for path in ("/chat/completions", "/completions", "/embeddings", "/rerank"):
         assert endpoint(path) is endpoint(f"/v1{path}")
@@ -22,3 +29,11 @@ def test_a_call_knows_its_task():
     """So that a chat model is never asked for vectors."""
     call = parse(ROUTES["/embeddings"], b'{"model":"m","input":"x"}')
     assert (call.model, call.task, call.endpoint) == ("m", "embed", "embeddings")
+
+
+def test_paths_for_files_take_larger_bodies():
+    """And no other."""
+    assert {path for path in ROUTES if body_bytes_max(path) > body_bytes_max("/v1/embeddings")} == {
+        "/v1/images/edits", "/v1/images/upscale", "/v1/audio/transcriptions", "/v1/audio/translations",
+        "/v1/audio/speech", "/v1/videos/generations",
+    }  # fmt: skip

@@ -137,11 +137,11 @@ class Worker:
             if target is not None and head.method == b"POST":
                 if head.headers.get(b"content-encoding", b"identity") != b"identity":
                     raise Invalid("Send the body without a content coding.", code="unsupported_media_type", status=415)
-                call = target.read(body)
+                call = target.parse(body, head.headers.get(b"content-type", b""))
                 wishes.take(call, head)
                 if pipes.took(self, client, head, body, key, request_id, call.model):
                     return
-                reply = self._reply(client, head, body, headers, key, request_id)
+                reply = self._reply(client, head, body, headers, key, request_id, call.answer_type)
                 if reply is not None:
                     self._work(client, call, key, request_id, reply, b"x-headrace-dry-run" in head.headers)
                 return
@@ -161,20 +161,20 @@ class Worker:
         client.finished()
 
     def _reply(
-        self, client: Client, head: Head, body: bytes, headers: bytes, key: RouteKey, request_id: str
+        self, client: Client, head: Head, body: bytes, headers: bytes, key: RouteKey, request_id: str, kind: bytes
     ) -> Reply | None:
         """What answers; None when the request was done before and has been answered from what was kept."""
         chunked, given = head.minor == 1, head.headers.get(b"idempotency-key")
         if given is None:
-            return pipes.labelled(Reply(client, headers, chunked=chunked), head)
+            return pipes.labelled(Reply(client, headers, chunked=chunked, kind=kind), head)
         reply = RememberedReply(
-            client, headers, chunked=chunked, repeats=self.repeats, clock=self.clock, request=request_id
+            client, headers, chunked=chunked, kind=kind, repeats=self.repeats, clock=self.clock, request=request_id
         )
         return pipes.labelled(reply, head) if reply.first(given, key.tenant, head.path, body) else None
 
     def _work(self, client: Client, call: Call, key: RouteKey, request_id: str, reply: Reply, dry_run: bool) -> None:
         """Begin an exchange, or say what it would cost. Raises Invalid or Refused."""
-        model = self.directory.find(call.model, key, call.task)
+        model = self.directory.find(call.model, key, call.task, call.also)
         if not self._storage_ok:
             self.journal.append(Progress(request=request_id, output_tokens=0, at_us=self.clock.now_us()), self.stored)
             raise Refused(fault.CATALOGUE["storage_unavailable"][2], status=503, code="storage_unavailable")
@@ -203,7 +203,9 @@ class Worker:
         path = head.path.removeprefix("/v1")
         if path != "/models" and not path.startswith("/models/"):
             message = f"There is nothing at {head.path[:200]}. Served: /v1/chat/completions, /v1/completions, "
-            message += "/v1/embeddings, /v1/rerank, /v2/rerank, /v1/models, /headrace/v1/..."
+            message += (
+                "/v1/embeddings, /v1/rerank, /v2/rerank, /v1/images/..., /v1/audio/..., /v1/models, /headrace/v1/..."
+            )
             return answers.error("not_found", message, headers=headers)
         if head.method != b"GET":
             return refusals.wrong_method(head, b"GET", headers)

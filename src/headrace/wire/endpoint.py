@@ -8,23 +8,33 @@ from typing import Final
 
 import msgspec
 
-from headrace.wire import chat, completions, embeddings, rerank
+from headrace.wire import chat, completions, embeddings, films, images, pictures, rerank, speech, transcripts
 from headrace.wire.call import Call
 
-__all__ = ["ROUTES", "Call", "Endpoint", "endpoint", "parse"]
+__all__ = ["ROUTES", "Call", "Endpoint", "body_bytes_max", "endpoint", "parse"]
+
+BODY_BYTES_MAX: Final = 16 << 20
+FILES_BYTES_MAX: Final = 64 << 20  # of a body that carries files
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """One thing that can be asked: `task` is what a model must be made for to answer it."""
+    """One thing that can be asked: `task` is what a model must be made for to answer it.
+
+    `read` takes a JSON body; `form`, where given, takes a body and its content type instead.
+    """
 
     name: str
     task: str
-    read: Callable[[bytes], Call]
+    read: Callable[[bytes], Call] | None = None
+    form: Callable[[bytes, bytes], Call] | None = None
     methods: tuple[str, ...] = ("POST",)
 
-    def parse(self, body: bytes) -> Call:
+    def parse(self, body: bytes, content_type: bytes = b"") -> Call:
         """The body as a call. Raises Invalid (400, 413) with OpenAI's facts."""
-        return self.read(body)
+        if self.read is not None:
+            return self.read(body)
+        assert self.form is not None, "an endpoint reads one or the other"
+        return self.form(body, content_type)
 
 
 _CHAT: Final = Endpoint("chat.completions", "chat", chat.parse)
@@ -32,6 +42,13 @@ _COMPLETIONS: Final = Endpoint("completions", "chat", completions.parse)
 _EMBEDDINGS: Final = Endpoint("embeddings", "embed", embeddings.parse)
 _RERANK: Final = Endpoint("rerank", "rerank", rerank.parse)
 _COHERE: Final = Endpoint("rerank.cohere", "rerank", rerank.parse_cohere)
+_IMAGES: Final = Endpoint("images.generations", "image", form=images.parse)
+_IMAGE_EDITS: Final = Endpoint("images.edits", "image", form=images.parse_edit)
+_UPSCALE: Final = Endpoint("images.upscale", "upscale", form=images.parse_upscale)
+_TRANSCRIPTIONS: Final = Endpoint("audio.transcriptions", "transcribe", form=transcripts.parse)
+_TRANSLATIONS: Final = Endpoint("audio.translations", "transcribe", form=transcripts.parse_translation)
+_SPEECH: Final = Endpoint("audio.speech", "speak", form=speech.parse)
+_FILMS: Final = Endpoint("videos.generations", "video", form=films.parse)
 
 ROUTES: Final[dict[str, Endpoint]] = {
     "/v1/chat/completions": _CHAT,
@@ -43,7 +60,17 @@ ROUTES: Final[dict[str, Endpoint]] = {
     "/completions": _COMPLETIONS,
     "/embeddings": _EMBEDDINGS,
     "/rerank": _RERANK,
+    pictures.GENERATIONS: _IMAGES,
+    pictures.EDITS: _IMAGE_EDITS,
+    pictures.UPSCALE: _UPSCALE,
+    transcripts.TRANSCRIPTIONS: _TRANSCRIPTIONS,
+    transcripts.TRANSLATIONS: _TRANSLATIONS,
+    speech.PATH: _SPEECH,
+    films.PATH: _FILMS,
 }
+
+
+_WITH_FILES: Final = (pictures.EDITS, pictures.UPSCALE, "/v1/audio/", "/v1/files", "/v1/videos")
 
 
 def endpoint(path: str) -> Endpoint | None:
@@ -51,6 +78,11 @@ def endpoint(path: str) -> Endpoint | None:
     return ROUTES.get(path)
 
 
-def parse(target: Endpoint, body: bytes) -> Call:
-    """The same as `target.parse(body)`."""
-    return target.read(body)
+def body_bytes_max(path: str) -> int:
+    """The largest body that a path takes."""
+    return FILES_BYTES_MAX if path.startswith(_WITH_FILES) else BODY_BYTES_MAX
+
+
+def parse(target: Endpoint, body: bytes, content_type: bytes = b"") -> Call:
+    """The same as `target.parse(body, content_type)`."""
+    return target.parse(body, content_type)

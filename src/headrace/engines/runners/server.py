@@ -20,7 +20,7 @@ import httptools
 
 from headrace.errors import Invalid, Refused, openai_error
 
-BODY_MAX_BYTES: Final = 16 << 20
+BODY_MAX_BYTES: Final = 40 << 20  # 25 MiB of a recording as base64, and its request
 _PIPELINE_MAX: Final = 16
 _DRAIN_MAX_S: Final = 3600.0
 _CLOSE_GRACE_S: Final = 1.0
@@ -29,7 +29,7 @@ Route = Callable[["Exchange"], Awaitable[None]]
 
 
 class Exchange:
-    """One request and the way to answer it: `json` once, or `open`, `send`..., `close` for a stream of events."""
+    """One request and its answer: `json` or `whole` (other bytes) once; or `open`, `send`..., `close` for events."""
 
     __slots__ = ("_connection", "_keep_alive", "answered", "body", "method", "path")
 
@@ -43,6 +43,10 @@ class Exchange:
         """Answer with one JSON value; `value` may be JSON bytes already."""
         data = value if isinstance(value, bytes) else json.dumps(value, separators=(",", ":")).encode()
         self._head(status, f"content-type: application/json\r\ncontent-length: {len(data)}\r\n", data)
+
+    def whole(self, data: bytes, content_type: str) -> None:
+        """Answer with bytes of that type, like audio/wav."""
+        self._head(200, f"content-type: {content_type}\r\ncontent-length: {len(data)}\r\n", data)
 
     def open(self) -> None:
         """Begin a stream of server-sent events."""

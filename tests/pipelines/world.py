@@ -73,7 +73,7 @@ class Model:
         self.say = say
         self.at_work = self.most_at_work = 0
 
-    async def quote(self, key: str, path: str, body: dict[str, Any]) -> Quote:
+    async def quote(self, key: str, path: str, body: dict[str, Any], *, agent_step: bool = False) -> Quote:
         return Quote(self.fee, self.worst if body.get("max_tokens", 256) > 16 else self.worst // 2)
 
     async def send(

@@ -44,10 +44,10 @@ class Family:
     def __init__(self, models: Models, parent: Parent, started: Started) -> None:
         self._models, self._parent, self._started = models, parent, started
 
-    async def quote(self, key: str, path: str, body: dict[str, Any]) -> Quote:
+    async def quote(self, key: str, path: str, body: dict[str, Any], *, agent_step: bool = False) -> Quote:
         """See `ports.Models`. A child may cost its cap."""
         if path != CHILD:
-            return await self._models.quote(key, path, body)
+            return await self._models.quote(key, path, body, agent_step=agent_step)
         if self._started.depth >= DEPTH_MAX:
             raise Invalid(f"pipelines call each other {DEPTH_MAX} deep at most; this would be one more")
         cap = self._parent.cap_nanousd(self._started.tenant, body["pipeline"])

@@ -267,7 +267,9 @@ class Context:
         """What a call would cost, asked for until the gateway is there. Raises StepFailed."""
         while True:
             try:
-                return await self.world.models.quote(self.run.started.key, ask.path, ask.body)
+                return await self.world.models.quote(
+                    self.run.started.key, ask.path, ask.body, agent_step=ask.agent_step
+                )
             except Unreachable:
                 await self.pause(step, AWAY_US)
             except (Invalid, Refused) as error:

@@ -16,6 +16,7 @@ from headrace.units import nanousd
 
 BODY_BYTES_MAX: Final = 64 << 20
 _TRIES: Final = 5
+_STEP: Final = {"x-headrace-agent-step": "1"}
 
 
 class Gateway:
@@ -25,9 +26,10 @@ class Gateway:
         self._at = ({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - compared
         self._pepper = pepper
 
-    async def quote(self, key: str, path: str, body: dict[str, Any]) -> Quote:
+    async def quote(self, key: str, path: str, body: dict[str, Any], *, agent_step: bool = False) -> Quote:
         """See `ports.Models`."""
-        status, _, found = await self._send("POST", path, key, body, {"x-headrace-dry-run": "quote"})
+        more = {"x-headrace-dry-run": "quote", **(_STEP if agent_step else {})}
+        status, _, found = await self._send("POST", path, key, body, more)
         if status >= 500 or status == 401:  # 401: a gateway that has just begun has no table yet
             raise Unreachable(f"no quote: the gateway answered {status}")
         if status != 200:
@@ -51,8 +53,7 @@ class Gateway:
     ) -> Said:
         """See `ports.Models`."""
         more = {"idempotency-key": once, "x-headrace-label": label, "x-headrace-max-cost": str(cap_nanousd)}
-        if agent_step:
-            more["x-headrace-agent-step"] = "1"
+        more |= _STEP if agent_step else {}
         status, headers, found = await self._send("POST", path, key, body, more)
         cost, wait = headers.get("x-headrace-cost"), headers.get("retry-after", "")
         return Said(

@@ -29,7 +29,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 class Models(Protocol):
     """The models of this cloud, through its own gateway, as the holder of a key. Both raise Unreachable."""
 
-    async def quote(self, key: str, path: str, body: dict[str, Any]) -> Quote:
+    async def quote(self, key: str, path: str, body: dict[str, Any], *, agent_step: bool = False) -> Quote:
         """What it would cost. Raises Invalid or Refused in the gateway's words."""
         ...
 

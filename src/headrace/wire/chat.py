@@ -232,7 +232,7 @@ def parse(body: bytes) -> Call:
         input_bytes=size,
         input_tokens=estimate(size, len(turns)) + PICTURE_TOKENS * len(pictures),
         output_max=output,
-        prefix=_prefix(turns),
+        prefix=request.prompt_cache_key.encode() if request.prompt_cache_key else _prefix(turns),
         priority=FLEX if request.service_tier == "flex" else INTERACTIVE,
         request=request,
         turns=turns,

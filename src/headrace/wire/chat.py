@@ -175,7 +175,7 @@ class ChatCall(Call, kw_only=True):
             return
         if not request.tools or request.tool_choice == "none":
             if not ability.tools:
-                out.messages = tooling.plain_turns(self.turns)
+                out.messages = tooling.plain_turns(self.turns, calls=not request.tools)
             elif request.tools:
                 out.tools, out.tool_choice = request.tools, "none"
             return

@@ -13,17 +13,17 @@ import time
 from collections.abc import Coroutine, Iterable, MutableMapping
 from contextlib import suppress
 from typing import Any, Final
-from urllib.parse import unquote
 
 from headrace import telemetry
 from headrace.errors import Invalid, Refused
-from headrace.gateway import answers, pipes, quotes, refusals, relay, shadow, wishes
+from headrace.gateway import answers, expected, listing, pipes, quotes, refusals, relay, shadow, wishes
 from headrace.gateway.auth import Doorman
 from headrace.gateway.bill import Bill
 from headrace.gateway.client import Client
 from headrace.gateway.desk import Acting
 from headrace.gateway.directory import Directory
 from headrace.gateway.exchange import Exchange
+from headrace.gateway.expected import Expected
 from headrace.gateway.http1 import Head
 from headrace.gateway.limits import Meter
 from headrace.gateway.link import Link
@@ -74,6 +74,7 @@ class Worker:
         self.counters = Counters(settings.counters_file, settings.gateways, index)
         self.meter = Meter(self.counters)
         self.sizes = Sizes()
+        self.expected = Expected()
         self.exchanges: MutableMapping[str, Acting] = {}
         self.connections: set[Client] = set()
         self.connections_max = _connections_max()
@@ -147,13 +148,15 @@ class Worker:
                 return
             if target is not None:
                 client.write(refusals.wrong_method(head, b"POST", headers))
+            elif head.path == expected.PATH:
+                client.write(expected.take(self, head, body, key, headers))
             elif pipes.took(self, client, head, body, key, request_id):
                 return
             elif relay.is_admin(head.path):
                 relay.Relayed(client, self.spawn(relay.relay(client, head, body, self.settings.admin_socket, headers)))
                 return
             else:
-                client.write(self._models(head, key, headers))
+                client.write(listing.models(self.directory, head, key, headers))
         except (Invalid, Refused) as error:
             if reply is not None:
                 reply.abandoned()
@@ -187,6 +190,8 @@ class Worker:
             return
         record = Record(request_id, self.epoch, key, model, call, bill, self.sizes, label)
         Exchange(self, client, reply, record, others).start()
+        if self.expected.any:
+            self.expected.came(key.id, f"{model.name}@{model.version}")
         shadow.follow(self, record)
 
     def _health(self) -> bytes:
@@ -198,23 +203,6 @@ class Worker:
         if head.path == "/health":
             return self._health()
         return refusals.wrong_method(head, b"GET, POST", b"x-request-id: %b\r\n" % request_id.encode())
-
-    def _models(self, head: Head, key: RouteKey, headers: bytes) -> bytes:
-        path = head.path.removeprefix("/v1")
-        if path != "/models" and not path.startswith("/models/"):
-            message = f"There is nothing at {head.path[:200]}. Served: /v1/chat/completions, /v1/completions, "
-            message += (
-                "/v1/embeddings, /v1/rerank, /v2/rerank, /v1/images/..., /v1/audio/..., /v1/models, /headrace/v1/..."
-            )
-            return answers.error("not_found", message, headers=headers)
-        if head.method != b"GET":
-            return refusals.wrong_method(head, b"GET", headers)
-        if path == "/models":
-            return answers.json({"object": "list", "data": self.directory.listing(key)}, headers)
-        name = unquote(path.removeprefix("/models/"))
-        if name not in self.directory.usable(key):
-            self.directory.find(name, key, "")
-        return answers.json(self.directory.entry(name.partition("@")[0]), headers)
 
     # --- what exchanges need ------------------------------------------------------------------------------------
 
@@ -270,11 +258,12 @@ class Worker:
 
     def _report(self) -> Report:
         faults, self._faults = tuple(self._faults), []
+        now_us = self.clock.monotonic_us()
         return Report(
             worker=self.index,
             epoch=self.epoch,
             pid=os.getpid(),
-            demand=self.dispatch.demand(self.clock.monotonic_us()),
+            demand=self.expected.over(self.dispatch.demand(now_us), now_us),
             in_flight=dict(self.dispatch.in_flight()),
             revision=self.directory.table.revision,
             faults=faults,

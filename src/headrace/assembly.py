@@ -249,6 +249,7 @@ def run_pipelines(settings: Settings) -> int:
     from headrace.pipelines.context import World
     from headrace.pipelines.gateway import Gateway
     from headrace.pipelines.service import Service
+    from headrace.pipelines.web import OpenWeb
     from headrace.serving import process
     from headrace.serving.caller import Door
     from headrace.stores.objects import FileObjects
@@ -263,7 +264,8 @@ def run_pipelines(settings: Settings) -> int:
     runs = SqliteRuns(settings.pipelines / "runs.db")
     models = Gateway(settings.host, settings.port, pepper)
     objects = FileObjects(settings.pipelines / "objects")
-    world = World(models=models, runs=runs, objects=objects, clock=SystemClock())
+    web = OpenWeb(settings.tool_hosts)
+    world = World(models=models, runs=runs, objects=objects, clock=SystemClock(), web=web)
     try:
         uvloop.run(process.serve(settings.pipelines_socket, [Service(world, settings.pipelines / "code", door)]))
     finally:

@@ -92,3 +92,7 @@ class Family:
     async def charge(self, key: str, request: str) -> int | None:
         """See `ports.Models`."""
         return await self._models.charge(key, request)
+
+    async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
+        """See `ports.Models`."""
+        await self._models.expect(key, model, requests, within_s=within_s, label=label)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from headrace.errors import Invalid
-from headrace.pipelines import agent, author, declared, graph, templates
+from headrace.pipelines import agent, ahead, author, declared, graph, templates
 from headrace.pipelines.context import Ask, Context, Patience, StepFailed
 from headrace.specs.pipeline import EACH_MAX, Instead, Pipeline, Step
 from headrace.state.run import Chosen
@@ -33,7 +33,8 @@ async def execute(found: Pipeline, context: Context, given: dict[str, Any]) -> A
         tasks[name] = asyncio.get_running_loop().create_future()
     works = [asyncio.ensure_future(_tell(one(name), tasks[name])) for name in found.steps]
     try:
-        await author.together(works)
+        async with ahead.announced(found, needed, context):
+            await author.together(works)
     finally:
         for waiting in tasks.values():
             waiting.cancel()

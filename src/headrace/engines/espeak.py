@@ -86,11 +86,7 @@ class Espeak:
             )
         with artifacts_on_disk.building(model, artifacts) as folder:
             artifacts_on_disk.place(library, folder / _LIBRARY)
-            for file in sorted(data.rglob("*")):
-                target = folder / _DATA / file.relative_to(data)
-                if file.is_file():
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    artifacts_on_disk.place(file, target)
+            artifacts_on_disk.place_all(data, folder / _DATA)
             return artifacts_on_disk.publish(
                 model,
                 artifacts,

@@ -63,7 +63,8 @@ def _samples(container: Any, seconds_max: int, going: Going) -> Samples:
     context.thread_count = 1  # its threads would take more than this replica's share
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
     kept = bytearray()
-    for frame in chain(_frames(container, stream, lambda: going(len(kept) / 2 / RATE)), (None,)):
+    for frame in chain(_frames(container, stream), (None,)):
+        going(len(kept) / 2 / RATE)
         if frame is not None:
             if frame.sample_rate > _RATE_MAX or len(frame.layout.channels) > _CHANNELS_MAX:
                 raise _unreadable("its channels or its rate change")
@@ -75,10 +76,9 @@ def _samples(container: Any, seconds_max: int, going: Going) -> Samples:
     return np.frombuffer(kept, np.int16)
 
 
-def _frames(container: Any, stream: Any, before_each: Callable[[], None]) -> Any:
+def _frames(container: Any, stream: Any) -> Any:
     """Frames that decode. A packet that does not is left out; the file's size bounds how many there are."""
     for packet in container.demux(stream):
-        before_each()
         try:
             yield from packet.decode()
         except av.error.InvalidDataError:

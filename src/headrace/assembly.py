@@ -48,14 +48,17 @@ class Boot:
 
 def engines() -> "Mapping[str, Engine]":
     """Every engine adapter by kind."""
+    from headrace.engines.espeak import Espeak
     from headrace.engines.llama_cpp import LlamaCpp
     from headrace.engines.onnx import Onnx
     from headrace.engines.openai import OpenAIServer
     from headrace.engines.openvino import OpenVino
     from headrace.engines.painter import PainterEngine
+    from headrace.engines.sherpa import Sherpa
     from headrace.engines.vllm import Vllm
+    from headrace.engines.whisper import Whisper
 
-    every = (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), PainterEngine(), Vllm())
+    every = (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), PainterEngine(), Vllm(), Whisper(), Espeak(), Sherpa())
     return {engine.kind: engine for engine in every}
 
 

@@ -2,22 +2,26 @@
 
 from headrace.gateway import answers
 from headrace.gateway.client import Client
-from headrace.wire import fault
+from headrace.wire.voice import OPENAI, Voice
 
 
 class Reply:
     """Writes one answer to one client. `headers` are whole lines that every answer to this request carries.
 
+    `voice` words errors as the API that was asked does.
     `run` is what its client calls the work (`x-headrace-label`) and the most it may cost (`x-headrace-max-cost`).
+    `kind` is the content type of a good answer.
     """
 
-    __slots__ = ("_chunked", "_client", "headers", "run", "started")
+    __slots__ = ("_chunked", "_client", "headers", "kind", "run", "started", "voice")
 
-    def __init__(self, client: Client, headers: bytes, *, chunked: bool) -> None:
+    def __init__(self, client: Client, headers: bytes, *, chunked: bool, kind: bytes = b"application/json") -> None:
         self._client = client
         self._chunked = chunked
         self.headers = headers
         self.started = False
+        self.kind = kind
+        self.voice: Voice = OPENAI
         self.run: tuple[str, int | None] = "", None
 
     def events(self, data: bytes) -> None:
@@ -37,7 +41,7 @@ class Reply:
 
     def whole(self, body: bytes, headers: bytes = b"") -> None:
         """A good answer."""
-        self._client.write(answers.whole(200, body, self.headers + headers))
+        self._client.write(answers.whole(200, body, self.headers + headers, kind=self.kind))
         self._client.finished()
 
     def abandoned(self) -> None:
@@ -46,7 +50,7 @@ class Reply:
     def error(self, code: str, message: str, param: str | None = None, headers: bytes = b"") -> None:
         """An error: a whole answer, or the last event of a stream that has begun."""
         if self.started:
-            self.end_events(fault.event(code, message), broken=True)
+            self.end_events(self.voice.event(code, message), broken=True)
             return
-        self._client.write(answers.error(code, message, param, self.headers + headers))
+        self._client.write(answers.error(code, message, param, self.headers + headers, voice=self.voice))
         self._client.finished()

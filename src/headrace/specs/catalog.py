@@ -11,8 +11,11 @@ import msgspec
 
 from headrace.specs.shapes import Shape
 
-Task = Literal["chat", "embed", "rerank"]
-EngineKind = Literal["llama_cpp", "openvino", "onnx", "openai", "vllm"]
+Task = Literal["chat", "embed", "rerank", "image", "upscale", "transcribe", "speak", "video"]
+EngineKind = Literal[
+    "llama_cpp", "openvino", "onnx", "openai", "vllm",
+    "painter", "realesrgan", "rapidocr", "whisper", "espeak", "sherpa", "diffusers",
+]  # fmt: skip
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -70,3 +70,10 @@ def test_strangers_leave_nothing_behind(doorman: Doorman):
     for number in range(100):
         doorman.key({b"x-api-key": b"hr-%012d-" % number + b"x" * 43})
     assert doorman._known == {}
+
+
+def test_each_tenant_has_a_salt_of_its_own():
+    """The same in every worker and whenever it is asked for; nobody can make it without the pepper."""
+    one, other = Doorman(PEPPER), Doorman(PEPPER)
+    assert one.salt("a") == one.salt("a") == other.salt("a")
+    assert len({one.salt("a"), one.salt("b"), Doorman(b"y" * 32).salt("a")}) == 3

@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.policy import scaling
 from headrace.policy.plan import plan
 from headrace.policy.sizing import CALM_US, ByWork
 from headrace.specs.catalog import EngineSpec, Scaling
@@ -102,3 +103,14 @@ def test_a_plan_made_twice_is_empty(load: float, have: int, queued: int):
     )
     again = plan(wants, after, asked(one), now_us + S, sizing)
     assert (again.starts, again.stops) == ((), ())
+
+
+def test_announced_work_is_sized_like_work_that_waits():
+    """A sleeping model wakes for it, wide enough; and sleeps on when it is over."""
+    one = spec(engine=EngineSpec(kind="llama_cpp", slots=4), scaling=Scaling(max_replicas=4))
+    nothing = Demand(model="m", version="v1", window_us=S)
+    coming = Demand(model="m", version="v1", window_us=S, expected=8)
+    for sizing in (scaling, ByWork(), seen(0.1, 300)[0]):
+        want = sizing.desired(one, 0, (), coming, 300 * S)
+        assert (want.count, "8 announced" in want.reason) == (3, True)
+    assert scaling.desired(one, 0, (), nothing, 300 * S).count == 0

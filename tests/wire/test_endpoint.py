@@ -2,7 +2,7 @@
 
 import json
 
-from headrace.wire.endpoint import ROUTES, endpoint, parse, voice_of
+from headrace.wire.endpoint import ROUTES, body_bytes_max, endpoint, parse, voice_of
 
 
 def test_paths_and_aliases():
@@ -17,6 +17,13 @@ def test_paths_and_aliases():
         "/v1/messages/count_tokens": "messages.count_tokens",
         "/v1/rerank": "rerank",
         "/v2/rerank": "rerank.cohere",
+        "/v1/images/generations": "images.generations",
+        "/v1/images/edits": "images.edits",
+        "/v1/images/upscale": "images.upscale",
+        "/v1/audio/transcriptions": "audio.transcriptions",
+        "/v1/audio/translations": "audio.translations",
+        "/v1/audio/speech": "audio.speech",
+        "/v1/videos/generations": "videos.generations",
     }
     for path in ("/chat/completions", "/completions", "/embeddings", "/rerank", "/responses"):
         assert endpoint(path) is endpoint(f"/v1{path}")
@@ -36,3 +43,11 @@ def test_errors_are_worded_as_the_api_that_was_asked_words_them():
     assert (told["type"], told["request_id"]) == ("error", "req_1")
     for path in ("/v1/chat/completions", "/v1/responses", "/nowhere"):
         assert json.loads(voice_of(path, "req_1").body("stopping"))["error"]["code"] == "stopping"
+
+
+def test_paths_for_files_take_larger_bodies():
+    """And no other."""
+    assert {path for path in ROUTES if body_bytes_max(path) > body_bytes_max("/v1/embeddings")} == {
+        "/v1/images/edits", "/v1/images/upscale", "/v1/audio/transcriptions", "/v1/audio/translations",
+        "/v1/audio/speech", "/v1/videos/generations",
+    }  # fmt: skip

@@ -102,7 +102,7 @@ class Loop:
         """A gateway's report: act at once when somebody waits for a replica that is not on its way."""
         if report.faults:
             self._health.doubt()
-        waiting = any(found.queued and not self._has(found.key) for found in report.demand)
+        waiting = any((found.queued or found.expected) and not self._has(found.key) for found in report.demand)
         if waiting or self._parts.actuator.draining:
             self.wake()
 

@@ -1,15 +1,15 @@
 """What a request used, in units: the one path from a usage record to what is priced, for every task.
 
-A new task needs a unit in `specs.priced.ITEMS` and nothing else. Streamed, buffered and cancelled answers are metered alike: by what the
-record says was worked on and delivered, never by how it travelled.
+A new task needs a unit in `specs.priced.ITEMS` and nothing else. Streamed, buffered and cancelled answers are metered
+alike: by what the record says was worked on and delivered, never by how it travelled.
 """
 
 from collections.abc import Mapping
+
 from headrace.specs.priced import ITEMS, Unit
 from headrace.state.usage import Usage
 
 Quantities = Mapping[Unit, int]
-
 
 
 def measured(

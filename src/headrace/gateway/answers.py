@@ -32,12 +32,15 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
-def whole(status: int, body: bytes, headers: bytes = b"", *, close: bool = False) -> bytes:
-    """A JSON answer with its length. `headers` are whole lines."""
+def whole(
+    status: int, body: bytes, headers: bytes = b"", *, close: bool = False, kind: bytes = b"application/json"
+) -> bytes:
+    """An answer with its length, JSON if not said otherwise. `headers` are whole lines."""
     connection = b"connection: close\r\n" if close else b""
-    return b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%b%b\r\n%b" % (
+    return b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n%b" % (
         status,
         REASONS.get(status, b"Status"),
+        kind,
         len(body),
         headers,
         connection,

@@ -7,7 +7,7 @@ from headrace.economics.budgets import Budget
 from headrace.economics.metering import measured
 from headrace.economics.prices import Book, charge_nanousd
 from headrace.errors import Refused
-from headrace.specs.priced import Unit
+from headrace.specs.priced import ITEMS, Unit
 from headrace.state.table import Price, RouteKey, RouteModel
 from headrace.wire.call import Call
 from headrace.wire.usage import Counts
@@ -139,8 +139,8 @@ def worst(call: Call, output_bound: int, context_tokens: int) -> dict[Unit, int]
         "requests": 1,
         "busy_us": BUSY_US_MAX,
     }
-    if call.items and call.task != "chat":
-        used["embeddings" if call.task == "embed" else "documents"] = call.items
+    if call.items and call.task in ITEMS:
+        used[ITEMS[call.task]] = call.items
     return used
 
 

@@ -121,7 +121,10 @@ class Exchange:
         self._record.assigned(assign, self._heard_us)
         worker.counters.flying("replica:" + assign.replica, 1)
         pool = worker.directory.pools.get((assign.replica, assign.incarnation))
-        request = pool.request(*self._order.render(pool.replica.upstream_model)) if pool is not None else b""
+        request = b""
+        if pool is not None:
+            path, body = self._order.render(pool.replica.upstream_model)
+            request = pool.request(path, body, self._record.call.content_type)
         self._attempt = Attempt(self, assign, pool, request)
         self._attempt.begin(worker.spawn)
 
@@ -198,7 +201,7 @@ class Exchange:
         if self._status == 200:
             self._finish_whole(body)
             return
-        error = fault.of_upstream(self._status, body)
+        error = fault.of_upstream(self._status, body, ours=self._record.model.ability.dialect == "headrace")
         if isinstance(error, Invalid):
             self._release(ok=True)
             self.fail(error.code, error.message, error.param)

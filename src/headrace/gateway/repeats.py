@@ -22,9 +22,17 @@ class RememberedReply(Reply):
     __slots__ = ("_clock", "_digest", "_name", "_repeats", "_request")
 
     def __init__(
-        self, client: Client, headers: bytes, *, chunked: bool, repeats: Repeats, clock: Clock, request: str
+        self,
+        client: Client,
+        headers: bytes,
+        *,
+        chunked: bool,
+        kind: bytes,
+        repeats: Repeats,
+        clock: Clock,
+        request: str,
     ) -> None:
-        super().__init__(client, headers, chunked=chunked)
+        super().__init__(client, headers, chunked=chunked, kind=kind)
         self._repeats = repeats
         self._clock = clock
         self._request = request
@@ -56,7 +64,7 @@ class RememberedReply(Reply):
             )
             raise Refused(message, status=409, code="conflict")
         again = b"x-headrace-replayed: %b\r\n" % known.request.encode()
-        self._client.write(answers.whole(200, known.body, self.headers + again))
+        self._client.write(answers.whole(200, known.body, self.headers + again, kind=self.kind))
         self._client.finished()
         return False
 

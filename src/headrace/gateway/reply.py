@@ -10,16 +10,18 @@ class Reply:
 
     `voice` words errors as the API that was asked does.
     `run` is what its client calls the work (`x-headrace-label`) and the most it may cost (`x-headrace-max-cost`).
+    `kind` is the content type of a good answer.
     """
 
-    __slots__ = ("_chunked", "_client", "headers", "run", "started", "voice")
+    __slots__ = ("_chunked", "_client", "headers", "kind", "run", "started", "voice")
 
-    def __init__(self, client: Client, headers: bytes, *, chunked: bool) -> None:
+    def __init__(self, client: Client, headers: bytes, *, chunked: bool, kind: bytes = b"application/json") -> None:
         self._client = client
         self._chunked = chunked
         self.headers = headers
         self.started = False
         self.voice: Voice = OPENAI
+        self.kind = kind
         self.run: tuple[str, int | None] = "", None
 
     def events(self, data: bytes) -> None:
@@ -39,7 +41,7 @@ class Reply:
 
     def whole(self, body: bytes, headers: bytes = b"") -> None:
         """A good answer."""
-        self._client.write(answers.whole(200, body, self.headers + headers))
+        self._client.write(answers.whole(200, body, self.headers + headers, kind=self.kind))
         self._client.finished()
 
     def abandoned(self) -> None:

@@ -13,17 +13,17 @@ import time
 from collections.abc import Coroutine, Iterable, MutableMapping
 from contextlib import suppress
 from typing import Any, Final
-from urllib.parse import unquote
 
 from headrace import telemetry
 from headrace.errors import Invalid, Refused
-from headrace.gateway import answers, pipes, quotes, refusals, relay, shadow, wishes
+from headrace.gateway import answers, expected, listing, pipes, quotes, refusals, relay, shadow, wishes
 from headrace.gateway.auth import Doorman
 from headrace.gateway.bill import Bill
 from headrace.gateway.client import Client
 from headrace.gateway.desk import Acting
 from headrace.gateway.directory import Directory
 from headrace.gateway.exchange import Exchange
+from headrace.gateway.expected import Expected
 from headrace.gateway.http1 import Head
 from headrace.gateway.limits import Meter
 from headrace.gateway.link import Link
@@ -76,6 +76,7 @@ class Worker:
         self.counters = Counters(settings.counters_file, settings.gateways, index)
         self.meter = Meter(self.counters)
         self.sizes = Sizes()
+        self.expected = Expected()
         self.exchanges: MutableMapping[str, Acting] = {}
         self.connections: set[Client] = set()
         self.connections_max = _connections_max()
@@ -138,24 +139,26 @@ class Worker:
             if target is not None and head.method == b"POST":
                 if head.headers.get(b"content-encoding", b"identity") != b"identity":
                     raise Invalid("Send the body without a content coding.", code="unsupported_media_type", status=415)
-                call = target.read(body)
+                call = target.parse(body, head.headers.get(b"content-type", b""))
                 wishes.take(call, head)
                 if pipes.took(self, client, head, body, key, request_id, call.model):
                     return
-                reply = self._reply(client, head, body, headers, key, request_id)
+                reply = self._reply(client, head, body, headers, key, request_id, call.answer_type)
                 if reply is not None:
                     reply.voice = voice
                     self._work(client, call, key, request_id, reply, target.counts or _DRY_RUN in head.headers)
                 return
             if target is not None:
                 client.write(refusals.wrong_method(head, b"POST", headers, voice))
+            elif head.path == expected.PATH:
+                client.write(expected.take(self, head, body, key, headers))
             elif pipes.took(self, client, head, body, key, request_id):
                 return
             elif relay.is_admin(head.path):
                 relay.Relayed(client, self.spawn(relay.relay(client, head, body, self.settings.admin_socket, headers)))
                 return
             else:
-                client.write(self._models(head, key, headers))
+                client.write(listing.models(self.directory, head, key, headers))
         except (Invalid, Refused) as error:
             if reply is not None:
                 reply.abandoned()
@@ -163,20 +166,21 @@ class Worker:
         client.finished()
 
     def _reply(
-        self, client: Client, head: Head, body: bytes, headers: bytes, key: RouteKey, request_id: str
+        self, client: Client, head: Head, body: bytes, headers: bytes, key: RouteKey, request_id: str, kind: bytes
     ) -> Reply | None:
         """What answers; None when the request was done before and has been answered from what was kept."""
         chunked, given = head.minor == 1, head.headers.get(b"idempotency-key")
         if given is None:
-            return pipes.labelled(Reply(client, headers, chunked=chunked), head)
+            return pipes.labelled(Reply(client, headers, chunked=chunked, kind=kind), head)
         reply = RememberedReply(
-            client, headers, chunked=chunked, repeats=self.repeats, clock=self.clock, request=request_id
+            client, headers, chunked=chunked, kind=kind, repeats=self.repeats, clock=self.clock, request=request_id
         )
         return pipes.labelled(reply, head) if reply.first(given, key.tenant, head.path, body) else None
 
     def _work(self, client: Client, call: Call, key: RouteKey, request_id: str, reply: Reply, dry_run: bool) -> None:
         """Begin an exchange, or say what it would cost. Raises Invalid or Refused."""
-        model = self.directory.find(call.model, key, call.task)
+        model = self.directory.find(call.model, key, call.task, call.also)
+        call.salt = self._doorman.salt(key.tenant)
         if not self._storage_ok:
             self.journal.append(Progress(request=request_id, output_tokens=0, at_us=self.clock.now_us()), self.stored)
             raise Refused(fault.CATALOGUE["storage_unavailable"][2], status=503, code="storage_unavailable")
@@ -189,6 +193,8 @@ class Worker:
         label, bill.cap = reply.run
         record = Record(request_id, self.epoch, key, model, call, bill, self.sizes, label)
         Exchange(self, client, reply, record, others).start()
+        if self.expected.any:
+            self.expected.came(key.id, f"{model.name}@{model.version}")
         shadow.follow(self, record)
 
     def _health(self) -> bytes:
@@ -200,19 +206,6 @@ class Worker:
         if head.path == "/health":
             return self._health()
         return refusals.wrong_method(head, b"GET, POST", b"x-request-id: %b\r\n" % request_id.encode())
-
-    def _models(self, head: Head, key: RouteKey, headers: bytes) -> bytes:
-        path = head.path.removeprefix("/v1")
-        if path != "/models" and not path.startswith("/models/"):
-            return refusals.nothing_there(head, headers)
-        if head.method != b"GET":
-            return refusals.wrong_method(head, b"GET", headers)
-        if path == "/models":
-            return answers.json({"object": "list", "data": self.directory.listing(key)}, headers)
-        name = unquote(path.removeprefix("/models/"))
-        if name not in self.directory.usable(key):
-            self.directory.find(name, key, "")
-        return answers.json(self.directory.entry(name.partition("@")[0]), headers)
 
     # --- what exchanges need ------------------------------------------------------------------------------------
 
@@ -268,11 +261,12 @@ class Worker:
 
     def _report(self) -> Report:
         faults, self._faults = tuple(self._faults), []
+        now_us = self.clock.monotonic_us()
         return Report(
             worker=self.index,
             epoch=self.epoch,
             pid=os.getpid(),
-            demand=self.dispatch.demand(self.clock.monotonic_us()),
+            demand=self.expected.over(self.dispatch.demand(now_us), now_us),
             in_flight=dict(self.dispatch.in_flight()),
             revision=self.directory.table.revision,
             faults=faults,

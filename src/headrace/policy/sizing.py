@@ -124,7 +124,8 @@ class ByWork:
         if (known.most < 0.001 or over) and not scaling.busy(demand):
             return scaling.desired(model, have, replicas, demand, now_us)
         limits = model.scaling
-        grown, shrunk = math.ceil(known.need - SLACK), math.ceil(known.most + SLACK)
+        coming = scaling.announced(model, demand)
+        grown, shrunk = max(coming, math.ceil(known.need - SLACK)), max(coming, math.ceil(known.most + SLACK))
         young = now_us - known.since_us < CALM_US
         count = grown if grown > have else have if young else min(have, shrunk)
         count = max(limits.min_replicas, 1, min(limits.max_replicas, count))
@@ -133,6 +134,7 @@ class ByWork:
     def _told(self, model: ModelSpec, known: _Known, demand: Demand, count: int) -> str:
         expected, boot_us = known.expected, self.boot_us.get(model.key, BOOT_US)
         held = f", {demand.queued} held" if demand.queued else ""
+        held += f", {demand.expected} announced" if demand.expected else ""
         return (
             f"work for {expected.level:.2f} replicas arrives, at most {expected.peak:.2f} while one starts "
             f"({format_us(boot_us)}), noise {expected.sigma:.2f}{held}: {count} wanted "

@@ -1,4 +1,4 @@
-"""`multipart/form-data` (RFC 7578) read strictly and written: how clients send files, and foreign servers are sent them.
+"""`multipart/form-data` (RFC 7578), read strictly and written: how clients send files, and foreign servers get them.
 
 Pure, on a whole body. Refused: no boundary, a part without a name, a name twice that may stand once, too many parts,
 a body that does not end as it began. Nothing is decoded: a part's bytes are taken as they stand.

@@ -20,11 +20,11 @@ _UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<name>.*)`", re
 _MISSING: Final = re.compile(r"Object missing required field `(?P<name>.*)`", re.DOTALL)
 
 
-def read(decoder: "msgspec.json.Decoder[T]", body: bytes, known: tuple[str, ...]) -> T:
+def read(decoder: "msgspec.json.Decoder[T]", body: bytes, known: tuple[str, ...], limit: int = BODY_MAX_BYTES) -> T:
     """The body as the decoder's type. `known` are the parameters for did-you-mean. Raises Invalid."""
-    if len(body) > BODY_MAX_BYTES:
+    if len(body) > limit:
         raise errors.Invalid(
-            f"The body has {len(body)} bytes; the limit is {BODY_MAX_BYTES >> 20} MiB.",
+            f"The body has {len(body)} bytes; the limit is {limit >> 20} MiB.",
             code="request_too_large",
             status=413,
         )

@@ -12,7 +12,7 @@ from msgspec import Meta, Raw
 
 from headrace import errors
 from headrace.wire import answer, schemas
-from headrace.wire.messages import Turn
+from headrace.wire.messages import Turn, words
 
 TOOLS_MAX: Final = 128
 _TOTAL_MAX_BYTES: Final = 256 << 10
@@ -105,7 +105,7 @@ def emulate(
     prompt = "\n".join(lines)
     plain = plain_turns(turns)
     if plain and plain[0].role == "system":
-        first = Turn("system", f"{plain[0].content}\n\n{prompt}")
+        first = Turn("system", f"{words(plain[0].content)}\n\n{prompt}")
         return [first, *plain[1:]], schema
     return [Turn("system", prompt), *plain], schema
 
@@ -116,14 +116,14 @@ def plain_turns(turns: list[Turn]) -> list[Turn]:
     made: list[Turn] = []
     for turn in turns:
         if turn.tool_calls:
-            written = [turn.content] if turn.content else []
+            written = [words(turn.content)] if turn.content else []
             for call in turn.tool_calls:
                 names[call.id] = call.function.name
                 written.append(f'{{"name": "{call.function.name}", "arguments": {call.function.arguments or "{}"}}}')
             made.append(Turn("assistant", "\n".join(written)))
         elif turn.role == "tool":
             name = names.get(str(turn.tool_call_id), "the function")
-            made.append(Turn("user", f"Result of {name}: {turn.content}"))
+            made.append(Turn("user", f"Result of {name}: {words(turn.content)}"))
         else:
             made.append(turn)
     return made

@@ -29,7 +29,7 @@ Route = Callable[["Exchange"], Awaitable[None]]
 
 
 class Exchange:
-    """One request and the way to answer it: `json` once, `whole` for other bytes, or `open`, `send`..., `close` for a stream of events."""
+    """One request and its answer: `json` or `whole` (other bytes) once; or `open`, `send`..., `close` for events."""
 
     __slots__ = ("_connection", "_keep_alive", "answered", "body", "method", "path")
 

@@ -140,7 +140,12 @@ def test_a_message(claude):
 
 def test_a_streamed_message(claude):
     """The official client adds the events up; the usage is told at the end, with the charge."""
-    ask = {"model": "smollm2", "max_tokens": 24, "extra_body": GREEDY, "messages": [{"role": "user", "content": FRANCE}]}
+    ask = {
+        "model": "smollm2",
+        "max_tokens": 24,
+        "extra_body": GREEDY,
+        "messages": [{"role": "user", "content": FRANCE}],
+    }
     with claude.stream(**ask) as stream:
         text = "".join(stream.text_stream)
         final = stream.get_final_message()

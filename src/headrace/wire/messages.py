@@ -198,6 +198,11 @@ def words(content: str | list[TextPart | ImagePart] | None) -> str:
     return "\n".join(part.text for part in content if isinstance(part, TextPart))
 
 
+def seen(parts: list[TextPart | ImagePart]) -> str | list[TextPart | ImagePart]:
+    """What is said in parts: one text, unless there are pictures among them."""
+    return parts if any(isinstance(part, ImagePart) for part in parts) else words(parts)
+
+
 def unseen(kind: str, at: str) -> errors.Invalid:
     """A part of a message that the model cannot take."""
     return errors.Invalid(

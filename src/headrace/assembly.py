@@ -242,13 +242,15 @@ def run_gateway(settings: Settings, index: int) -> int:
 
 
 def run_pipelines(settings: Settings) -> int:
-    """The runner of pipelines; what it was doing when it died, its successor goes on with."""
+    """The runner: pipelines, and the durable work of clients; what it was doing when it died, its successor goes on."""
     import uvloop
 
     from headrace import telemetry
-    from headrace.pipelines import service
     from headrace.pipelines.context import World
     from headrace.pipelines.gateway import Gateway
+    from headrace.pipelines.service import Service
+    from headrace.serving import process
+    from headrace.serving.caller import Door
     from headrace.stores.objects import FileObjects
     from headrace.stores.runs import SqliteRuns
     from headrace.substrates import sandbox
@@ -257,12 +259,13 @@ def run_pipelines(settings: Settings) -> int:
     telemetry.configure("pipelines", settings.log_level)
     private(settings.pipelines)
     pepper = bytes.fromhex(settings.pepper.read_text().strip())
+    door = Door(pepper)
     runs = SqliteRuns(settings.pipelines / "runs.db")
     models = Gateway(settings.host, settings.port, pepper)
     objects = FileObjects(settings.pipelines / "objects")
     world = World(models=models, runs=runs, objects=objects, clock=SystemClock())
     try:
-        uvloop.run(service.serve(settings, world, pepper))
+        uvloop.run(process.serve(settings.pipelines_socket, [Service(world, settings.pipelines / "code", door)]))
     finally:
         runs.close()
     return 0

@@ -1,8 +1,4 @@
-"""The models of this cloud as a run asks them: through the public door, held for, metered and priced like all traffic.
-
-The runner keeps no key: it acts for a key's holder by a proof made of the pepper and the key's id, so a key that is
-revoked is refused from then on. A call that is cancelled closes its connection, which the gateway settles.
-"""
+"""The models of this cloud as a run asks them, through the public door. See `serving.loopback`."""
 
 import asyncio
 from typing import Any, Final
@@ -11,19 +7,17 @@ import msgspec
 
 from headrace.errors import Invalid, Refused, Unreachable
 from headrace.pipelines.ports import Quote, Said
-from headrace.state import keys
+from headrace.serving.loopback import Loopback
 from headrace.units import nanousd
 
-BODY_BYTES_MAX: Final = 64 << 20
 _TRIES: Final = 5
 
 
 class Gateway:
-    """`ports.Models` over HTTP/1.1, one connection a call."""
+    """`ports.Models` over HTTP/1.1, one connection a call: a call that broke off is told, never sent again unasked."""
 
     def __init__(self, host: str, port: int, pepper: bytes) -> None:
-        self._at = ({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - compared
-        self._pepper = pepper
+        self._loopback = Loopback(host, port, pepper)
 
     async def quote(self, key: str, path: str, body: dict[str, Any]) -> Quote:
         """See `ports.Models`."""
@@ -75,22 +69,8 @@ class Gateway:
         self, method: str, path: str, key: str, body: dict[str, Any] | None, more: dict[str, str]
     ) -> tuple[int, dict[str, str], Any]:
         data = msgspec.json.encode(body) if body is not None else b""
-        given = {"host": "headrace", "connection": "close", "authorization": f"Bearer {keys.acting(self._pepper, key)}",
-                 "content-type": "application/json", "content-length": str(len(data)), **more}  # fmt: skip
-        head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in given.items())
+        answered = await self._loopback.send(method, path, key=key, data=data, headers=more)
         try:
-            reader, writer = await asyncio.open_connection(*self._at, limit=1 << 16)
-            try:
-                writer.write(head.encode() + b"\r\n" + data)
-                first, *lines = (await reader.readuntil(b"\r\n\r\n"))[:-4].decode("latin-1").split("\r\n")
-                pairs = (line.partition(":") for line in lines)
-                headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-                length = int(headers["content-length"])
-                if length > BODY_BYTES_MAX:
-                    raise Unreachable("the gateway's answer is too large")
-                text = await reader.readexactly(length)
-            finally:
-                writer.close()
-            return int(first.split()[1]), headers, msgspec.json.decode(text)
-        except (OSError, EOFError, ValueError, KeyError, asyncio.LimitOverrunError) as error:
+            return answered.status, dict(answered.headers), msgspec.json.decode(answered.body)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise Unreachable(f"the gateway broke off: {error!r}") from None

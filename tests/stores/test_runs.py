@@ -3,10 +3,6 @@
 import asyncio
 from pathlib import Path
 
-import pytest
-
-from headrace.errors import Permanent
-from headrace.stores.objects import FileObjects
 from headrace.stores.runs import SqliteRuns
 
 
@@ -27,12 +23,3 @@ def test_what_was_appended_is_there_for_the_next_runner(tmp_path: Path):
     assert again.deployed("t") == {"p": "text"}
     assert again.deployed("u") == {}
     again.close()
-
-
-def test_an_object_is_what_was_put_or_an_error(tmp_path: Path):
-    objects = FileObjects(tmp_path / "objects")
-    digest = objects.put(b"much")
-    assert objects.get(digest) == b"much"
-    (tmp_path / "objects" / digest).write_bytes(b"other")
-    with pytest.raises(Permanent, match="damaged"):
-        objects.get(digest)

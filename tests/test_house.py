@@ -23,6 +23,7 @@ CATCH_ALL = {
     "pipelines/runner.py": "outermost frame of a run: an operator's code may raise anything, and its run is told so",
     "engines/onnx_convert.py": "a parser of foreign bytes: whatever it raises, the file is to blame",
     "engines/runners/batching.py": "outermost frame of the engine's thread: told to each request that waits",
+    "engines/runners/pictures.py": "a parser of foreign bytes: whatever it raises, the file is to blame",
     "engines/runners/server.py": "outermost frame of a request: the replica lives on",
 }
 FORBIDDEN_NAMES = {"utils", "common", "manager", "base", "helpers"}

@@ -83,7 +83,7 @@ class RealEsrgan:
             f"--alias={model.name}",
             f"--slots={engine.slots}",
             f"--threads={engine.threads}",
-            f"--side={128 if _light(model.source) else 64}",
+            f"--side={128 if _light(model.source) else 96}",
             f"--pixels={_pixels_max(model.source)}",
         )
         env = {"GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(engine.threads)}

@@ -16,13 +16,13 @@ ART = line_art(48, 1)
 
 
 def read(text: str, pixels_max: int = 1 << 20) -> Image.Image:
-    return pictures.decode(text, pixels_max, "image")
+    return pictures.opened(text, "image", pixels_max)
 
 
 @pytest.mark.parametrize(("form", "least_db"), [("png", 99), ("jpeg", 25), ("webp", 25)])
 def test_what_is_written_can_be_read(form: pictures.Form, least_db: int) -> None:
     """A PNG loses nothing, the others little."""
-    made = read(pictures.encode(ART, form))
+    made = read(pictures.encoded(ART, form))
     assert (made.mode, made.size) == ("RGB", ART.size)
     if form == "png":
         assert np.array_equal(np.asarray(made), np.asarray(ART))
@@ -63,7 +63,7 @@ def test_other_kinds_of_pixels_become_rgb(mode: str) -> None:
 def test_a_jpeg_of_a_picture_with_holes_is_laid_on_white() -> None:
     """JPEG knows no alpha."""
     holes = Image.new("RGBA", (16, 16), (255, 0, 0, 0))
-    assert np.asarray(decoded(pictures.encode(holes, "jpeg"))).min() > 250
+    assert np.asarray(decoded(pictures.encoded(holes, "jpeg"))).min() > 250
 
 
 def huge() -> str:

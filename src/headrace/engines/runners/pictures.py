@@ -16,7 +16,8 @@ from headrace.errors import Invalid
 
 Form = Literal["png", "jpeg", "webp"]
 
-_READ: Final = ("PNG", "JPEG", "WEBP")
+FORMATS: Final = ("png", "jpeg", "webp")
+PIXELS_MAX: Final = 4096 * 4096
 _SAVED: Final[dict[str, dict[str, Any]]] = {
     "png": {"compress_level": 4},  # a third of the time of the default for a few per cent of size
     "jpeg": {"quality": 92},
@@ -25,7 +26,7 @@ _SAVED: Final[dict[str, dict[str, Any]]] = {
 Image.MAX_IMAGE_PIXELS = None  # the limit below is stricter and is asked before anything is decoded
 
 
-def decode(coded: str, pixels_max: int, param: str) -> Image.Image:
+def opened(coded: str, param: str, pixels_max: int = PIXELS_MAX) -> Image.Image:
     """A picture in base64 as it is meant to be seen: upright, RGB or RGBA, of at most `pixels_max` pixels.
 
     Raises Invalid for anything else: not a PNG, JPEG or WebP, too large, broken, or one that moves.
@@ -35,10 +36,10 @@ def decode(coded: str, pixels_max: int, param: str) -> Image.Image:
     except (binascii.Error, ValueError):
         raise Invalid(f"{param} is not valid base64", param=param, code="invalid_image") from None
     try:
-        opened = Image.open(io.BytesIO(data), formats=_READ)
-        _check(opened, pixels_max, param)
-        opened.load()
-        return _plain(ImageOps.exif_transpose(opened))
+        picture = Image.open(io.BytesIO(data), formats=[name.upper() for name in FORMATS])
+        _check(picture, pixels_max, param)
+        picture.load()
+        return _plain(ImageOps.exif_transpose(picture))
     except Invalid:
         raise
     except Exception:  # noqa: BLE001 - a parser of foreign bytes: whatever it raises, the file is to blame
@@ -49,8 +50,8 @@ def decode(coded: str, pixels_max: int, param: str) -> Image.Image:
         ) from None
 
 
-def encode(picture: Image.Image, form: Form) -> str:
-    """A picture as a file in base64. A JPEG of a picture with alpha is laid on white."""
+def encoded(picture: Image.Image, form: str) -> str:
+    """A picture as a file in base64, `form` one of FORMATS. A JPEG of a picture with alpha is laid on white."""
     if form == "jpeg" and picture.mode == "RGBA":
         ground = Image.new("RGB", picture.size, "white")
         ground.paste(picture, mask=picture.getchannel("A"))
@@ -71,16 +72,16 @@ def picture_of(planes: Any) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
-def _check(opened: Image.Image, pixels_max: int, param: str) -> None:
+def _check(picture: Image.Image, pixels_max: int, param: str) -> None:
     """By the header alone: no memory has been taken yet."""
-    width, height = opened.size
+    width, height = picture.size
     if width * height > pixels_max:
         raise Invalid(
             f"{param} has {width} x {height} pixels; this model takes at most {pixels_max} in all. Send a smaller one",
             param=param,
             code="invalid_image",
         )
-    if getattr(opened, "n_frames", 1) > 1:
+    if getattr(picture, "n_frames", 1) > 1:
         raise Invalid(f"{param} is an animation; send one picture", param=param, code="invalid_image")
 
 

@@ -81,9 +81,9 @@ class Runner:
         if request.scale not in self.enlarger.nets:
             known = ", ".join(map(str, self.enlarger.nets))
             raise Invalid(f"scale is {request.scale}; this model enlarges by {known}", param="scale")
-        given = await asyncio.to_thread(pictures.decode, request.image, self.pixels_max, "image")
+        given = await asyncio.to_thread(pictures.opened, request.image, "image", self.pixels_max)
         made = await self._enlarged(given, request.scale, exchange.name)
-        coded = await asyncio.to_thread(pictures.encode, made, request.output_format)
+        coded = await asyncio.to_thread(pictures.encoded, made, request.output_format)
         exchange.json({"created": int(time.time()), "data": [{"b64_json": coded}]})
 
     async def _enlarged(self, given: Image.Image, scale: int, name: str) -> Image.Image:

@@ -246,11 +246,13 @@ def run_pipelines(settings: Settings) -> int:
     import uvloop
 
     from headrace import telemetry
+    from headrace.mcp.service import Service as Mcp
     from headrace.pipelines.context import World
     from headrace.pipelines.gateway import Gateway
     from headrace.pipelines.service import Service
     from headrace.serving import process
     from headrace.serving.caller import Door
+    from headrace.serving.loopback import Loopback
     from headrace.stores.objects import FileObjects
     from headrace.stores.runs import SqliteRuns
     from headrace.substrates import sandbox
@@ -264,8 +266,12 @@ def run_pipelines(settings: Settings) -> int:
     models = Gateway(settings.host, settings.port, pepper)
     objects = FileObjects(settings.pipelines / "objects")
     world = World(models=models, runs=runs, objects=objects, clock=SystemClock())
+    parts: list[process.Part] = [
+        Service(world, settings.pipelines / "code", door),
+        Mcp(Loopback(settings.host, settings.port, pepper), door, SystemClock()),
+    ]
     try:
-        uvloop.run(process.serve(settings.pipelines_socket, [Service(world, settings.pipelines / "code", door)]))
+        uvloop.run(process.serve(settings.pipelines_socket, parts))
     finally:
         runs.close()
     return 0

@@ -22,7 +22,8 @@ _LONGEST_SOCKET_NAME: Final = 30  # "engine-", 16 hex digits, "/e.sock"
 class Settings:
     """home: folder of all state. listen: HOST:PORT of the public door. gateways: worker processes, >= 1.
 
-    base_url and api_key serve the CLI and SDK only. log_level: debug, info, warning or error.
+    base_url and api_key serve the CLI and SDK only. log_level: debug, info, warning or error. tool_hosts: HOST or
+    HOST:PORT that tools of agents may reach although their addresses are not public.
     """
 
     home: Path
@@ -31,6 +32,7 @@ class Settings:
     log_level: str = "info"
     base_url: str = ""
     api_key: str = ""
+    tool_hosts: tuple[str, ...] = ()
 
     @property
     def host(self) -> str:
@@ -162,6 +164,7 @@ def load(*, home: str | None = None, listen: str | None = None, gateways: int | 
         log_level=level,
         base_url=env.get("HEADRACE_BASE_URL", ""),
         api_key=env.get("HEADRACE_API_KEY", ""),
+        tool_hosts=tuple(filter(None, env.get("HEADRACE_TOOL_HOSTS", "").replace(",", " ").split())),
     )
 
 

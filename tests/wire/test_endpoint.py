@@ -37,17 +37,17 @@ def test_a_call_knows_its_task():
     assert (call.model, call.task, call.endpoint) == ("m", "embed", "embeddings")
 
 
-def test_errors_are_worded_as_the_api_that_was_asked_words_them():
-    """Anthropic's below its paths, with the request's id; OpenAI's everywhere else, unknown paths included."""
-    told = json.loads(voice_of("/v1/messages", "req_1").body("stopping"))
-    assert (told["type"], told["request_id"]) == ("error", "req_1")
-    for path in ("/v1/chat/completions", "/v1/responses", "/nowhere"):
-        assert json.loads(voice_of(path, "req_1").body("stopping"))["error"]["code"] == "stopping"
-
-
 def test_paths_for_files_take_larger_bodies():
     """And no other."""
     assert {path for path in ROUTES if body_bytes_max(path) > body_bytes_max("/v1/embeddings")} == {
         "/v1/images/edits", "/v1/images/upscale", "/v1/audio/transcriptions", "/v1/audio/translations",
         "/v1/audio/speech", "/v1/videos/generations",
     }  # fmt: skip
+
+
+def test_errors_are_worded_as_the_api_that_was_asked_words_them():
+    """Anthropic's below its paths, with the request's id; OpenAI's everywhere else, unknown paths included."""
+    told = json.loads(voice_of("/v1/messages", "req_1").body("stopping"))
+    assert (told["type"], told["request_id"]) == ("error", "req_1")
+    for path in ("/v1/chat/completions", "/v1/responses", "/nowhere"):
+        assert json.loads(voice_of(path, "req_1").body("stopping"))["error"]["code"] == "stopping"

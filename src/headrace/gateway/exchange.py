@@ -375,7 +375,8 @@ class Exchange:
         more = counts.input_tokens + counts.output_tokens - self._estimate
         worker.meter.done(record.key, more, record.arrived_us, now_us)
         usage = record.usage(outcome, status, counts, now_us, code, error)
-        worker.dispatch.answered(usage.model, usage.version, counts.output_tokens, outcome == "finished")
+        decode_us = record.decode_us()
+        worker.dispatch.answered(usage.model, usage.version, counts.output_tokens, outcome == "finished", decode_us)
 
         def committed(done: bool) -> None:
             worker.stored(done)

@@ -39,6 +39,13 @@ def wrong_method(head: Head, allowed: bytes, headers: bytes, voice: Voice = OPEN
     return answers.error("method_not_allowed", message, headers=headers, voice=voice)
 
 
+def nothing_there(head: Head, headers: bytes) -> bytes:
+    """There is nothing at the path."""
+    message = f"There is nothing at {head.path[:200]}. Served: /v1/chat/completions, /v1/responses, /v1/messages, "
+    message += "/v1/completions, /v1/embeddings, /v1/rerank, /v2/rerank, /v1/images/..., /v1/audio/..., /v1/models, ..."
+    return answers.error("not_found", message, headers=headers)
+
+
 def refusal(error: HeadraceError, headers: bytes, voice: Voice = OPENAI) -> bytes:
     """An error of ours in the words of the catalogue, and whether to come back."""
     status, code, message, param = fault.told(error)

@@ -31,8 +31,16 @@ class SqliteRuns:
         self._db.execute(_SCHEMA)
         self._reader = apsw.Connection(str(path))  # the writer is busy in its thread
         self._thread = ThreadPoolExecutor(1, "runs")
-        self._waiting: list[tuple[list[_Write], asyncio.Future[None]]] = []
+        self._waiting: list[tuple[list[_Write], asyncio.Future[list[int]]]] = []
         self._writing = False
+
+    async def begin(self, run: str, started: bytes) -> bool:
+        """See `ports.Runs`. The name is unique in the table, so that of two at once one begins it."""
+        (new, _) = await self._write([
+            ("INSERT INTO run (run, done) VALUES (?, 0) ON CONFLICT (run) DO NOTHING", (run,)),
+            ("INSERT INTO event (run, data) SELECT ?, ? WHERE changes() = 1", (run, started)),
+        ])  # fmt: skip
+        return new == 1
 
     async def append(self, run: str, events: Sequence[bytes]) -> None:
         """See `ports.Runs`."""
@@ -75,36 +83,41 @@ class SqliteRuns:
         self._reader.close()
         self._db.close()
 
-    async def _write(self, writes: list[_Write]) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def _write(self, writes: list[_Write]) -> list[int]:
+        """Durable when this returns; how many rows each changed."""
+        done: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
         self._waiting.append((writes, done))
         if not self._writing:
             self._writing = True
             self._groups = asyncio.ensure_future(self._write_groups())
-        await asyncio.shield(done)
+        return await asyncio.shield(done)
 
     async def _write_groups(self) -> None:
         """All that waits in one transaction, while there is any."""
         loop = asyncio.get_running_loop()
         while self._waiting:
             group, self._waiting = self._waiting, []
+            changed: list[list[int]] = []
             error: Transient | None = None
             try:
-                await loop.run_in_executor(
-                    self._thread, self._commit, [write for writes, _ in group for write in writes]
-                )
+                changed = await loop.run_in_executor(self._thread, self._commit, [writes for writes, _ in group])
             except apsw.Error as problem:
                 error = Transient(f"the journal of runs cannot be written: {problem}", delay_us=1_000_000)
-            for _, done in group:
+            for place, (_, done) in enumerate(group):
                 if done.done():
                     continue
                 if error is None:
-                    done.set_result(None)
+                    done.set_result(changed[place])
                 else:
                     done.set_exception(error)
         self._writing = False
 
-    def _commit(self, writes: list[_Write]) -> None:
+    def _commit(self, group: list[list[_Write]]) -> list[list[int]]:
+        changed: list[list[int]] = []
         with self._db:
-            for statement, values in writes:
-                self._db.execute(statement, values)
+            changed += ([self._run(*write) for write in writes] for writes in group)
+        return changed
+
+    def _run(self, statement: str, values: tuple[str | bytes | int, ...]) -> int:
+        self._db.execute(statement, values)
+        return self._db.changes()

@@ -177,7 +177,7 @@ class ChatCall(Call, kw_only=True):
             return
         if not request.tools or request.tool_choice == "none":
             if not ability.tools:
-                out.messages = tooling.plain_turns(self.turns)
+                out.messages = tooling.plain_turns(self.turns, calls=not request.tools)
             elif request.tools:
                 out.tools, out.tool_choice = request.tools, "none"
             return
@@ -234,7 +234,7 @@ def parse(body: bytes) -> Call:
         input_bytes=size,
         input_tokens=estimate(size, len(turns)) + PICTURE_TOKENS * len(pictures),
         output_max=output,
-        prefix=prefix(turns),
+        prefix=request.prompt_cache_key.encode() if request.prompt_cache_key else prefix(turns),
         priority=FLEX if request.service_tier == "flex" else INTERACTIVE,
         request=request,
         turns=turns,

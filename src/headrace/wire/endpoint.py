@@ -101,7 +101,7 @@ ROUTES: Final[dict[str, Endpoint]] = {
 }
 
 
-_WITH_FILES: Final = (pictures.EDITS, pictures.UPSCALE, "/v1/audio/", "/v1/files", "/v1/videos")
+_WITH_FILES: Final = (pictures.EDITS, pictures.UPSCALE, "/v1/audio/", "/v1/videos")
 
 
 def endpoint(path: str) -> Endpoint | None:
@@ -109,15 +109,15 @@ def endpoint(path: str) -> Endpoint | None:
     return ROUTES.get(path)
 
 
+def body_bytes_max(path: str) -> int:
+    """The largest body that a path takes."""
+    return FILES_BYTES_MAX if path.startswith(_WITH_FILES) else BODY_BYTES_MAX
+
+
 def voice_of(path: str, request_id: str) -> Voice:
     """How the errors of a request to that path are worded."""
     target = ROUTES.get(path)
     return OPENAI if target is None or target.voice is None else target.voice(request_id)
-
-
-def body_bytes_max(path: str) -> int:
-    """The largest body that a path takes."""
-    return FILES_BYTES_MAX if path.startswith(_WITH_FILES) else BODY_BYTES_MAX
 
 
 def parse(target: Endpoint, body: bytes, content_type: bytes = b"") -> Call:

@@ -116,11 +116,11 @@ class Memory:
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
 
-    def put(self, data: bytes) -> str:
+    async def put(self, data: bytes) -> str:
         self.kept[str(len(self.kept))] = data
         return str(len(self.kept) - 1)
 
-    def get(self, digest: str) -> bytes:
+    async def get(self, digest: str) -> bytes:
         if digest not in self.kept:
             raise Permanent("gone")
         return self.kept[digest]

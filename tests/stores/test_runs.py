@@ -3,10 +3,6 @@
 import asyncio
 from pathlib import Path
 
-import pytest
-
-from headrace.errors import Permanent
-from headrace.stores.objects import FileObjects
 from headrace.stores.runs import SqliteRuns
 
 
@@ -41,12 +37,3 @@ def test_of_two_that_begin_one_run_at_once_one_does(tmp_path: Path):
     assert store.unfinished() == ["run_0", "run_1"]
     assert asyncio.run(store.begin("run_0", b"again")) is False
     store.close()
-
-
-def test_an_object_is_what_was_put_or_an_error(tmp_path: Path):
-    objects = FileObjects(tmp_path / "objects")
-    digest = objects.put(b"much")
-    assert objects.get(digest) == b"much"
-    (tmp_path / "objects" / digest).write_bytes(b"other")
-    with pytest.raises(Permanent, match="damaged"):
-        objects.get(digest)

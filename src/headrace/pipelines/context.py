@@ -12,7 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from headrace.errors import HeadraceError, Invalid, Refused, Unreachable
-from headrace.pipelines.ports import CHILD, Clock, Models, Objects, Quote, Runs, Said, Web
+from headrace.pipelines.ports import CHILD, Clock, Models, Quote, Runs, Said, Web
+from headrace.ports import Objects
 from headrace.state.run import Answered, AnyEvent, Bounded, Called, Chosen, Doubted, Run, StepEnded
 from headrace.state.run import place as place_of
 
@@ -99,7 +100,7 @@ class Context:
         """The result of a step: from the journal, or of `work`, journaled. `work` is given the place to ask from."""
         key = self.key(name, inputs)
         if key in self.run.results:
-            return self._whole(self.run.results[key])
+            return await self._whole(self.run.results[key])
         result = msgspec.to_builtins(await work(place_of(name, key)))
         kept = await self._kept(result)
         await self.tell(StepEnded(at_us=self.now_us, step=name, key=key, result=kept))
@@ -110,7 +111,7 @@ class Context:
         data = msgspec.json.encode(value)
         if len(data) <= INLINE_BYTES_MAX:
             return value
-        return {"$object": await asyncio.to_thread(self.world.objects.put, data)}
+        return {"$object": await self.world.objects.put(data)}
 
     def key(self, name: str, inputs: Any) -> str:
         """The digest of version, name, inputs, and how often they were given before in this run."""
@@ -119,9 +120,9 @@ class Context:
         count = self._ordinals[digest] = self._ordinals.get(digest, 0) + 1
         return f"{digest[:40]}-{count}"
 
-    def _whole(self, kept: Any) -> Any:
+    async def _whole(self, kept: Any) -> Any:
         if isinstance(kept, dict) and set(kept) == {"$object"}:
-            return msgspec.json.decode(self.world.objects.get(kept["$object"]))
+            return msgspec.json.decode(await self.world.objects.get(kept["$object"]))
         return kept
 
     # --- calls --------------------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ class Context:
         number = self._places[origin] = self._places.get(origin, 0) + 1
         place, step = f"{origin}/{number}", origin.partition("#")[0]
         if place in self.run.answers:
-            return self._whole(self.run.answers[place])
+            return await self._whole(self.run.answers[place])
         async with self._width:
             delay_us, tried = BACKOFF_FIRST_US, 0
             while True:

@@ -252,6 +252,7 @@ def run_pipelines(settings: Settings) -> int:
 
     from headrace import telemetry
     from headrace.jobs.parts import parts
+    from headrace.mcp.service import Service as Mcp
     from headrace.pipelines.context import World
     from headrace.pipelines.gateway import Gateway
     from headrace.pipelines.service import Service
@@ -281,7 +282,8 @@ def run_pipelines(settings: Settings) -> int:
     loopback = Loopback(settings.host, settings.port, pepper, keep=64)
     jobs = parts(settings.jobs, records, lambda name: objects(settings, name), loopback, door, clock)
     try:
-        served = [Service(world, settings.pipelines / "code", door), *jobs]
+        mcp = Mcp(Loopback(settings.host, settings.port, pepper), door, clock)
+        served: list[process.Part] = [Service(world, settings.pipelines / "code", door), mcp, *jobs]
         uvloop.run(process.serve(settings.pipelines_socket, served))
     finally:
         runs.close()

@@ -381,9 +381,9 @@ class Exchange:
         def committed(done: bool) -> None:
             worker.stored(done)
             self._hold.settle(record.bill.charge if done else 0)
-            if last_words is None or self._client.work is not self:
-                return  # it hung up meanwhile
-            if done:
+            if last_words is None:
+                return
+            if done:  # also when it hung up meanwhile: what was paid for is kept for who sends it again
                 last_words()
             else:
                 self._reply.error("storage_unavailable", _NOT_RECORDED)

@@ -214,4 +214,5 @@ class Record:
             budgets=bill.budgets,
             note=bill.note,
             label=self.label,
+            agent_steps=self.call.agent_steps,
         )

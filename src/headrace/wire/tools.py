@@ -62,8 +62,11 @@ class _Out(msgspec.Struct):
 _OUT: Final = msgspec.json.Decoder(_Out)
 
 
-def check(tools: list[ToolSpec], choice: ToolChoice | None) -> int:
-    """Bytes of the tools' description. Raises Invalid for doubled names, odd schemas, a choice of none of them."""
+def check(tools: list[ToolSpec], choice: ToolChoice | None, at: str = "function.parameters") -> int:
+    """Bytes of the tools' description. Raises Invalid for doubled names, odd schemas, a choice of none of them.
+
+    `at` is where the API has a tool's schema.
+    """
     names = [tool.function.name for tool in tools]
     if len(set(names)) != len(names):
         raise errors.Invalid("Two tools have the same name.", param="tools")
@@ -74,7 +77,7 @@ def check(tools: list[ToolSpec], choice: ToolChoice | None) -> int:
         )
     for index, tool in enumerate(tools):
         if tool.function.parameters is not None:
-            schemas.check(tool.function.parameters, f"tools[{index}].function.parameters")
+            schemas.check(tool.function.parameters, f"tools[{index}].{at}")
     size = len(msgspec.json.encode(tools))
     if size > _TOTAL_MAX_BYTES:
         raise errors.Invalid(f"The tools have {size} bytes; the limit is {_TOTAL_MAX_BYTES}.", param="tools")
@@ -107,8 +110,12 @@ def emulate(
     return [Turn("system", prompt), *plain], schema
 
 
-def plain_turns(turns: list[Turn]) -> list[Turn]:
-    """History with calls and results written out, for engines that know neither."""
+def plain_turns(turns: list[Turn], *, calls: bool = True) -> list[Turn]:
+    """History with calls and results written out, for engines that know neither.
+
+    Without `calls` only what was said and what came of them: a small model that may call nothing writes calls all the
+    same when it sees some.
+    """
     names: dict[str, str] = {}
     made: list[Turn] = []
     for turn in turns:
@@ -117,7 +124,8 @@ def plain_turns(turns: list[Turn]) -> list[Turn]:
             for call in turn.tool_calls:
                 names[call.id] = call.function.name
                 written.append(f'{{"name": "{call.function.name}", "arguments": {call.function.arguments or "{}"}}}')
-            made.append(Turn("assistant", "\n".join(written)))
+            if calls or turn.content:
+                made.append(Turn("assistant", "\n".join(written if calls else written[:1])))
         elif turn.role == "tool":
             name = names.get(str(turn.tool_call_id), "the function")
             made.append(Turn("user", f"Result of {name}: {words(turn.content)}"))

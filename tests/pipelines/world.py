@@ -10,6 +10,7 @@ from headrace.errors import Permanent
 from headrace.pipelines.context import World
 from headrace.pipelines.ports import Quote, Said
 from headrace.pipelines.web import OpenWeb
+from headrace.state.run import Cached
 
 Say = Callable[[dict[str, Any]], dict[str, Any]]  # a request to the choice that answers it
 
@@ -24,6 +25,7 @@ class Journal:
         self.done: dict[str, bool] = {}
         self.texts: dict[tuple[str, str], str] = {}
         self.most = most
+        self.results: dict[tuple[str, str], Cached] = {}
         self.dead = False
 
     async def begin(self, run: str, started: bytes) -> bool:
@@ -50,6 +52,12 @@ class Journal:
 
     def recent(self, limit: int) -> list[str]:
         return list(self.done)[-limit:]
+
+    def cached(self, tenant: str, digest: str) -> Cached | None:
+        return self.results.get((tenant, digest))
+
+    async def remember(self, tenant: str, digest: str, result: Cached, age_us: int) -> None:
+        self.results[tenant, digest] = result
 
     async def mark(self, run: str, done: bool) -> None:
         self.done[run] = done
@@ -112,11 +120,11 @@ class Memory:
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
 
-    def put(self, data: bytes) -> str:
+    async def put(self, data: bytes) -> str:
         self.kept[str(len(self.kept))] = data
         return str(len(self.kept) - 1)
 
-    def get(self, digest: str) -> bytes:
+    async def get(self, digest: str) -> bytes:
         if digest not in self.kept:
             raise Permanent("gone")
         return self.kept[digest]

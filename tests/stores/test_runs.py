@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import Permanent
+from headrace.state.run import Cached
 from headrace.stores.objects import FileObjects
 from headrace.stores.runs import SqliteRuns
 
@@ -43,10 +44,22 @@ def test_of_two_that_begin_one_run_at_once_one_does(tmp_path: Path):
     store.close()
 
 
+def test_a_result_is_remembered_for_its_tenant_and_no_longer_than_it_may_be_used(tmp_path: Path):
+    store = SqliteRuns(tmp_path / "runs.db")
+    asyncio.run(store.remember("t", "d", Cached("run_1", 100, b"1"), 50))
+    assert store.cached("t", "d") == Cached("run_1", 100, b"1")
+    assert store.cached("u", "d") is None
+    asyncio.run(store.remember("t", "other", Cached("run_2", 151, b"2"), 50))
+    assert store.cached("t", "d") is None
+    asyncio.run(store.remember("t", "other", Cached("run_3", 160, b"3"), 50))
+    assert store.cached("t", "other") == Cached("run_3", 160, b"3")
+    store.close()
+
+
 def test_an_object_is_what_was_put_or_an_error(tmp_path: Path):
     objects = FileObjects(tmp_path / "objects")
-    digest = objects.put(b"much")
-    assert objects.get(digest) == b"much"
+    digest = asyncio.run(objects.put(b"much"))
+    assert asyncio.run(objects.get(digest)) == b"much"
     (tmp_path / "objects" / digest).write_bytes(b"other")
     with pytest.raises(Permanent, match="damaged"):
-        objects.get(digest)
+        asyncio.run(objects.get(digest))

@@ -12,8 +12,9 @@ from typing import Any, Final
 import msgspec
 
 from headrace.errors import HeadraceError, Invalid, Refused, Unreachable
+from headrace.pipelines import artifacts
 from headrace.pipelines.ports import CHILD, Clock, Models, Objects, Quote, Runs, Said, Web
-from headrace.state.run import Answered, AnyEvent, Bounded, Called, Chosen, Doubted, Run, StepEnded
+from headrace.state.run import Answered, AnyEvent, Bounded, Cached, Called, Chosen, Doubted, Run, StepEnded
 from headrace.state.run import place as place_of
 
 INLINE_BYTES_MAX: Final = 64 << 10
@@ -34,13 +35,14 @@ class StepFailed(HeadraceError):
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """One call a step could make. `path` like `/v1/chat/completions`; `why` says what this alternative is.
 
-    `agent_step`: it counts as a step of an agent in the books.
+    `agent_step`: it counts as a step of an agent in the books. `form`: the body is sent as a form, not as JSON.
     """
 
     path: str
     body: dict[str, Any]
     why: str = ""
     agent_step: bool = False
+    form: bool = False
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,18 +101,32 @@ class Context:
         """The result of a step: from the journal, or of `work`, journaled. `work` is given the place to ask from."""
         key = self.key(name, inputs)
         if key in self.run.results:
-            return self._whole(self.run.results[key])
+            return await self._whole(self.run.results[key])
         result = msgspec.to_builtins(await work(place_of(name, key)))
         kept = await self._kept(result)
         await self.tell(StepEnded(at_us=self.now_us, step=name, key=key, result=kept))
         return msgspec.json.decode(msgspec.json.encode(result))
+
+    async def cached(self, step: str, subject: Any, age_us: int, work: Callable[[], Awaitable[Any]]) -> Any:
+        """What another run of the tenant made of the same subject within so long, else the result of `work`, kept."""
+        tenant = self.run.started.tenant
+        digest = hashlib.sha256(msgspec.json.encode(subject, order="deterministic")).hexdigest()
+        found = self.world.runs.cached(tenant, digest)
+        if found is not None and not self.run.anew and self.now_us - found.at_us <= age_us:
+            why = f"not asked: {found.run} had the same answer {(self.now_us - found.at_us) // 1_000_000} s before"
+            await self.tell(Chosen(at_us=self.now_us, step=step, why=why))
+            return await self._whole(msgspec.json.decode(found.data))
+        result = await work()
+        data = msgspec.json.encode(await self._kept(result))
+        await self.world.runs.remember(tenant, digest, Cached(self.run.started.run, self.now_us, data), age_us)
+        return result
 
     async def _kept(self, value: Any) -> Any:
         """The value, or where it is kept when it is large."""
         data = msgspec.json.encode(value)
         if len(data) <= INLINE_BYTES_MAX:
             return value
-        return {"$object": await asyncio.to_thread(self.world.objects.put, data)}
+        return {"$object": await self.world.objects.put(data)}
 
     def key(self, name: str, inputs: Any) -> str:
         """The digest of version, name, inputs, and how often they were given before in this run."""
@@ -119,9 +135,9 @@ class Context:
         count = self._ordinals[digest] = self._ordinals.get(digest, 0) + 1
         return f"{digest[:40]}-{count}"
 
-    def _whole(self, kept: Any) -> Any:
+    async def _whole(self, kept: Any) -> Any:
         if isinstance(kept, dict) and set(kept) == {"$object"}:
-            return msgspec.json.decode(self.world.objects.get(kept["$object"]))
+            return msgspec.json.decode(await self.world.objects.get(kept["$object"]))
         return kept
 
     # --- calls --------------------------------------------------------------------------------------------------
@@ -138,7 +154,7 @@ class Context:
         number = self._places[origin] = self._places.get(origin, 0) + 1
         place, step = f"{origin}/{number}", origin.partition("#")[0]
         if place in self.run.answers:
-            return self._whole(self.run.answers[place])
+            return await self._whole(self.run.answers[place])
         async with self._width:
             delay_us, tried = BACKOFF_FIRST_US, 0
             while True:
@@ -186,6 +202,7 @@ class Context:
         if said.status != 200:
             charge = None if said.status == 409 else charge or 0
         good = said.status == 200
+        body = await artifacts.taken(self.world.objects, said.body) if good else None
         await self.tell(
             Answered(
                 at_us=self.now_us,
@@ -194,21 +211,22 @@ class Context:
                 request=said.request,
                 outcome="finished" if good else "failed",
                 error="" if good else _error(said)[0],
-                body=await self._kept(said.body) if good else None,
+                body=await self._kept(body),
             )
         )
-        return said, ""
+        return msgspec.structs.replace(said, body=body) if good else said, ""
 
     async def _sent(self, called: Called, ask: Ask, *, again: bool) -> Said:
         """Asked under the call's own key, again and again while the gateway is away: it never works twice for it."""
         key, run = self.run.started.key, self.run.started.run
+        body = await artifacts.filled(self.world.objects, ask.body, form=ask.form)
         while True:
             if again and ask.path != CHILD:  # a child is found again, never begun twice
                 await self._doubt(called)
             again = True
             try:
                 said = await self.world.models.send(
-                    key, ask.path, ask.body, once=f"{run}/{called.call}", label=f"{run}/{called.step}",
+                    key, ask.path, body, once=f"{run}/{called.call}", label=f"{run}/{called.step}",
                     cap_nanousd=called.held_nanousd, agent_step=ask.agent_step)  # fmt: skip
                 if said.status == 409 and "at work" in _error(said)[0]:
                     again = False  # it was not begun again
@@ -265,11 +283,10 @@ class Context:
 
     async def quote(self, step: str, ask: Ask) -> Quote:
         """What a call would cost, asked for until the gateway is there. Raises StepFailed."""
+        body = await artifacts.filled(self.world.objects, ask.body, form=ask.form)
         while True:
             try:
-                return await self.world.models.quote(
-                    self.run.started.key, ask.path, ask.body, agent_step=ask.agent_step
-                )
+                return await self.world.models.quote(self.run.started.key, ask.path, body, agent_step=ask.agent_step)
             except Unreachable:
                 await self.pause(step, AWAY_US)
             except (Invalid, Refused) as error:

@@ -6,7 +6,7 @@ import msgspec
 
 from headrace.errors import HeadraceError, Invalid
 from headrace.pipelines import graph, templates
-from headrace.pipelines.execute import asks_of
+from headrace.pipelines.asks import asks_of
 from headrace.pipelines.ports import Models
 from headrace.specs.pipeline import EACH_MAX, Pipeline, Step
 

@@ -1,11 +1,13 @@
 """The models of this cloud as a run asks them, through the public door. See `serving.loopback`."""
 
 import asyncio
+import hashlib
 from typing import Any, Final
 
 import msgspec
 
 from headrace.errors import Invalid, Refused, Unreachable
+from headrace.pipelines.artifacts import Upload
 from headrace.pipelines.ports import Quote, Said
 from headrace.serving.loopback import Loopback
 from headrace.units import nanousd
@@ -81,9 +83,38 @@ class Gateway:
     async def _send(
         self, method: str, path: str, key: str, body: dict[str, Any] | None, more: dict[str, str]
     ) -> tuple[int, dict[str, str], Any]:
-        data = msgspec.json.encode(body) if body is not None else b""
-        answered = await self._loopback.send(method, path, key=key, data=data, headers=more)
+        data, kind = _written(body)
+        answered = await self._loopback.send(method, path, key=key, data=data, headers={"content-type": kind, **more})
+        if answered.status == 200 and "json" not in answered.headers.get("content-type", "json"):
+            return 200, dict(answered.headers), answered.body
         try:
             return answered.status, dict(answered.headers), msgspec.json.decode(answered.body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise Unreachable(f"the gateway broke off: {error!r}") from None
+
+
+def _written(body: dict[str, Any] | None) -> tuple[bytes, str]:
+    """A body and its type: JSON, or a form where a file is in it."""
+    if body is None:
+        return b"", "application/json"
+    parts = [(name, one) for name, value in body.items() for one in (value if isinstance(value, list) else [value])]
+    if not any(isinstance(one, Upload) for _, one in parts):
+        return msgspec.json.encode(body), "application/json"
+    edge = _edge(parts)
+    out: list[bytes] = []
+    for name, one in parts:
+        head = f'--{edge}\r\ncontent-disposition: form-data; name="{name}"'
+        if isinstance(one, Upload):
+            out += [f'{head}; filename="{one.name}"\r\ncontent-type: {one.type}\r\n\r\n'.encode(), one.data, b"\r\n"]
+        else:
+            out.append(f"{head}\r\n\r\n{one}\r\n".encode())
+    return b"".join([*out, f"--{edge}--\r\n".encode()]), f"multipart/form-data; boundary={edge}"
+
+
+def _edge(parts: list[tuple[str, Any]]) -> str:
+    """What parts are divided by: by their digest, since a call that is sent again must be the same to the byte."""
+    made = hashlib.sha256()
+    for name, one in parts:
+        made.update(f"{name}\0".encode())
+        made.update(one.data if isinstance(one, Upload) else str(one).encode())
+    return made.hexdigest()[:40]

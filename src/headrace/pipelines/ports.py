@@ -5,6 +5,8 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from headrace.state.run import Cached
+
 CHILD: Final = "/headrace/v1/runs"  # the path of a call that is a run of another pipeline
 
 
@@ -75,6 +77,14 @@ class Runs(Protocol):
         """The newest runs first."""
         ...
 
+    def cached(self, tenant: str, digest: str) -> Cached | None:
+        """What was remembered of a subject, by its digest; never another tenant's."""
+        ...
+
+    async def remember(self, tenant: str, digest: str, result: Cached, age_us: int) -> None:
+        """Keep a result for others, at least so long."""
+        ...
+
     async def mark(self, run: str, done: bool) -> None:
         """Whether a run has ended."""
         ...
@@ -91,11 +101,11 @@ class Runs(Protocol):
 class Objects(Protocol):
     """Large results by the digest of their content."""
 
-    def put(self, data: bytes) -> str:
+    async def put(self, data: bytes) -> str:
         """Keep; the digest."""
         ...
 
-    def get(self, digest: str) -> bytes:
+    async def get(self, digest: str) -> bytes:
         """What was kept. Raises Permanent when it is gone or damaged."""
         ...
 

@@ -171,7 +171,7 @@ class Service:
         assert isinstance(models, Gateway), "served with the gateway"
         known = await models.models(key)
         for step, one in found.steps.items():
-            for name in filter(None, (one.model, *(other.model for other in one.or_else))):
+            for name in one.models:
                 if "{{" not in name and name not in known:
                     raise Invalid(
                         f"step {step}: there is no model {name!r}{closest(name, known)}; see: headrace models",

@@ -1,5 +1,6 @@
 """Large results of steps: files named by the digest of what they hold, written whole or not at all."""
 
+import asyncio
 import hashlib
 import os
 from pathlib import Path
@@ -14,8 +15,11 @@ class FileObjects:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
 
-    def put(self, data: bytes) -> str:
+    async def put(self, data: bytes) -> str:
         """See `ports.Objects`. What is there already is not written again."""
+        return await asyncio.to_thread(self._put, data)
+
+    def _put(self, data: bytes) -> str:
         digest = hashlib.sha256(data).hexdigest()
         path = self._folder / digest
         if not path.exists():
@@ -27,8 +31,11 @@ class FileObjects:
             beside.replace(path)
         return digest
 
-    def get(self, digest: str) -> bytes:
+    async def get(self, digest: str) -> bytes:
         """See `ports.Objects`."""
+        return await asyncio.to_thread(self._get, digest)
+
+    def _get(self, digest: str) -> bytes:
         try:
             data = (self._folder / digest).read_bytes()
         except OSError as error:

@@ -52,9 +52,11 @@ def engines() -> "Mapping[str, Engine]":
     from headrace.engines.onnx import Onnx
     from headrace.engines.openai import OpenAIServer
     from headrace.engines.openvino import OpenVino
+    from headrace.engines.painter import PainterEngine
     from headrace.engines.vllm import Vllm
 
-    return {engine.kind: engine for engine in (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), Vllm())}
+    every = (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), PainterEngine(), Vllm())
+    return {engine.kind: engine for engine in every}
 
 
 def engine_problems(catalog: "Catalog") -> list[str]:

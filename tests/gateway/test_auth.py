@@ -72,6 +72,13 @@ def test_strangers_leave_nothing_behind(doorman: Doorman):
     assert doorman._known == {}
 
 
+def test_each_tenant_has_a_salt_of_its_own():
+    """The same in every worker and whenever it is asked for; nobody can make it without the pepper."""
+    one, other = Doorman(PEPPER), Doorman(PEPPER)
+    assert one.salt("a") == one.salt("a") == other.salt("a")
+    assert len({one.salt("a"), one.salt("b"), Doorman(b"y" * 32).salt("a")}) == 3
+
+
 def test_only_the_runner_acts_for_a_keys_holder(doorman: Doorman):
     """Its proof is taken for the key; the key itself is not its proof, nor is the proof of another key."""
     proof = keys.acting(PEPPER, KEY_ID)

@@ -227,3 +227,11 @@ def test_the_brain_gets_sizes_and_no_words():
     assert chat().output_bound(64, 32) == 32
     assert len(call.prefix) == 1024
     assert chat(messages=[*HI, {"role": "user", "content": "a"}]).prefix == b"user:Hi\nuser:a"
+
+
+def test_prefix_caches_are_kept_apart_by_tenant_where_an_engine_can():
+    """vLLM takes a salt; others are sent none."""
+    call = chat(messages=HI)
+    call.salt = "tenant-a"
+    assert sent(call, Ability(dialect="vllm"))["cache_salt"] == "tenant-a"
+    assert "cache_salt" not in sent(call)

@@ -7,18 +7,12 @@ from headrace.gateway.directory import Directory
 from headrace.gateway.http1 import Head
 from headrace.state.table import RouteKey
 
-_SERVED = (
-    "/v1/chat/completions, /v1/completions, /v1/embeddings, /v1/rerank, /v2/rerank, /v1/images/..., /v1/audio/..., "
-    "/v1/models, /headrace/v1/..."
-)
-
 
 def models(directory: Directory, head: Head, key: RouteKey, headers: bytes) -> bytes:
     """All models this key may use, or one of them. Raises Invalid for one that is not there."""
     path = head.path.removeprefix("/v1")
     if path != "/models" and not path.startswith("/models/"):
-        message = f"There is nothing at {head.path[:200]}. Served: {_SERVED}"
-        return answers.error("not_found", message, headers=headers)
+        return refusals.nothing_there(head, headers)
     if head.method != b"GET":
         return refusals.wrong_method(head, b"GET", headers)
     if path == "/models":

@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 from headrace.gateway import answers
 from headrace.gateway.client import Client
-from headrace.wire import fault
+from headrace.wire.voice import OPENAI, Voice
 
 
 class Run(NamedTuple):
@@ -23,10 +23,11 @@ UNNAMED: Final = Run()
 class Reply:
     """Writes one answer to one client. `headers` are whole lines that every answer to this request carries.
 
+    `voice` words errors as the API that was asked does.
     `kind` is the content type of a good answer.
     """
 
-    __slots__ = ("_chunked", "_client", "headers", "kind", "run", "started")
+    __slots__ = ("_chunked", "_client", "headers", "kind", "run", "started", "voice")
 
     def __init__(
         self, client: Client, headers: bytes, *, chunked: bool, kind: bytes = b"application/json", run: Run = UNNAMED
@@ -36,6 +37,7 @@ class Reply:
         self.headers = headers
         self.started = False
         self.kind = kind
+        self.voice: Voice = OPENAI
         self.run = run
 
     def events(self, data: bytes) -> None:
@@ -64,7 +66,7 @@ class Reply:
     def error(self, code: str, message: str, param: str | None = None, headers: bytes = b"") -> None:
         """An error: a whole answer, or the last event of a stream that has begun."""
         if self.started:
-            self.end_events(fault.event(code, message), broken=True)
+            self.end_events(self.voice.event(code, message), broken=True)
             return
-        self._client.write(answers.error(code, message, param, self.headers + headers))
+        self._client.write(answers.error(code, message, param, self.headers + headers, voice=self.voice))
         self._client.finished()

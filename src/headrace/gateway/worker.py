@@ -43,6 +43,7 @@ from headrace.state.usage import Progress
 from headrace.wire import fault
 from headrace.wire.call import Call
 from headrace.wire.endpoint import endpoint
+from headrace.wire.voice import OPENAI
 
 TICK_S: Final = 0.02
 SWEEP_S: Final = 0.25
@@ -55,6 +56,7 @@ FILES_KEPT: Final = 512  # descriptors for everything that is not a client: half
 BODIES_BYTES_MAX: Final = 256 << 20  # of bodies being received, all clients of this worker
 LOOK_US: Final = 2_000
 _FAULTS_MAX: Final = 64
+_DRY_RUN: Final = b"x-headrace-dry-run"
 
 
 class Worker:
@@ -98,12 +100,8 @@ class Worker:
         """Nobody without a key gets a large body read, and nobody when too much is being read already."""
         if head.path == "/health":
             return b""
-        if self._doorman.key(head.headers) is None:
-            return refusals.unknown_key(b"x-request-id: %b\r\n" % next(self._names).encode(), close=True)
-        if self.body_bytes > BODIES_BYTES_MAX:
-            message, later = "The gateway is receiving as much as it may. Try again in a second.", b"retry-after: 1\r\n"
-            return answers.error("overloaded", message, headers=later, close=True)
-        return b""
+        welcome, full = self._doorman.key(head.headers) is not None, self.body_bytes > BODIES_BYTES_MAX
+        return b"" if welcome and not full else refusals.at_the_door(head, next(self._names), full=welcome)
 
     def handle(self, client: Client, head: Head, body: bytes) -> None:
         """Take one request, whatever it brings."""
@@ -122,18 +120,21 @@ class Worker:
             if client.work is not None or client.closing:
                 client.transport.abort()
                 return
-            client.write(answers.error("internal_error", headers=b"x-request-id: %b\r\n" % request_id.encode()))
+            client.write(refusals.ours(head, request_id))
             client.finished(close=True)
 
     def _route(self, client: Client, head: Head, body: bytes, request_id: str) -> None:
         """1. The key; 2. work for a model; 3. administration; 4. models."""
         headers = b"x-request-id: %b\r\n" % request_id.encode()
+        target, reply, voice = endpoint(head.path), None, OPENAI
+        if target is not None and target.voice is not None:
+            voice = target.voice(request_id)
+            headers += voice.headers
         key = self._doorman.key(head.headers)
         if key is None:
-            client.write(refusals.unknown_key(headers))
+            client.write(refusals.unknown_key(headers, voice=voice))
             client.finished()
             return
-        target, reply = endpoint(head.path), None
         try:
             if target is not None and head.method == b"POST":
                 if head.headers.get(b"content-encoding", b"identity") != b"identity":
@@ -144,10 +145,11 @@ class Worker:
                     return
                 reply = self._reply(client, head, body, headers, key, request_id, call.answer_type)
                 if reply is not None:
-                    self._work(client, call, key, request_id, reply, b"x-headrace-dry-run" in head.headers)
+                    reply.voice = voice
+                    self._work(client, call, key, request_id, reply, target.counts or _DRY_RUN in head.headers)
                 return
             if target is not None:
-                client.write(refusals.wrong_method(head, b"POST", headers))
+                client.write(refusals.wrong_method(head, b"POST", headers, voice))
             elif head.path == expected.PATH:
                 client.write(expected.take(self, head, body, key, headers))
             elif pipes.took(self, client, head, body, key, request_id):
@@ -160,7 +162,7 @@ class Worker:
         except (Invalid, Refused) as error:
             if reply is not None:
                 reply.abandoned()
-            client.write(refusals.refusal(error, headers))
+            client.write(refusals.refusal(error, headers, voice))
         client.finished()
 
     def _reply(
@@ -178,6 +180,7 @@ class Worker:
     def _work(self, client: Client, call: Call, key: RouteKey, request_id: str, reply: Reply, dry_run: bool) -> None:
         """Begin an exchange, or say what it would cost. Raises Invalid or Refused."""
         model = self.directory.find(call.model, key, call.task, call.also)
+        call.salt = self._doorman.salt(key.tenant)
         if not self._storage_ok:
             self.journal.append(Progress(request=request_id, output_tokens=0, at_us=self.clock.now_us()), self.stored)
             raise Refused(fault.CATALOGUE["storage_unavailable"][2], status=503, code="storage_unavailable")

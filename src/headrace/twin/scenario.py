@@ -102,8 +102,8 @@ def scenario(
         if not model.owned or not rows.any():
             continue
         boots[model.key] = given.boots_us.get(model.key, given.boot_us)
-        for pool in (pool for pool in catalog.pools if pool.name in model.pools):
-            performance = _performance(model, pool, (measured or {}).get(model.key))
+        for pool in filter(None, map(catalog.pool, model.pools)):  # the first is what work is told in
+            performance = performance_of(model, pool, (measured or {}).get(model.key))
             sizes = (trace.input_tokens[rows], trace.output_tokens[rows])
             behaviours[model.key, pool.name], rate, able = _behaviour(model, pool, performance, sizes, boots[model.key])
             capacities[model.key, pool.name] = able
@@ -152,7 +152,8 @@ def _named(name: str, catalog: Catalog, names: Mapping[str, str]) -> str:
     )
 
 
-def _performance(model: ModelSpec, pool: PoolSpec, measured: Measured | None) -> Performance:
+def performance_of(model: ModelSpec, pool: PoolSpec, measured: Measured | None = None) -> Performance:
+    """How fast a model is on a pool. Raises Invalid where nobody knows."""
     if measured is not None:
         return measured
     device = accelerators.named(pool.accelerator)

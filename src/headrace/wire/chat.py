@@ -132,6 +132,8 @@ class ChatCall(Call, kw_only=True):
             temperature=request.temperature,
             n=request.n,
         )
+        if self.salt and ability.dialect == "vllm":
+            out.cache_salt = self.salt
         if rare:
             sampling.put_rare(out, request, rare, ability)
         self.counting = self.n > 1 and not self.stream and ability.dialect == "llama_cpp" and not request.logprobs
@@ -215,7 +217,7 @@ def parse(body: bytes) -> Call:
     for index, message in enumerate(request.messages):
         each = turn(message, index)
         turns.append(each)
-        size += _size(each)
+        size += turn_bytes(each)
         if type(each.content) is list:
             pictures += pictures_of(each, index)
     if request.tools:
@@ -232,7 +234,7 @@ def parse(body: bytes) -> Call:
         input_bytes=size,
         input_tokens=estimate(size, len(turns)) + PICTURE_TOKENS * len(pictures),
         output_max=output,
-        prefix=request.prompt_cache_key.encode() if request.prompt_cache_key else _prefix(turns),
+        prefix=request.prompt_cache_key.encode() if request.prompt_cache_key else prefix(turns),
         priority=FLEX if request.service_tier == "flex" else INTERACTIVE,
         request=request,
         turns=turns,
@@ -283,14 +285,16 @@ def _look(pictures: tuple[tuple[str, str], ...], ability: Ability) -> None:
         media.picture(media.data_url(url, f"{at}.image_url.url"), ability.media, f"{at}.image_url.url")
 
 
-def _size(each: Turn) -> int:
+def turn_bytes(each: Turn) -> int:
+    """Bytes of a turn's text and calls. Raises Invalid on a lone surrogate."""
     size = size_of(words(each.content)) if each.content else 0
     if each.tool_calls is not UNSET and each.tool_calls:
         size += sum(size_of(call.function.arguments) + 64 for call in each.tool_calls)
     return size
 
 
-def _prefix(turns: list[Turn]) -> bytes:
+def prefix(turns: list[Turn]) -> bytes:
+    """The beginning of a conversation, for affinity."""
     text = ""
     for each in turns[:8]:
         text = f"{text}\n{each.role}:{words(each.content)[:PREFIX_MAX_BYTES]}"

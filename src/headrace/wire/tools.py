@@ -62,8 +62,11 @@ class _Out(msgspec.Struct):
 _OUT: Final = msgspec.json.Decoder(_Out)
 
 
-def check(tools: list[ToolSpec], choice: ToolChoice | None) -> int:
-    """Bytes of the tools' description. Raises Invalid for doubled names, odd schemas, a choice of none of them."""
+def check(tools: list[ToolSpec], choice: ToolChoice | None, at: str = "function.parameters") -> int:
+    """Bytes of the tools' description. Raises Invalid for doubled names, odd schemas, a choice of none of them.
+
+    `at` is where the API has a tool's schema.
+    """
     names = [tool.function.name for tool in tools]
     if len(set(names)) != len(names):
         raise errors.Invalid("Two tools have the same name.", param="tools")
@@ -74,7 +77,7 @@ def check(tools: list[ToolSpec], choice: ToolChoice | None) -> int:
         )
     for index, tool in enumerate(tools):
         if tool.function.parameters is not None:
-            schemas.check(tool.function.parameters, f"tools[{index}].function.parameters")
+            schemas.check(tool.function.parameters, f"tools[{index}].{at}")
     size = len(msgspec.json.encode(tools))
     if size > _TOTAL_MAX_BYTES:
         raise errors.Invalid(f"The tools have {size} bytes; the limit is {_TOTAL_MAX_BYTES}.", param="tools")

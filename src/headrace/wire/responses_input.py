@@ -1,0 +1,168 @@
+"""Items of a Responses request, as clients send them, and the turns that engines get for them.
+
+An item is read by its type, and one that no model here takes is refused by name. Reasoning is not sent again.
+"""
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from headrace import errors
+from headrace.wire.messages import Function, ToolCall, Turn
+from headrace.wire.reading import convert
+
+ITEMS_MAX: Final = 10_000
+_PARTS_MAX: Final = 1000
+_Id = Annotated[str, Meta(max_length=256)]
+_ToolName = Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+_Status = Literal["in_progress", "completed", "incomplete"]
+
+Items = Annotated[list[dict[str, Any]], Meta(max_length=ITEMS_MAX)]
+
+
+class InputText(msgspec.Struct, tag="input_text", tag_field="type", forbid_unknown_fields=True):
+    """What somebody said. The engines cache prompts by themselves, so a breakpoint says nothing new."""
+
+    text: str
+    prompt_cache_breakpoint: Any = None
+
+
+class OutputText(msgspec.Struct, tag="output_text", tag_field="type", forbid_unknown_fields=True):
+    """What was answered, with what clients copy from answers."""
+
+    text: str
+    annotations: list[Any] | None = None
+    logprobs: list[Any] | None = None
+
+
+class Refusal(msgspec.Struct, tag="refusal", tag_field="type", forbid_unknown_fields=True):
+    """An earlier answer refused."""
+
+    refusal: str
+
+
+class InputImage(msgspec.Struct, tag="input_image", tag_field="type"):
+    """Refused by name: no model here sees."""
+
+
+class InputFile(msgspec.Struct, tag="input_file", tag_field="type"):
+    """Refused by name: nothing is fetched or unpacked."""
+
+
+class InputAudio(msgspec.Struct, tag="input_audio", tag_field="type"):
+    """Refused by name: no model here hears."""
+
+
+Parts = Annotated[
+    list[InputText | OutputText | Refusal | InputImage | InputFile | InputAudio], Meta(max_length=_PARTS_MAX)
+]
+
+
+class Message(msgspec.Struct, forbid_unknown_fields=True):
+    """Something said, by whoever."""
+
+    role: Literal["user", "assistant", "system", "developer"]
+    content: str | Parts
+    type: Literal["message"] = "message"
+    id: _Id | None = None
+    status: _Status | None = None
+    phase: str | None = None
+
+
+class FunctionCall(msgspec.Struct, forbid_unknown_fields=True):
+    """An earlier call of a tool."""
+
+    call_id: _Id
+    name: _ToolName
+    arguments: str
+    type: Literal["function_call"] = "function_call"
+    id: _Id | None = None
+    status: _Status | None = None
+    namespace: str | None = None
+    caller: Any = None
+    created_by: str | None = None
+
+
+class FunctionCallOutput(msgspec.Struct, forbid_unknown_fields=True):
+    """What that tool gave back."""
+
+    call_id: _Id
+    output: str | Parts
+    type: Literal["function_call_output"] = "function_call_output"
+    id: _Id | None = None
+    status: _Status | None = None
+    name: str | None = None
+    namespace: str | None = None
+    caller: Any = None
+    created_by: str | None = None
+
+
+def turns(instructions: str | None, given: str | list[dict[str, Any]]) -> list[Turn]:
+    """The conversation for engines. Raises Invalid for what no model here takes."""
+    made = [Turn("system", instructions)] if instructions else []
+    if isinstance(given, str):
+        return [*made, Turn("user", given)]
+    calls: set[str] = set()
+    for index, item in enumerate(given):
+        at = f"input[{index}]"
+        match item.get("type", "message" if "role" in item else "item_reference"):
+            case "message":
+                message = convert(item, Message, at)
+                role = "system" if message.role == "developer" else message.role
+                made.append(Turn(role, _text(message.content, f"{at}.content")))
+            case "function_call":
+                _call(made, convert(item, FunctionCall, at))
+                calls.add(item["call_id"])
+            case "function_call_output":
+                made.append(_output(convert(item, FunctionCallOutput, at), calls, at))
+            case "reasoning":
+                pass
+            case other:
+                raise _unknown(str(other)[:64], at)
+    return made
+
+
+def _call(made: list[Turn], call: FunctionCall) -> None:
+    """A call belongs to the turn of the assistant that it follows."""
+    if not made or made[-1].role != "assistant":
+        made.append(Turn("assistant", None))
+    turn, called = made[-1], ToolCall(call.call_id, Function(call.name, call.arguments))
+    turn.tool_calls = [*(turn.tool_calls or ()), called]
+
+
+def _output(given: FunctionCallOutput, calls: set[str], at: str) -> Turn:
+    if given.call_id not in calls:
+        raise errors.Invalid(
+            f"No function_call with call_id {given.call_id[:64]!r} stands before this output. Send the call as "
+            "well, as it stood in the answer.",
+            param=f"{at}.call_id",
+        )
+    return Turn("tool", _text(given.output, f"{at}.output"), tool_call_id=given.call_id)
+
+
+def _text(content: str | list[Any], at: str) -> str:
+    if isinstance(content, str):
+        return content
+    texts: list[str] = []
+    for place, part in enumerate(content):
+        match part:
+            case InputText() | OutputText():
+                texts.append(part.text)
+            case Refusal():
+                texts.append(part.refusal)
+            case _:
+                raise errors.Invalid(
+                    f"Content of type '{part.__struct_config__.tag}' is not supported by this model; it takes text.",
+                    param=f"{at}[{place}].type",
+                    code="unsupported_value",
+                )
+    return "\n".join(texts)
+
+
+def _unknown(kind: str, at: str) -> errors.Invalid:
+    if kind == "item_reference":
+        why = "An item that is named by its id alone cannot be looked up; send the item itself."
+    else:
+        why = f"Items of type '{kind}' are not supported; send message, function_call and function_call_output."
+    return errors.Invalid(why, param=f"{at}.type", code="unsupported_value")

@@ -3,11 +3,7 @@
 import asyncio
 from pathlib import Path
 
-import pytest
-
-from headrace.errors import Permanent
 from headrace.state.run import Cached
-from headrace.stores.objects import FileObjects
 from headrace.stores.runs import SqliteRuns
 
 
@@ -54,12 +50,3 @@ def test_a_result_is_remembered_for_its_tenant_and_no_longer_than_it_may_be_used
     asyncio.run(store.remember("t", "other", Cached("run_3", 160, b"3"), 50))
     assert store.cached("t", "other") == Cached("run_3", 160, b"3")
     store.close()
-
-
-def test_an_object_is_what_was_put_or_an_error(tmp_path: Path):
-    objects = FileObjects(tmp_path / "objects")
-    digest = asyncio.run(objects.put(b"much"))
-    assert asyncio.run(objects.get(digest)) == b"much"
-    (tmp_path / "objects" / digest).write_bytes(b"other")
-    with pytest.raises(Permanent, match="damaged"):
-        asyncio.run(objects.get(digest))

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from headrace.errors import Invalid
-from headrace.pipelines.ports import Objects
+from headrace.ports import Objects
 
 MARK: Final = "sha256:"
 INPUT_BYTES_MAX: Final = 32 << 20

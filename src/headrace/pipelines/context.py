@@ -13,7 +13,8 @@ import msgspec
 
 from headrace.errors import HeadraceError, Invalid, Refused, Unreachable
 from headrace.pipelines import artifacts
-from headrace.pipelines.ports import CHILD, Clock, Models, Objects, Quote, Runs, Said, Web
+from headrace.pipelines.ports import CHILD, Clock, Models, Quote, Runs, Said, Web
+from headrace.ports import Objects
 from headrace.state.run import Answered, AnyEvent, Bounded, Cached, Called, Chosen, Doubted, Run, StepEnded
 from headrace.state.run import place as place_of
 

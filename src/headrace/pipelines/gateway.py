@@ -1,6 +1,5 @@
 """The models of this cloud as a run asks them, through the public door. See `serving.loopback`."""
 
-import asyncio
 import hashlib
 from typing import Any, Final
 
@@ -9,10 +8,10 @@ import msgspec
 from headrace.errors import Invalid, Refused, Unreachable
 from headrace.pipelines.artifacts import Upload
 from headrace.pipelines.ports import Quote, Said
+from headrace.serving import asking
 from headrace.serving.loopback import Loopback
 from headrace.units import nanousd
 
-_TRIES: Final = 5
 _STEP: Final = {"x-headrace-agent-step": "1"}
 
 
@@ -63,15 +62,7 @@ class Gateway:
 
     async def charge(self, key: str, request: str) -> int | None:
         """See `ports.Models`."""
-        for again in range(_TRIES):
-            try:
-                status, _, found = await self._send("GET", f"/headrace/v1/explain/{request}", key, None, {})
-            except Unreachable:
-                status, found = 0, None
-            if status == 200 and found["kind"] == "request" and "charge_nanousd" in (found.get("request") or {}):
-                return int(found["request"]["charge_nanousd"])
-            await asyncio.sleep(0.1 * 2**again)
-        return None
+        return await asking.booked(self._loopback, key, request)
 
     async def models(self, key: str) -> set[str]:
         """The models that a key may use. Raises Unreachable."""

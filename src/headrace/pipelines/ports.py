@@ -1,4 +1,4 @@
-"""What a runner needs of the world: a journal that commits, models that answer, a place for large results, time."""
+"""What a runner needs of the world: a journal that commits, models that answer, time; also `headrace.ports.Objects`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -95,18 +95,6 @@ class Runs(Protocol):
 
     def deployed(self, tenant: str) -> dict[str, str]:
         """Name to text."""
-        ...
-
-
-class Objects(Protocol):
-    """Large results by the digest of their content."""
-
-    async def put(self, data: bytes) -> str:
-        """Keep; the digest."""
-        ...
-
-    async def get(self, digest: str) -> bytes:
-        """What was kept. Raises Permanent when it is gone or damaged."""
         ...
 
 

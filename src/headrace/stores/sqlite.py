@@ -138,7 +138,7 @@ class SqliteStore:
         """Oldest first. The label is looked for in the records as they are kept, which is quick, and then in them."""
         query = _LABELLED[tenant is not None]
         found = self._many(
-            query, (since_us, b'"label":' + msgspec.json.encode(label)[:-1], tenant or "", limit), _usage
+            query, (since_us, label.encode(), tenant or "", limit), _usage
         )
         return [row for row in found if row.label.startswith(label)]
 

@@ -103,6 +103,13 @@ async def given(objects: Objects, inputs: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
+async def whole(objects: Objects, kept: Any) -> Any:
+    """A value that was put away because it is large (`{"$object": DIGEST}`), or itself."""
+    if isinstance(kept, dict) and kept.keys() == {"$object"}:
+        return msgspec.json.decode(await objects.get(kept["$object"]))
+    return kept
+
+
 def mentions(value: Any) -> Iterator[dict[str, Any]]:
     """All mentions within a value, in order."""
     if is_mention(value):

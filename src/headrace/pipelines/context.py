@@ -5,6 +5,7 @@ by the digest of the pipeline's version, the step's name and its inputs, so a ru
 """
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -13,13 +14,14 @@ import msgspec
 
 from headrace.errors import HeadraceError, Invalid, Refused, Unreachable
 from headrace.pipelines import artifacts
-from headrace.pipelines.ports import CHILD, Clock, Models, Quote, Runs, Said, Web
+from headrace.pipelines.ports import CHILD, Clock, Models, Quote, Runs, Said, Web, child_of
 from headrace.ports import Objects
-from headrace.state.run import Answered, AnyEvent, Bounded, Cached, Called, Chosen, Doubted, Run, StepEnded
+from headrace.state.run import Answered, AnyEvent, Bounded, Cached, Called, Chosen, Doubted, Run, Settled, StepEnded
 from headrace.state.run import place as place_of
 
 INLINE_BYTES_MAX: Final = 64 << 10
 BACKOFF_FIRST_US, BACKOFF_LAST_US = 250_000, 10_000_000
+SETTLING_US: Final = (0, 50_000, 150_000, 400_000, 1_000_000)  # between looks for what was cut off
 AWAY_US: Final = 200_000  # between looks for a gateway that is away
 _AGAIN: Final = frozenset({408, 409, 429, 500, 502, 503, 504})
 _HOPELESS: Final = frozenset({"insufficient_quota", "invalid_api_key", "model_not_found"})
@@ -83,6 +85,8 @@ class Context:
 
     async def tell(self, *events: AnyEvent) -> None:
         """Commit, then let the state move; all of them or none."""
+        if not events:
+            return
         name = self.run.started.run
         await self.world.runs.append(name, [msgspec.json.encode(event) for event in events])
         for event in events:
@@ -97,6 +101,28 @@ class Context:
         if left:
             await self.tell(*(Answered(at_us=self.now_us, call=call, charge_nanousd=None, outcome="cancelled",
                                        error="its step was not asked for again") for call in left))  # fmt: skip
+
+    async def reconcile(self) -> None:
+        """At the end of a run: what calls that were cut off really came to, as the gateways' records say.
+
+        Who was cancelled is settled by its gateway at once, and its record is a moment behind; what is not there by
+        then stays booked at its worst case, and so does what was sent twice.
+        """
+        key, run = self.run.started.key, self.run.started.run
+        for wait_us in SETTLING_US:
+            open_calls = {name: call for name, call in self.run.cut.items() if name not in self.run.doubted}
+            if not open_calls:
+                return
+            await asyncio.sleep(wait_us / 1e6)
+            with contextlib.suppress(Unreachable):
+                found = await self.world.models.charges(key, run, self.run.started.at_us)
+                for name in (name for name, call in open_calls.items() if call.model.startswith("pipeline/")):
+                    child = await self.world.models.charge(key, child_of(f"{run}/{name}"))
+                    found |= {name: child} if child is not None else {}
+                await self.tell(*(
+                    Settled(at_us=self.now_us, call=name, charge_nanousd=min(found[name], call.held_nanousd))
+                    for name, call in open_calls.items() if name in found
+                ))  # fmt: skip
 
     async def step(self, name: str, inputs: Any, work: Callable[[str], Awaitable[Any]]) -> Any:
         """The result of a step: from the journal, or of `work`, journaled. `work` is given the place to ask from."""
@@ -137,9 +163,7 @@ class Context:
         return f"{digest[:40]}-{count}"
 
     async def _whole(self, kept: Any) -> Any:
-        if isinstance(kept, dict) and set(kept) == {"$object"}:
-            return msgspec.json.decode(await self.world.objects.get(kept["$object"]))
-        return kept
+        return await artifacts.whole(self.world.objects, kept)
 
     # --- calls --------------------------------------------------------------------------------------------------
 
@@ -227,7 +251,7 @@ class Context:
             again = True
             try:
                 said = await self.world.models.send(
-                    key, ask.path, body, once=f"{run}/{called.call}", label=f"{run}/{called.step}",
+                    key, ask.path, body, once=f"{run}/{called.call}", label=f"{run}/{called.call}",
                     cap_nanousd=called.held_nanousd, agent_step=ask.agent_step)  # fmt: skip
                 if said.status == 409 and "at work" in _error(said)[0]:
                     again = False  # it was not begun again

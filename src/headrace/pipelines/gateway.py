@@ -11,7 +11,9 @@ from headrace.pipelines.ports import Quote, Said
 from headrace.serving import asking
 from headrace.serving.loopback import Loopback
 from headrace.units import nanousd
+from headrace.wire import multipart
 
+_ROWS: Final = 1_000  # of a page of usage records
 _STEP: Final = {"x-headrace-agent-step": "1"}
 
 
@@ -64,6 +66,24 @@ class Gateway:
         """See `ports.Models`."""
         return await asking.booked(self._loopback, key, request)
 
+    async def charges(self, key: str, run: str, since_us: int) -> dict[str, int]:
+        """See `ports.Models`. Raises Unreachable."""
+        rows: dict[str, tuple[str, int]] = {}
+        while True:
+            path = f"/headrace/v1/usage?label={run}/&since_us={since_us}&limit={_ROWS}"
+            status, _, found = await self._send("GET", path, key, None, {})
+            if status != 200:
+                raise Unreachable(f"the books are not there: the controller answered {status}")
+            page = found["usage"]
+            rows |= {row["request"]: (row["label"].removeprefix(f"{run}/"), row["charge_nanousd"]) for row in page}
+            if len(page) < _ROWS or page[-1]["ended_us"] == since_us:
+                break
+            since_us = page[-1]["ended_us"]
+        sums: dict[str, int] = {}
+        for call, charge in rows.values():
+            sums[call] = sums.get(call, 0) + charge
+        return sums
+
     async def models(self, key: str) -> set[str]:
         """The models that a key may use. Raises Unreachable."""
         status, _, found = await self._send("GET", "/v1/models", key, None, {})
@@ -85,27 +105,21 @@ class Gateway:
 
 
 def _written(body: dict[str, Any] | None) -> tuple[bytes, str]:
-    """A body and its type: JSON, or a form where a file is in it."""
+    """A body and its type: JSON, or a form where a file is in it.
+
+    The boundary follows from the parts, since a call that is sent again must be the same to the byte.
+    """
     if body is None:
         return b"", "application/json"
-    parts = [(name, one) for name, value in body.items() for one in (value if isinstance(value, list) else [value])]
-    if not any(isinstance(one, Upload) for _, one in parts):
+    pairs = [(name, one) for name, value in body.items() for one in (value if isinstance(value, list) else [value])]
+    if not any(isinstance(one, Upload) for _, one in pairs):
         return msgspec.json.encode(body), "application/json"
-    edge = _edge(parts)
-    out: list[bytes] = []
-    for name, one in parts:
-        head = f'--{edge}\r\ncontent-disposition: form-data; name="{name}"'
-        if isinstance(one, Upload):
-            out += [f'{head}; filename="{one.name}"\r\ncontent-type: {one.type}\r\n\r\n'.encode(), one.data, b"\r\n"]
-        else:
-            out.append(f"{head}\r\n\r\n{one}\r\n".encode())
-    return b"".join([*out, f"--{edge}--\r\n".encode()]), f"multipart/form-data; boundary={edge}"
-
-
-def _edge(parts: list[tuple[str, Any]]) -> str:
-    """What parts are divided by: by their digest, since a call that is sent again must be the same to the byte."""
-    made = hashlib.sha256()
-    for name, one in parts:
-        made.update(f"{name}\0".encode())
-        made.update(one.data if isinstance(one, Upload) else str(one).encode())
-    return made.hexdigest()[:40]
+    parts = [
+        multipart.Part(name, one.data, one.name) if isinstance(one, Upload) else multipart.Part(name, str(one).encode())
+        for name, one in pairs
+    ]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.name.encode() + b"\0" + part.data)
+    boundary = f"headrace-{digest.hexdigest()[:40]}"
+    return multipart.write(parts, boundary.encode()), f"multipart/form-data; boundary={boundary}"

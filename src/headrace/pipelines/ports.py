@@ -1,5 +1,6 @@
 """What a runner needs of the world: a journal that commits, models that answer, time; also `headrace.ports.Objects`."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -8,6 +9,11 @@ import msgspec
 from headrace.state.run import Cached
 
 CHILD: Final = "/headrace/v1/runs"  # the path of a call that is a run of another pipeline
+
+
+def child_of(once: str) -> str:
+    """The name of the run that a call begins."""
+    return f"run_{hashlib.sha256(once.encode()).hexdigest()[:16]}"
 
 
 class Quote(msgspec.Struct, frozen=True):
@@ -47,6 +53,10 @@ class Models(Protocol):
         agent_step: bool = False,
     ) -> Said:
         """Ask. `once` is the Idempotency-Key; a call dearer than the cap is refused by the gateway."""
+        ...
+
+    async def charges(self, key: str, run: str, since_us: int) -> dict[str, int]:
+        """What the requests of a run were charged that have ended since, by call; of several of one call, the sum."""
         ...
 
     async def charge(self, key: str, request: str) -> int | None:

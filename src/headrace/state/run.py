@@ -188,7 +188,8 @@ class Run(msgspec.Struct, kw_only=True):
     """What is so. `results` by step key; `open` calls at work; `attempts` counts the calls of each place.
 
     `anew`: a step was asked to be done again, so nothing is taken from other runs. `tools` are at work by place.
-    `cut` are calls whose charge was never learned. `spans` by call or place.
+    `cut` are calls whose charge was never learned, `doubted` those that were sent again after a connection broke.
+    `spans` by call or place.
     """
 
     started: Started
@@ -202,6 +203,7 @@ class Run(msgspec.Struct, kw_only=True):
     steps: list[tuple[str, str]] = []
     open: dict[str, Called] = {}
     cut: dict[str, Called] = {}
+    doubted: set[str] = set()
     tools: dict[str, ToolBegan] = {}
     scopes: dict[str, Scope] = {}
     spans: dict[str, Span] = {}
@@ -247,6 +249,7 @@ class Run(msgspec.Struct, kw_only=True):
             case Answered():
                 self._answer(event)
             case Doubted():
+                self.doubted.add(event.call)
                 self._lose(self.open[event.call], event.nanousd)
             case Settled():
                 self._settle(event)

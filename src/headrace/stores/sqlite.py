@@ -137,9 +137,7 @@ class SqliteStore:
     def usage_labelled(self, label: str, *, since_us: int, limit: int, tenant: str | None = None) -> list[Usage]:
         """Oldest first. The label is looked for in the records as they are kept, which is quick, and then in them."""
         query = _LABELLED[tenant is not None]
-        found = self._many(
-            query, (since_us, label.encode(), tenant or "", limit), _usage
-        )
+        found = self._many(query, (since_us, label.encode(), tenant or "", limit), _usage)
         return [row for row in found if row.label.startswith(label)]
 
     def usage_totals(self) -> list[dict[str, Any]]:

@@ -48,14 +48,17 @@ class Boot:
 
 def engines() -> "Mapping[str, Engine]":
     """Every engine adapter by kind."""
+    from headrace.engines.espeak import Espeak
     from headrace.engines.llama_cpp import LlamaCpp
     from headrace.engines.onnx import Onnx
     from headrace.engines.openai import OpenAIServer
     from headrace.engines.openvino import OpenVino
     from headrace.engines.painter import PainterEngine
+    from headrace.engines.sherpa import Sherpa
     from headrace.engines.vllm import Vllm
+    from headrace.engines.whisper import Whisper
 
-    every = (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), PainterEngine(), Vllm())
+    every = (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), PainterEngine(), Vllm(), Whisper(), Espeak(), Sherpa())
     return {engine.kind: engine for engine in every}
 
 
@@ -249,6 +252,7 @@ def run_pipelines(settings: Settings) -> int:
 
     from headrace import telemetry
     from headrace.jobs.parts import parts
+    from headrace.mcp.service import Service as Mcp
     from headrace.pipelines.context import World
     from headrace.pipelines.gateway import Gateway
     from headrace.pipelines.service import Service
@@ -268,12 +272,18 @@ def run_pipelines(settings: Settings) -> int:
     door, records = Door(pepper), SqliteRecords(settings.jobs / "jobs.db")
     runs = SqliteRuns(settings.pipelines / "runs.db")
     models = Gateway(settings.host, settings.port, pepper)
-    world = World(models=models, runs=runs, objects=objects(settings, "pipelines"), clock=clock,
-                  web=OpenWeb(settings.tool_hosts))  # fmt: skip
+    world = World(
+        models=models,
+        runs=runs,
+        objects=objects(settings, "pipelines"),
+        clock=clock,
+        web=OpenWeb(settings.tool_hosts),
+    )
     loopback = Loopback(settings.host, settings.port, pepper, keep=64)
     jobs = parts(settings.jobs, records, lambda name: objects(settings, name), loopback, door, clock)
     try:
-        served = [Service(world, settings.pipelines / "code", door), *jobs]
+        mcp = Mcp(Loopback(settings.host, settings.port, pepper), door, clock)
+        served: list[process.Part] = [Service(world, settings.pipelines / "code", door), mcp, *jobs]
         uvloop.run(process.serve(settings.pipelines_socket, served))
     finally:
         runs.close()

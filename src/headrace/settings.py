@@ -22,9 +22,9 @@ _LONGEST_SOCKET_NAME: Final = 30  # "engine-", 16 hex digits, "/e.sock"
 class Settings:
     """home: folder of all state. listen: HOST:PORT of the public door. gateways: worker processes, >= 1.
 
-    base_url and api_key serve the CLI and SDK only. log_level: debug, info, warning or error. objects: s3://BUCKET or
+    base_url and api_key serve the CLI and SDK only. log_level: debug, info, warning or error. tool_hosts: HOST or
+    HOST:PORT that tools of agents may reach although their addresses are not public. objects: s3://BUCKET or
     s3://BUCKET/PREFIX for the bytes of files, videos and large results of steps; empty for folders of the home.
-    tool_hosts: HOST or HOST:PORT that tools of agents may reach although their addresses are not public.
     """
 
     home: Path

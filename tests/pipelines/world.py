@@ -80,6 +80,7 @@ class Model:
         self.charged = self.agent_steps = 0
         self.say = say
         self.cut: dict[str, int] = {}
+        self.expected: list[tuple[str, int]] = []
         self.at_work = self.most_at_work = 0
 
     async def quote(self, key: str, path: str, body: dict[str, Any], *, agent_step: bool = False) -> Quote:
@@ -123,6 +124,9 @@ class Model:
 
     async def charge(self, key: str, request: str) -> int | None:
         return self.fee
+
+    async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
+        self.expected.append((model, requests))
 
 
 class Memory:

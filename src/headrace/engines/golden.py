@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from headrace.engines import artifact, colours
+from headrace.engines import artifact, colours, golden_speech
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command, Engine
 from headrace.specs.catalog import Golden, ModelSpec
@@ -103,6 +103,9 @@ def check(model: ModelSpec, golden: Golden, address: str) -> None:
                 f"not {golden.expect!r}; use other weights"
             )
         return
+    if model.task in ("transcribe", "speak"):
+        golden_speech.check(model, golden, name, lambda path, body: fetch(address, path, body))
+        return
     ask_pair = _embed_pair if model.task == "embed" else _rerank_pair
     closer, farther = ask_pair(address, name, golden)
     if closer <= farther:
@@ -127,7 +130,13 @@ def resident_bytes(pid: int) -> int:
 
 
 def post(address: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """One JSON request to a replica. Raises Permanent when it does not answer 200."""
+    """One request to a replica that answers with JSON. Raises Permanent when it does not answer 200."""
+    decoded: dict[str, Any] = json.loads(fetch(address, path, body))
+    return decoded
+
+
+def fetch(address: str, path: str, body: dict[str, Any]) -> bytes:
+    """One JSON request to a replica: the answer's bytes. Raises Permanent when it does not answer 200."""
     connection = _connection(address)
     try:
         connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
@@ -139,8 +148,7 @@ def post(address: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         connection.close()
     if response.status != 200:
         raise Permanent(f"the engine answered {path} with {response.status}")
-    decoded: dict[str, Any] = json.loads(answer)
-    return decoded
+    return answer
 
 
 def _chat(address: str, model: str, prompt: str) -> str:

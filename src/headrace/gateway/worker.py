@@ -194,7 +194,7 @@ class Worker:
         record = Record(request_id, self.epoch, key, model, call, bill, self.sizes, label)
         Exchange(self, client, reply, record, others).start()
         if self.expected.any:
-            self.expected.came(key.id, f"{model.name}@{model.version}")
+            self.expected.came(key.id, f"{model.name}@{model.version}", label)
         shadow.follow(self, record)
 
     def _health(self) -> bytes:

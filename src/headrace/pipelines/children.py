@@ -101,3 +101,7 @@ class Family:
     async def charges(self, key: str, run: str, since_us: int) -> dict[str, int]:
         """See `ports.Models`."""
         return await self._models.charges(key, run, since_us)
+
+    async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
+        """See `ports.Models`."""
+        await self._models.expect(key, model, requests, within_s=within_s, label=label)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace.errors import Invalid
-from headrace.pipelines import agent, asks, author, best, declared, graph, templates
+from headrace.pipelines import agent, ahead, asks, author, best, declared, graph, templates
 from headrace.pipelines.context import Context, Patience, StepFailed
 from headrace.specs.pipeline import EACH_MAX, Pipeline, Step
 from headrace.state.run import Chosen
@@ -26,7 +26,8 @@ async def execute(found: Pipeline, context: Context, given: dict[str, Any]) -> A
         tasks[name] = asyncio.get_running_loop().create_future()
     works = [asyncio.ensure_future(_tell(one(name), tasks[name])) for name in found.steps]
     try:
-        await author.together(works)
+        async with ahead.announced(found, needed, context):
+            await author.together(works)
     finally:
         for waiting in tasks.values():
             waiting.cancel()

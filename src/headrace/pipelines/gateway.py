@@ -84,6 +84,11 @@ class Gateway:
             sums[call] = sums.get(call, 0) + charge
         return sums
 
+    async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
+        """See `ports.Models`."""
+        body = {"model": model, "requests": requests, "within_s": within_s, "label": label}
+        await self._send("POST", "/headrace/v1/expect", key, body, {})
+
     async def models(self, key: str) -> set[str]:
         """The models that a key may use. Raises Unreachable."""
         status, _, found = await self._send("GET", "/v1/models", key, None, {})

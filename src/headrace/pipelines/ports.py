@@ -63,6 +63,10 @@ class Models(Protocol):
         """What a finished request was charged; None when that cannot be learned now."""
         ...
 
+    async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
+        """Say that so many requests will come to a model under that label; 0 takes it back."""
+        ...
+
 
 class Runs(Protocol):
     """The journal of all runs, and the pipelines that are deployed."""

@@ -28,11 +28,11 @@ class SqliteRuns:
 
     async def begin(self, run: str, started: bytes) -> bool:
         """See `ports.Runs`. The name is unique in the table, so that of two at once one begins it."""
-        await self._db.write(
+        (new, _) = await self._db.write(
             ("INSERT INTO run (run, done) VALUES (?, 0) ON CONFLICT (run) DO NOTHING", (run,)),
             ("INSERT INTO event (run, data) SELECT ?, ? WHERE changes() = 1", (run, started)),
         )
-        return self.events(run)[0] == started
+        return new == 1
 
     async def append(self, run: str, events: Sequence[bytes]) -> None:
         """See `ports.Runs`."""

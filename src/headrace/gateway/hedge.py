@@ -1,8 +1,8 @@
 """A second try of a short call, when the first has not answered by the time that nineteen of twenty have.
 
-The fast brain says when and where. Whoever answers first wins; the other's connection is closed, which stops its engine,
-and its time is booked as that of a try that came to nothing: an overhead, on nobody's bill. A second try that fails
-changes nothing while the first is at work.
+The fast brain says when and where. Whoever answers first wins; the other's connection is closed, which stops its
+engine, and its time is booked as that of a try that came to nothing: an overhead, on nobody's bill. A second try that
+fails changes nothing while the first is at work.
 """
 
 import asyncio
@@ -13,19 +13,9 @@ from headrace.gateway.attempt import Attempt
 from headrace.gateway.desk import Desk
 from headrace.gateway.record import Record
 from headrace.policy.actions import Assign
-from headrace.state.request import INTERACTIVE
-from headrace.wire.call import Call
 
-OUTPUT_TOKENS_MAX: Final = 64  # of a chat answer that is still a short one
 BODY_BYTES_MAX: Final = 16 << 20
 _OWN_FAULT: Final = 500
-
-
-def short(call: Call, task: str, output_max: int) -> bool:
-    """Whether a call is answered whole and soon, by somebody who waits for it."""
-    if call.stream or call.priority != INTERACTIVE:
-        return False
-    return task in ("embed", "rerank") or (task == "chat" and output_max <= OUTPUT_TOKENS_MAX)
 
 
 class First(Protocol):

@@ -44,16 +44,21 @@ class Desk(Protocol):
 
 
 def labelled(reply: _R, head: Head) -> _R:
-    """The reply, with its client's label and cap. Raises Invalid."""
+    """The reply, with its client's label and cap, and what is to be done when it hangs up. Raises Invalid."""
     label, cap = head.headers.get(b"x-headrace-label"), head.headers.get(b"x-headrace-max-cost")
+    gone = head.headers.get(b"x-headrace-on-disconnect", b"cancel")
     try:
         if label is not None and not _LABEL.fullmatch(label):
             raise Invalid("x-headrace-label has 1 to 200 visible ASCII characters.", param="x-headrace-label")
         if cap is not None and not (cap.isdigit() and len(cap) <= 18):
             raise Invalid("x-headrace-max-cost is a whole number of nano-dollars.", param="x-headrace-max-cost")
+        if gone not in (b"cancel", b"finish") or (gone == b"finish" and b"idempotency-key" not in head.headers):
+            message = "x-headrace-on-disconnect is cancel, or finish together with an Idempotency-Key."
+            raise Invalid(message, param="x-headrace-on-disconnect")
     except Invalid:
         reply.abandoned()
         raise
+    reply.outlives = gone == b"finish"
     reply.run = (label or b"").decode(), int(cap) if cap is not None else None
     return reply
 

@@ -9,9 +9,10 @@ class Reply:
     """Writes one answer to one client. `headers` are whole lines that every answer to this request carries.
 
     `run` is what its client calls the work (`x-headrace-label`) and the most it may cost (`x-headrace-max-cost`).
+    `outlives`: it is finished also when its client hangs up, who will ask for it again by its Idempotency-Key.
     """
 
-    __slots__ = ("_chunked", "_client", "headers", "run", "started")
+    __slots__ = ("_chunked", "_client", "headers", "outlives", "run", "started")
 
     def __init__(self, client: Client, headers: bytes, *, chunked: bool) -> None:
         self._client = client
@@ -19,6 +20,7 @@ class Reply:
         self.headers = headers
         self.started = False
         self.run: tuple[str, int | None] = "", None
+        self.outlives = False
 
     def events(self, data: bytes) -> None:
         """Bytes of a stream of events."""

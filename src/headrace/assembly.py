@@ -48,13 +48,18 @@ class Boot:
 
 def engines() -> "Mapping[str, Engine]":
     """Every engine adapter by kind."""
+    from headrace.engines.espeak import Espeak
     from headrace.engines.llama_cpp import LlamaCpp
     from headrace.engines.onnx import Onnx
     from headrace.engines.openai import OpenAIServer
     from headrace.engines.openvino import OpenVino
+    from headrace.engines.painter import PainterEngine
+    from headrace.engines.sherpa import Sherpa
     from headrace.engines.vllm import Vllm
+    from headrace.engines.whisper import Whisper
 
-    return {engine.kind: engine for engine in (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), Vllm())}
+    every = (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), PainterEngine(), Vllm(), Whisper(), Espeak(), Sherpa())
+    return {engine.kind: engine for engine in every}
 
 
 def engine_problems(catalog: "Catalog") -> list[str]:
@@ -250,6 +255,7 @@ def run_pipelines(settings: Settings) -> int:
     from headrace.pipelines.context import World
     from headrace.pipelines.gateway import Gateway
     from headrace.pipelines.service import Service
+    from headrace.pipelines.web import OpenWeb
     from headrace.serving import process
     from headrace.serving.caller import Door
     from headrace.serving.loopback import Loopback
@@ -265,7 +271,13 @@ def run_pipelines(settings: Settings) -> int:
     door, records = Door(pepper), SqliteRecords(settings.jobs / "jobs.db")
     runs = SqliteRuns(settings.pipelines / "runs.db")
     models = Gateway(settings.host, settings.port, pepper)
-    world = World(models=models, runs=runs, objects=objects(settings, "pipelines"), clock=clock)
+    world = World(
+        models=models,
+        runs=runs,
+        objects=objects(settings, "pipelines"),
+        clock=clock,
+        web=OpenWeb(settings.tool_hosts),
+    )
     loopback = Loopback(settings.host, settings.port, pepper, keep=64)
     jobs = parts(settings.jobs, records, lambda name: objects(settings, name), loopback, door, clock)
     try:

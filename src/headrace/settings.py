@@ -22,7 +22,8 @@ _LONGEST_SOCKET_NAME: Final = 30  # "engine-", 16 hex digits, "/e.sock"
 class Settings:
     """home: folder of all state. listen: HOST:PORT of the public door. gateways: worker processes, >= 1.
 
-    base_url and api_key serve the CLI and SDK only. log_level: debug, info, warning or error. objects: s3://BUCKET or
+    base_url and api_key serve the CLI and SDK only. log_level: debug, info, warning or error. tool_hosts: HOST or
+    HOST:PORT that tools of agents may reach although their addresses are not public. objects: s3://BUCKET or
     s3://BUCKET/PREFIX for the bytes of files, videos and large results of steps; empty for folders of the home.
     """
 
@@ -32,6 +33,7 @@ class Settings:
     log_level: str = "info"
     base_url: str = ""
     api_key: str = ""
+    tool_hosts: tuple[str, ...] = ()
     objects: str = ""
 
     @property
@@ -169,6 +171,7 @@ def load(*, home: str | None = None, listen: str | None = None, gateways: int | 
         log_level=level,
         base_url=env.get("HEADRACE_BASE_URL", ""),
         api_key=env.get("HEADRACE_API_KEY", ""),
+        tool_hosts=tuple(filter(None, env.get("HEADRACE_TOOL_HOSTS", "").replace(",", " ").split())),
         objects=_bucket(env.get("HEADRACE_OBJECTS", "")),
     )
 

@@ -98,8 +98,10 @@ def test_an_answer_that_was_charged_is_kept_for_a_client_that_hung_up_before_it_
             line.close()
             await until(lambda: not cloud.worker.connections)
             cloud.worker.journal.append = append
-            append(*waiting.pop())
-            await until(cloud.usages)
+            entry, committed = waiting.pop()
+            written = asyncio.Event()
+            append(entry, lambda done: (committed(done), written.set()))
+            await written.wait()
             again = await cloud.ask(HI, CHAT, KEY)
             assert (again.status, again.headers["x-headrace-replayed"]) == (200, cloud.usages()[0].request)
             assert len(cloud.usages()) == len(up.asked) == 1

@@ -23,3 +23,17 @@ def test_what_was_appended_is_there_for_the_next_runner(tmp_path: Path):
     assert again.deployed("t") == {"p": "text"}
     assert again.deployed("u") == {}
     again.close()
+
+
+def test_of_two_that_begin_one_run_at_once_one_does(tmp_path: Path):
+    store = SqliteRuns(tmp_path / "runs.db")
+
+    async def begin() -> list[bool]:
+        return await asyncio.gather(*(store.begin(f"run_{i % 2}", b"%d" % i) for i in range(8)))
+
+    assert sum(asyncio.run(begin())) == 2
+    assert store.events("run_0") == [b"0"]
+    assert store.events("run_1") == [b"1"]
+    assert store.unfinished() == ["run_0", "run_1"]
+    assert asyncio.run(store.begin("run_0", b"again")) is False
+    store.close()

@@ -1,18 +1,15 @@
 """What a request used, in units: the one path from a usage record to what is priced, for every task.
 
-A new task needs a unit here and nothing else. Streamed, buffered and cancelled answers are metered alike: by what the
-record says was worked on and delivered, never by how it travelled.
+A new task needs a unit in `specs.priced.ITEMS` and nothing else. Streamed, buffered and cancelled answers are metered
+alike: by what the record says was worked on and delivered, never by how it travelled.
 """
 
 from collections.abc import Mapping
-from typing import Final
 
-from headrace.specs.priced import Unit
+from headrace.specs.priced import ITEMS, Unit
 from headrace.state.usage import Usage
 
 Quantities = Mapping[Unit, int]
-
-_ITEMS: Final[dict[str, Unit]] = {"embed": "embeddings", "rerank": "documents"}
 
 
 def measured(
@@ -25,6 +22,7 @@ def measured(
     output_tokens: int,
     items: int,
     busy_us: int,
+    agent_steps: int = 0,
 ) -> dict[Unit, int]:
     """What a request used, in every unit that is not 0. `began`: the client was sent something of an answer.
 
@@ -45,8 +43,10 @@ def measured(
         found["cached_tokens"] = cached_tokens
     if output_tokens:
         found["output_tokens"] = output_tokens
-    if items and task in _ITEMS:
-        found[_ITEMS[task]] = items
+    if items and task in ITEMS:
+        found[ITEMS[task]] = items
+    if agent_steps:
+        found["agent_steps"] = agent_steps
     found["requests"] = 1
     if busy_us:
         found["busy_us"] = busy_us
@@ -64,4 +64,5 @@ def quantities(row: Usage) -> dict[Unit, int]:
         output_tokens=row.output_tokens,
         items=row.items,
         busy_us=row.busy_us,
+        agent_steps=row.agent_steps,
     )

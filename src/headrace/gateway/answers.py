@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from headrace.wire import fault
+from headrace.wire.voice import OPENAI, Voice
 
 REASONS: Final = {
     200: b"OK",
@@ -31,12 +32,15 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
-def whole(status: int, body: bytes, headers: bytes = b"", *, close: bool = False) -> bytes:
-    """A JSON answer with its length. `headers` are whole lines."""
+def whole(
+    status: int, body: bytes, headers: bytes = b"", *, close: bool = False, kind: bytes = b"application/json"
+) -> bytes:
+    """An answer with its length, JSON if not said otherwise. `headers` are whole lines."""
     connection = b"connection: close\r\n" if close else b""
-    return b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%b%b\r\n%b" % (
+    return b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n%b" % (
         status,
         REASONS.get(status, b"Status"),
+        kind,
         len(body),
         headers,
         connection,
@@ -64,10 +68,16 @@ def chunk(data: bytes) -> bytes:
 
 
 def error(
-    code: str, message: str = "", param: str | None = None, headers: bytes = b"", *, close: bool = False
+    code: str,
+    message: str = "",
+    param: str | None = None,
+    headers: bytes = b"",
+    *,
+    close: bool = False,
+    voice: Voice = OPENAI,
 ) -> bytes:
-    """An answer from the catalogue of errors."""
-    return whole(fault.status(code), fault.body(code, message, param), headers, close=close)
+    """An answer from the catalogue of errors, in the words of the API that was asked."""
+    return whole(fault.status(code), voice.body(code, message, param), headers, close=close)
 
 
 def json(value: object, headers: bytes = b"", *, close: bool = False) -> bytes:

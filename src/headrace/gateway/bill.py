@@ -7,7 +7,7 @@ from headrace.economics.budgets import Budget
 from headrace.economics.metering import measured
 from headrace.economics.prices import Book, charge_nanousd
 from headrace.errors import Refused
-from headrace.specs.priced import Unit
+from headrace.specs.priced import ITEMS, Unit
 from headrace.state.table import Price, RouteKey, RouteModel
 from headrace.wire.call import Call
 from headrace.wire.usage import Counts
@@ -21,6 +21,7 @@ class Bill:
     """One request's money. `bound` is its worst case, which is what budgets hold and a charge never passes."""
 
     __slots__ = (
+        "_agent_steps",
         "_by_version",
         "_dearest",
         "_settled",
@@ -50,7 +51,7 @@ class Bill:
             self.budgets = tuple(name for name, _ in every)
             self.held_in = tuple(name for name, at_limit in every if at_limit != "notify")
             self.degrades = all(at_limit == "degrade" for _, at_limit in every if at_limit != "notify")
-        self.bound = self.charge = 0
+        self.bound = self.charge = self._agent_steps = 0
         self.note = ""
         self.cap: int | None = None
 
@@ -62,6 +63,7 @@ class Bill:
         used = worst(call, output_bound, context_tokens)
         bounds = {version: charge_nanousd(_dearest(price), used) for version, price in self._by_version.items()}
         dearest = max(bounds, key=lambda version: bounds[version])
+        self._agent_steps = call.agent_steps
         self.bound, self._dearest = bounds[dearest], self._by_version[dearest]
         if self.cap is not None and self.bound > self.cap:
             message = f"This may come to ${dollars(self.bound)}, and x-headrace-max-cost allows ${dollars(self.cap)}."
@@ -108,6 +110,7 @@ class Bill:
                 output_tokens=counts.output_tokens,
                 items=counts.items,
                 busy_us=busy_us,
+                agent_steps=self._agent_steps,
             )
             self.charge = min(self.bound, charge_nanousd(self.price, used))
         return self.charge
@@ -139,8 +142,10 @@ def worst(call: Call, output_bound: int, context_tokens: int) -> dict[Unit, int]
         "requests": 1,
         "busy_us": BUSY_US_MAX,
     }
-    if call.items and call.task != "chat":
-        used["embeddings" if call.task == "embed" else "documents"] = call.items
+    if call.items and call.task in ITEMS:
+        used[ITEMS[call.task]] = call.items
+    if call.agent_steps:
+        used["agent_steps"] = call.agent_steps
     return used
 
 

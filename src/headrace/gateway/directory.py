@@ -40,8 +40,11 @@ class Directory:
         """Names of the models this key may use."""
         return [name for name in self.models if "*" in key.models or name in key.models]
 
-    def find(self, name: str, key: RouteKey, task: str) -> RouteModel:
-        """The version that `name@version` names; for a name alone, the first one. Raises Invalid (404, 400)."""
+    def find(self, name: str, key: RouteKey, task: str, also: tuple[str, ...] = ()) -> RouteModel:
+        """The version that `name@version` names; for a name alone, the first one. Raises Invalid (404, 400).
+
+        `also` are tasks beside `task` that will do.
+        """
         asked, (name, at, version) = name, name.partition("@")
         versions = self.models.get(name)
         usable = self.usable(key) if versions is None or "*" not in key.models else []
@@ -54,8 +57,8 @@ class Directory:
                 code="model_not_found",
                 status=404,
             )
-        if task and versions[0].task != task:
-            fitting = [other for other in self.usable(key) if self.models[other][0].task == task] or ["none"]
+        if task and versions[0].task != task and versions[0].task not in also:
+            fitting = [other for other in self.usable(key) if self.models[other][0].task in (task, *also)] or ["none"]
             raise Invalid(
                 f"The model {name!r} is for {versions[0].task}, and this path needs a model for {task}: "
                 f"{', '.join(fitting)}.",

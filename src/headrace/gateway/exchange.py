@@ -121,7 +121,10 @@ class Exchange:
         self._record.assigned(assign, self._heard_us)
         worker.counters.flying("replica:" + assign.replica, 1)
         pool = worker.directory.pools.get((assign.replica, assign.incarnation))
-        request = pool.request(*self._order.render(pool.replica.upstream_model)) if pool is not None else b""
+        request = b""
+        if pool is not None:
+            path, body = self._order.render(pool.replica.upstream_model)
+            request = pool.request(path, body, self._record.call.content_type)
         self._attempt = Attempt(self, assign, pool, request)
         self._attempt.begin(worker.spawn)
 
@@ -145,7 +148,7 @@ class Exchange:
         self._answer, self._answer_bytes = [], 0
         if status == 200 and events and record.call.stream and not record.call.buffered:
             self._scanner = EventScanner()
-            self._meter = record.call.meter(record.model.ability.dialect)
+            self._meter = record.call.meter(record.model.ability.dialect, record.request_id, record.wall_us)
 
     def upstream_data(self, data: bytes) -> None:
         """See `upstream.User`."""
@@ -198,7 +201,7 @@ class Exchange:
         if self._status == 200:
             self._finish_whole(body)
             return
-        error = fault.of_upstream(self._status, body)
+        error = fault.of_upstream(self._status, body, ours=self._record.model.ability.dialect == "headrace")
         if isinstance(error, Invalid):
             self._release(ok=True)
             self.fail(error.code, error.message, error.param)
@@ -274,7 +277,7 @@ class Exchange:
             self._release(ok=False)
             message = "The model's server failed while it worked on the request; what came before is all there is."
             counts = Counts(output_tokens=meter.pieces, input_tokens=record.call.input_tokens)
-            broken = lambda: self._reply.error("upstream_failed", message)  # noqa: E731 - said once, twice as clear
+            broken = lambda: self._reply.end_events(meter.broken("upstream_failed", message), broken=True)  # noqa: E731 - said once, twice as clear
             self._settle("failed", 502, counts, broken, "upstream_failed", reason)
             return
         attempt, self._attempt = self._attempt, None
@@ -303,7 +306,7 @@ class Exchange:
 
     def client_gone(self) -> None:
         """The client hung up: free the slot, and record how far it came; or go on, if it will ask for the answer."""
-        if self._settled or self._reply.outlives:
+        if self._settled or self._reply.run.outlives:
             return
         record = self._record
         self._detach()
@@ -372,7 +375,8 @@ class Exchange:
         more = counts.input_tokens + counts.output_tokens - self._estimate
         worker.meter.done(record.key, more, record.arrived_us, now_us)
         usage = record.usage(outcome, status, counts, now_us, code, error)
-        worker.dispatch.answered(usage.model, usage.version, counts.output_tokens, outcome == "finished")
+        decode_us = record.decode_us()
+        worker.dispatch.answered(usage.model, usage.version, counts.output_tokens, outcome == "finished", decode_us)
 
         def committed(done: bool) -> None:
             worker.stored(done)

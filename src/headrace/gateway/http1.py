@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 HEAD_BYTES_MAX: Final = 32 << 10
 HEADERS_MAX: Final = 100
 TARGET_BYTES_MAX: Final = 8 << 10
-BODY_BYTES_MAX: Final = 16 << 20
+BODY_BYTES_MAX: Final = 64 << 20  # of any path; each has its own limit below that
 UPLOAD_BYTES_MAX: Final = (512 << 20) + (1 << 20)  # a file of the most bytes that are kept, and its form around it
 UPLOADS: Final = "/v1/files"  # where a body with a length is passed on while it arrives
 _CHUNK_LINE_BYTES_MAX: Final = 256
@@ -130,9 +130,10 @@ def _framed(method: bytes, path: bytes, query: bytes, headers: dict[bytes, bytes
 class Chunks:
     """Decodes a chunked body of bounded size, in time that grows with its bytes and not with their pieces."""
 
-    __slots__ = ("_body", "_framing", "_last", "_left", "_rest")
+    __slots__ = ("_body", "_framing", "_last", "_left", "_limit", "_rest")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = BODY_BYTES_MAX) -> None:
+        self._limit = limit
         self._body = bytearray()
         self._framing = 0
         self._rest = b""
@@ -169,8 +170,8 @@ class Chunks:
             raise BadHttp("bad_request", "a chunk size is malformed")
         length = int(match[1], 16)
         self._framing += len(line) + 4
-        if len(self._body) + length > BODY_BYTES_MAX or self._framing > _CHUNK_LINES_BYTES_MAX:
-            raise BadHttp("request_too_large", f"the body is larger than the limit of {BODY_BYTES_MAX >> 20} MiB")
+        if len(self._body) + length > self._limit or self._framing > _CHUNK_LINES_BYTES_MAX:
+            raise BadHttp("request_too_large", f"the body is larger than the limit of {self._limit >> 20} MiB")
         self._last = not length
         self._left = length + 2 if length else 0
 

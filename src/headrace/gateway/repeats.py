@@ -10,7 +10,7 @@ from typing import Final
 from headrace.errors import Invalid, Refused
 from headrace.gateway import answers
 from headrace.gateway.client import Client
-from headrace.gateway.reply import Reply
+from headrace.gateway.reply import UNNAMED, Reply, Run
 from headrace.ports import IDEMPOTENCY_KEY_BYTES_MAX, Clock, Repeats
 
 RETRY_US: Final = 1_000_000
@@ -22,9 +22,18 @@ class RememberedReply(Reply):
     __slots__ = ("_clock", "_digest", "_name", "_repeats", "_request")
 
     def __init__(
-        self, client: Client, headers: bytes, *, chunked: bool, repeats: Repeats, clock: Clock, request: str
+        self,
+        client: Client,
+        headers: bytes,
+        *,
+        chunked: bool,
+        kind: bytes,
+        repeats: Repeats,
+        clock: Clock,
+        request: str,
+        run: Run = UNNAMED,
     ) -> None:
-        super().__init__(client, headers, chunked=chunked)
+        super().__init__(client, headers, chunked=chunked, kind=kind, run=run)
         self._repeats = repeats
         self._clock = clock
         self._request = request
@@ -56,7 +65,7 @@ class RememberedReply(Reply):
             )
             raise Refused(message, status=409, code="conflict")
         again = b"x-headrace-replayed: %b\r\n" % known.request.encode()
-        self._client.write(answers.whole(200, known.body, self.headers + again))
+        self._client.write(answers.whole(200, known.body, self.headers + again, kind=self.kind))
         self._client.finished()
         return False
 

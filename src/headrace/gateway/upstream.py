@@ -274,10 +274,8 @@ class Pool:
         self._url = url
         bearer = f"authorization: Bearer {replica.api_key}\r\n" if replica.api_key else ""
         self._prefix = url.path.rstrip("/")
-        self._lines = (
-            f" HTTP/1.1\r\nhost: {url.netloc or 'engine'}\r\ncontent-type: application/json\r\n{bearer}".encode()
-        )
-        self._heads: dict[str, bytes] = {}  # up to the length, by path
+        self._lines = f" HTTP/1.1\r\nhost: {url.netloc or 'engine'}\r\n{bearer}".encode()
+        self._heads: dict[str, bytes] = {}  # up to the length, by path, of bodies in JSON
 
     def take(self) -> Upstream | None:
         """An idle connection."""
@@ -304,12 +302,15 @@ class Pool:
                 made = await loop.create_connection(lambda: Upstream(self), host, port, ssl=self._secure)
         return made[1]
 
-    def request(self, path: str, body: bytes) -> bytes:
-        """The bytes of a request to this replica; nothing of the client's head is in it."""
-        head = self._heads.get(path)
+    def request(self, path: str, body: bytes, content_type: bytes = b"") -> bytes:
+        """The bytes of a request to this replica; nothing of the client's head is in it. JSON if not said otherwise."""
+        head = self._heads.get(path) if not content_type else None
         if head is None:
-            head = b"POST %b%b%bcontent-length: " % (self._prefix.encode(), path.encode(), self._lines)
-            self._heads[path] = head  # our own paths, which are few
+            kind = content_type or b"application/json"
+            at = self._prefix.encode() + path.encode()
+            head = b"POST %b%bcontent-type: %b\r\ncontent-length: " % (at, self._lines, kind)
+            if not content_type:
+                self._heads[path] = head  # our own paths, which are few
         return b"%b%d\r\n\r\n%b" % (head, len(body), body)
 
     def give(self, upstream: Upstream) -> None:

@@ -11,8 +11,11 @@ import msgspec
 
 from headrace.specs.shapes import Shape
 
-Task = Literal["chat", "embed", "rerank"]
-EngineKind = Literal["llama_cpp", "openvino", "onnx", "openai", "vllm"]
+Task = Literal["chat", "embed", "rerank", "image", "upscale", "transcribe", "speak", "video"]
+EngineKind = Literal[
+    "llama_cpp", "openvino", "onnx", "openai", "vllm",
+    "painter", "realesrgan", "rapidocr", "whisper", "espeak", "sherpa", "diffusers",
+]  # fmt: skip
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -47,10 +50,14 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Objective(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What users of the model are promised: time to first token, time per output token, microseconds."""
+    """What users of the model are promised: time to first token, time per output token, microseconds.
+
+    `tpot_percent` of answers are to keep `tpot_us`; replicas are filled as far as that allows.
+    """
 
     ttft_us: int = 2_000_000
     tpot_us: int = 200_000
+    tpot_percent: int = 80
 
 
 class Hours(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

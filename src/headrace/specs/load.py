@@ -37,8 +37,24 @@ TASKS: Final[dict[str, tuple[str, ...]]] = {
     "llama_cpp": ("chat",),
     "openvino": ("chat",),
     "onnx": ("embed", "rerank"),
-    "openai": ("chat", "embed", "rerank"),
-    "vllm": ("chat", "embed", "rerank"),
+    "openai": ("chat", "embed", "rerank", "image", "transcribe", "speak"),
+    "vllm": ("chat", "embed", "rerank", "transcribe"),
+    "painter": ("image", "video"),
+    "realesrgan": ("upscale",),
+    "rapidocr": ("chat",),
+    "whisper": ("transcribe",),
+    "espeak": ("speak",),
+    "sherpa": ("speak",),
+    "diffusers": ("image", "video"),
+}
+
+_EXPECTED: Final[dict[str, str]] = {
+    "chat": "a text it contains",
+    "transcribe": "a word that is heard",
+    "speak": "a word, which must be given",
+    "image": "the colour that prevails, like red",
+    "upscale": "a word, which must be given",
+    "video": "a word, which must be given",
 }
 
 
@@ -203,7 +219,9 @@ class _Resolver:
             memory_bytes=self._memory(own.memory or model.memory, engine, path),
             pools=pools,
             objective=Objective(
-                ttft_us=units.duration_us(model.objective.ttft), tpot_us=units.duration_us(model.objective.tpot)
+                ttft_us=units.duration_us(model.objective.ttft),
+                tpot_us=units.duration_us(model.objective.tpot),
+                tpot_percent=model.objective.tpot_percent,
             ),
             scaling=scaling,
             golden=None if golden is None else Golden(**_fields(golden)),
@@ -296,10 +314,11 @@ class _Resolver:
         )
 
     def _golden(self, task: str, golden: doc.Golden, path: tuple[str, ...]) -> None:
-        if task == "chat" and not golden.expect:
-            self._note(path, "expect is missing; write a text that a sound model's answer contains")
-        if task != "chat" and not (golden.closer and golden.farther):
+        compared = task in ("embed", "rerank")
+        if compared and not (golden.closer and golden.farther):
             self._note(path, f"closer and farther are needed for {task}; the first must score above the second")
+        if not compared and not golden.expect:
+            self._note(path, f"expect is missing; say what a sound model's answer has, for {task}: {_EXPECTED[task]}")
 
     # --- tenants -------------------------------------------------------------------------------------------------
 

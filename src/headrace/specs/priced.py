@@ -43,11 +43,27 @@ SCALES: Final[dict[Unit, tuple[int, str]]] = {
     "busy_us": (3_600_000_000, "hour of a slot at work"),
 }
 
+# What a request of a task has several of: the unit that `Usage.items` counts.
+ITEMS: Final[dict[str, Unit]] = {
+    "embed": "embeddings",
+    "rerank": "documents",
+    "image": "images",
+    "upscale": "images",
+    "transcribe": "audio_ms",
+    "speak": "characters",
+    "video": "video_ms",
+}
+
 # What a price list of a task must name, one group of these at least; else it would give something away.
 NEEDED: Final[dict[str, tuple[frozenset[Unit], ...]]] = {
     "chat": (frozenset({"input_tokens", "output_tokens"}), frozenset({"requests"}), frozenset({"busy_us"})),
     "embed": (frozenset({"input_tokens"}), frozenset({"embeddings"}), frozenset({"requests"}), frozenset({"busy_us"})),
     "rerank": (frozenset({"input_tokens"}), frozenset({"documents"}), frozenset({"requests"}), frozenset({"busy_us"})),
+    **{
+        task: (frozenset({unit}), frozenset({"requests"}), frozenset({"busy_us"}))
+        for task, unit in ITEMS.items()
+        if task not in ("embed", "rerank")
+    },
 }
 
 

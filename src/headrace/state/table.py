@@ -12,10 +12,33 @@ from headrace.state.fleet import Phase
 from headrace.state.work import WorkRate
 
 
+class Media(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an engine of pictures, sound or film takes and makes; an empty tuple or a 0 leaves it open.
+
+    `sizes` are WIDTHxHEIGHT that can be made; `pixels_max` of a picture given, `bytes_max` of any file given;
+    `audio_s_max` of a recording, `video_s_max` of a film; `scales` by which a picture is enlarged; `languages` that are
+    understood. `words`: moments of single words can be told; `translates`: into English.
+    """
+
+    sizes: tuple[str, ...] = ()
+    pixels_max: int = 0
+    bytes_max: int = 25 << 20
+    audio_s_max: int = 0
+    video_s_max: int = 0
+    voices: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    scales: tuple[int, ...] = ()
+    languages: tuple[str, ...] = ()
+    edits: bool = False
+    words: bool = False
+    translates: bool = False
+
+
 class Ability(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the engine of a model can do by itself; what it cannot, the gateway does or refuses by name.
 
-    `dialect` tells usage fields apart: llama_cpp, headrace (our runners), vllm, openai.
+    `dialect` tells usage fields apart: llama_cpp, headrace (our runners), vllm, openai. `images`: chat messages may
+    hold pictures. `media` is None for an engine of texts alone.
     """
 
     dialect: str = "openai"
@@ -26,6 +49,8 @@ class Ability(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     n: bool = True
     completions: bool = True
     parameters: tuple[str, ...] = ()
+    images: bool = False
+    media: Media | None = None
 
 
 class RouteModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -33,6 +58,7 @@ class RouteModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `wake_us` is how long a wake is expected to take (last measured), 0 when unknown. `fault` says why it cannot be
     served at all; then requests are refused instead of held. `rate` is the work of a request, None while not known.
+    `tpot_us` is the promised time per output token, 0 for none.
     `shadow` is the percent of the model's requests that are copied to it, for nobody. `fallback` are models that may
     answer where this one cannot.
     """
@@ -54,6 +80,7 @@ class RouteModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rate: WorkRate | None = None
     shadow: int = 0
     fallback: tuple[str, ...] = ()
+    tpot_us: int = 0
 
 
 class RouteReplica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -27,21 +27,21 @@ class GroupCommit:
         self._db.execute(schema)
         self._reader = apsw.Connection(str(path))  # the writer is busy in its thread
         self._thread = ThreadPoolExecutor(1, what)
-        self._waiting: list[tuple[Sequence[Write], asyncio.Future[None]]] = []
+        self._waiting: list[tuple[Sequence[Write], asyncio.Future[list[int]]]] = []
         self._writing = False
 
     def read(self, query: str, *values: Value) -> Iterator[tuple[Any, ...]]:
         """The rows of a query."""
         return iter(self._reader.execute(query, values))
 
-    async def write(self, *writes: Write) -> None:
-        """Durable, all or none, when this returns. Raises Transient."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def write(self, *writes: Write) -> list[int]:
+        """Durable, all or none, when this returns: how many rows each changed. Raises Transient."""
+        done: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
         self._waiting.append((writes, done))
         if not self._writing:
             self._writing = True
             self._groups = asyncio.ensure_future(self._write_groups())
-        await asyncio.shield(done)
+        return await asyncio.shield(done)
 
     def close(self) -> None:
         """Finish what is being written, and let go of the file."""
@@ -54,23 +54,27 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         while self._waiting:
             group, self._waiting = self._waiting, []
+            changed: list[list[int]] = []
             error: Transient | None = None
             try:
-                await loop.run_in_executor(
-                    self._thread, self._commit, [write for writes, _ in group for write in writes]
-                )
+                changed = await loop.run_in_executor(self._thread, self._commit, [writes for writes, _ in group])
             except apsw.Error as problem:
                 error = Transient(f"{self._what} cannot be written: {problem}", delay_us=1_000_000)
-            for _, done in group:
+            for place, (_, done) in enumerate(group):
                 if done.done():
                     continue
                 if error is None:
-                    done.set_result(None)
+                    done.set_result(changed[place])
                 else:
                     done.set_exception(error)
         self._writing = False
 
-    def _commit(self, writes: list[Write]) -> None:
+    def _commit(self, group: list[Sequence[Write]]) -> list[list[int]]:
+        changed: list[list[int]] = []
         with self._db:
-            for statement, values in writes:
-                self._db.execute(statement, values)
+            changed += ([self._run(*write) for write in writes] for writes in group)
+        return changed
+
+    def _run(self, statement: str, values: tuple[Value, ...]) -> int:
+        self._db.execute(statement, values)
+        return self._db.changes()

@@ -20,6 +20,14 @@ class SqliteRuns:
     def __init__(self, path: Path) -> None:
         self._db = GroupCommit(path, _SCHEMA, "the journal of runs")
 
+    async def begin(self, run: str, started: bytes) -> bool:
+        """See `ports.Runs`. The name is unique in the table, so that of two at once one begins it."""
+        (new, _) = await self._db.write(
+            ("INSERT INTO run (run, done) VALUES (?, 0) ON CONFLICT (run) DO NOTHING", (run,)),
+            ("INSERT INTO event (run, data) SELECT ?, ? WHERE changes() = 1", (run, started)),
+        )
+        return new == 1
+
     async def append(self, run: str, events: Sequence[bytes]) -> None:
         """See `ports.Runs`."""
         await self._db.write(*(("INSERT INTO event (run, data) VALUES (?, ?)", (run, event)) for event in events))

@@ -23,6 +23,8 @@ CATALOGUE: Final[dict[str, tuple[int, str, str]]] = {
     "unsupported_parameter": (400, _INVALID, "A parameter is not supported by this model."),
     "unsupported_value": (400, _INVALID, "A value is not supported by this model."),
     "unsupported_endpoint": (400, _INVALID, "This model does not serve this path."),
+    "invalid_image": (400, _INVALID, "A picture in the request cannot be read."),
+    "invalid_audio": (400, _INVALID, "A recording in the request cannot be read."),
     "context_length_exceeded": (400, _INVALID, "The prompt is longer than the context of the model."),
     "bad_request": (400, _INVALID, "The request is not well-formed HTTP/1.1."),
     "invalid_api_key": (401, "invalid_request_error", "Incorrect API key provided. Send it as a bearer token."),
@@ -60,11 +62,16 @@ _RANGE: Final = re.compile(
     rb"Field '([a-z_]{1,32})': Value must be between (-?[0-9.]{1,12}) <= value <= (-?[0-9.]{1,12})"
 )
 _FIGURE_MAX: Final = 10**9
+_WORDS_MAX: Final = 600
+_PARAM: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,63}")
 
 
 class _UpstreamError(msgspec.Struct):
     n_prompt_tokens: int | None = None
     n_ctx: int | None = None
+    message: str | None = None
+    param: str | None = None
+    code: str | None = None
 
 
 class _UpstreamBody(msgspec.Struct):
@@ -96,22 +103,29 @@ def event(code: str, message: str = "") -> bytes:
 
 def of(error: errors.HeadraceError) -> tuple[int, bytes]:
     """Status and body for an error of ours; anything that is not about the request is an `internal_error`."""
+    found, code, message, param = told(error)
+    return found, body(code, message, param)
+
+
+def told(error: errors.HeadraceError) -> tuple[int, str, str, str | None]:
+    """The same before it is worded: status, code, message, param."""
     match error:
         case errors.Invalid():
-            return error.status, body(error.code, error.message, error.param)
+            return error.status, error.code, error.message, error.param
         case errors.Refused():
-            return error.status, body(error.code, error.message)
+            return error.status, error.code, error.message, None
         case errors.Transient():
-            return status("upstream_invalid"), body("upstream_invalid")
+            return status("upstream_invalid"), "upstream_invalid", "", None
         case _:
-            return status("internal_error"), body("internal_error")
+            return status("internal_error"), "internal_error", "", None
 
 
-def of_upstream(upstream_status: int, upstream_body: bytes) -> errors.HeadraceError:
-    """What an engine's refusal means to the client: of its words only figures are kept.
+def of_upstream(upstream_status: int, upstream_body: bytes, *, ours: bool = False) -> errors.HeadraceError:
+    """What an engine's refusal means to the client: of its words only figures are kept, unless it is a runner of ours.
 
-    4xx about the context becomes `context_length_exceeded`; another 400, 404 or 422 is `Invalid` without its
-    words; everything else is `Transient`, theirs.
+    A runner of ours knows best why it cannot read a picture; what it says is bounded and printable, and goes only to
+    whose request it had. 4xx about the context becomes `context_length_exceeded`; another 400, 404 or 422 is `Invalid`
+    without its words; everything else is `Transient`, theirs.
     """
     if upstream_status in (400, 413, 422) and _CONTEXT.search(upstream_body, 0, 65536):
         message = CATALOGUE["context_length_exceeded"][2]
@@ -125,6 +139,8 @@ def of_upstream(upstream_status: int, upstream_body: bytes) -> errors.HeadraceEr
                 "Shorten the prompt."
             )
         return errors.Invalid(message, code="context_length_exceeded")
+    if ours and upstream_status in (400, 413, 422) and (told := _told(upstream_status, upstream_body)):
+        return told
     if upstream_status == 400 and (said := _RANGE.search(upstream_body, 0, 65536)):
         name, low, high = (part.decode() for part in said.groups())
         return errors.Invalid(f"'{name}' must be between {low} and {high} for this model.", param=name)
@@ -135,6 +151,19 @@ def of_upstream(upstream_status: int, upstream_body: bytes) -> errors.HeadraceEr
             code="invalid_value",
         )
     return errors.Transient(f"the engine answered {upstream_status}")
+
+
+def _told(upstream_status: int, upstream_body: bytes) -> errors.Invalid | None:
+    """A refusal of our own runner as it said it; None when it does not read like one."""
+    try:
+        error: Any = _UPSTREAM.decode(upstream_body[:65536]).error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if error is None or not error.message or not error.message.isprintable() or len(error.message) > _WORDS_MAX:
+        return None
+    param = error.param if error.param and _PARAM.fullmatch(error.param) else None
+    code = error.code if error.code in CATALOGUE else "invalid_value"
+    return errors.Invalid(error.message, param=param, code=code, status=upstream_status)
 
 
 def suggestion(name: str, known: list[str]) -> str:

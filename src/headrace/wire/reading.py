@@ -20,11 +20,11 @@ _UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<name>.*)`", re
 _MISSING: Final = re.compile(r"Object missing required field `(?P<name>.*)`", re.DOTALL)
 
 
-def read(decoder: "msgspec.json.Decoder[T]", body: bytes, known: tuple[str, ...]) -> T:
+def read(decoder: "msgspec.json.Decoder[T]", body: bytes, known: tuple[str, ...], limit: int = BODY_MAX_BYTES) -> T:
     """The body as the decoder's type. `known` are the parameters for did-you-mean. Raises Invalid."""
-    if len(body) > BODY_MAX_BYTES:
+    if len(body) > limit:
         raise errors.Invalid(
-            f"The body has {len(body)} bytes; the limit is {BODY_MAX_BYTES >> 20} MiB.",
+            f"The body has {len(body)} bytes; the limit is {limit >> 20} MiB.",
             code="request_too_large",
             status=413,
         )
@@ -67,6 +67,15 @@ def refusal(text: str, known: tuple[str, ...]) -> errors.Invalid:
     if path is None:
         return errors.Invalid(f"The body must be a JSON object: {said}.", code=code)
     return errors.Invalid(f"Invalid value for '{path}': {said}.", param=path, code=code)
+
+
+def convert(value: Any, kind: type[T], at: str) -> T:
+    """A part of a body, decoded loosely before, as its type; `at` is where it stands. Raises Invalid."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        said, _, path = str(error).partition(" - at `$")
+        raise refusal(f"{said} - at `$.{at}{path.removesuffix('`')}`", ()) from None
 
 
 def unsupported(param: str, why: str = "is not supported by this model") -> errors.Invalid:

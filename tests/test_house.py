@@ -25,6 +25,7 @@ CATCH_ALL = {
     "jobs/batch_routes.py": "outermost frame of a batch: one mistake of ours ends that batch and no other",
     "engines/onnx_convert.py": "a parser of foreign bytes: whatever it raises, the file is to blame",
     "engines/runners/batching.py": "outermost frame of the engine's thread: told to each request that waits",
+    "engines/runners/pictures.py": "a parser of foreign bytes: whatever it raises, the file is to blame",
     "engines/runners/server.py": "outermost frame of a request: the replica lives on",
 }
 FORBIDDEN_NAMES = {"utils", "common", "manager", "base", "helpers"}

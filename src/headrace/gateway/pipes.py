@@ -21,6 +21,7 @@ from headrace.gateway.reply import Run
 from headrace.settings import Settings
 from headrace.state import keys
 from headrace.state.table import RouteKey
+from headrace.wire.call import Call
 
 OWN: Final = (b"run_", b"batch_", b"video_")  # how labels of the runner's work begin
 PREFIX: Final = "pipeline/"
@@ -30,6 +31,8 @@ _FOLDERS: Final = (
 _LABEL: Final = re.compile(rb"[\x21-\x7e]{1,200}")
 _PASSED: Final = (
     b"content-type", b"idempotency-key", b"accept", b"last-event-id", b"mcp-session-id", b"mcp-protocol-version",
+    b"x-headrace-label", b"x-headrace-max-cost", b"x-headrace-priority", b"x-headrace-deadline-ms",
+    b"x-headrace-dry-run",
 )  # fmt: skip
 _PIECE: Final = 1 << 16
 
@@ -69,9 +72,11 @@ def run_of(head: Head, key: RouteKey, doorman: Doorman) -> Run:
                outlives=gone == b"finish")  # fmt: skip
 
 
-def took(desk: Desk, client: Client, head: Head, body: bytes, key: RouteKey, request_id: str, model: str = "") -> bool:
-    """Whether this is the runner's: then it is asked, and its answer passed on."""
-    if not (model.startswith(PREFIX) if model else _is_ours(head.path)):
+def took(
+    desk: Desk, client: Client, head: Head, body: bytes, key: RouteKey, request_id: str, call: Call | None = None
+) -> bool:
+    """Whether this is the runner's, by its path or by what is called: then it is asked, and its answer passed on."""
+    if not (call.kept or call.model.startswith(PREFIX) if call is not None else _is_ours(head.path)):
         return False
     length = head.length or 0 if client.upload is not None else len(body)
     passed = Passed(client, _request(desk, head, key, length) + body, request_id.encode())

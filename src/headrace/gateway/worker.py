@@ -141,7 +141,7 @@ class Worker:
                     raise Invalid("Send the body without a content coding.", code="unsupported_media_type", status=415)
                 call = target.parse(body, head.headers.get(b"content-type", b""))
                 wishes.take(call, head)
-                if pipes.took(self, client, head, body, key, request_id, call.model):
+                if pipes.took(self, client, head, body, key, request_id, call):
                     return
                 reply = self._reply(client, head, body, headers, key, request_id, call.answer_type)
                 if reply is not None:

@@ -21,16 +21,16 @@ def expected(found: Expected, now_us: int) -> int:
 def test_what_is_announced_is_taken_off_as_it_comes():
     """By each key for itself; what is told again takes the place of what was told."""
     found = Expected()
-    found.tell("a", "m@v1", 3, 100)
-    found.tell("b", "m@v1", 2, 200)
-    found.tell("a", "other@v1", 9, 200)
+    found.tell("a", "m@v1", "", 3, 100)
+    found.tell("b", "m@v1", "", 2, 200)
+    found.tell("a", "other@v1", "", 9, 200)
     assert expected(found, 50) == 5
-    found.came("a", "m@v1")
-    found.tell("b", "m@v1", 1, 200)
+    found.came("a", "m@v1", "RUN/STEP")
+    found.tell("b", "m@v1", "", 1, 200)
     assert expected(found, 50) == 3
     assert expected(found, 100) == 1
-    found.came("b", "m@v1")
-    found.came("b", "m@v1")
+    found.came("b", "m@v1", "")
+    found.came("b", "m@v1", "")
     assert expected(found, 100) == 0
 
 
@@ -39,8 +39,8 @@ def test_nothing_is_expected_for_ever(told):
     """Whatever was announced and came, nothing is left once every time is over."""
     found = Expected()
     for key, requests, until in told:
-        found.tell(key, "m@v1", requests, until)
-        found.came(key, "m@v1")
+        found.tell(key, "m@v1", "r", requests, until)
+        found.came(key, "m@v1", "r/s")
         assert 0 <= expected(found, 0) <= 8
     assert expected(found, 9) == 0
     assert not found.any
@@ -50,10 +50,22 @@ def test_announcements_are_bounded():
     """A worker keeps so many and no more."""
     found = Expected()
     for number in range(KEPT_MAX + 10):
-        found.tell(f"k{number}", "m@v1", 1, 10)
+        found.tell(f"k{number}", "m@v1", "", 1, 10)
     assert expected(found, 0) == KEPT_MAX
-    found.tell("k1", "m@v1", 5, 10)
+    found.tell("k1", "m@v1", "", 5, 10)
     assert expected(found, 0) == KEPT_MAX + 4
+
+
+def test_runs_of_one_key_are_told_apart():
+    """What one announces takes nothing from another; a request is taken off its own run."""
+    found = Expected()
+    found.tell("a", "m@v1", "run_1", 2, 100)
+    found.tell("a", "m@v1", "run_2", 1, 100)
+    found.came("a", "m@v1", "run_1/draw[0]")
+    assert expected(found, 50) == 2
+    found.tell("a", "m@v1", "run_1", 0, 100)
+    found.came("a", "m@v1", "run_1/draw[1]")
+    assert expected(found, 50) == 1
 
 
 def test_workers_add_up():

@@ -1,5 +1,6 @@
 """The Messages API: what engines are sent, what clients see, and what is refused."""
 
+import base64
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from anthropic.types import Message
 from headrace import errors
 from headrace.wire.usage import Counts
 from tests.wire.bodies import HI, LLAMA, NATIVE, WEATHER, chat_body, events, read, sent
+from tests.wire.media_files import png
 
 PATH = "/v1/messages"
 TOOL = {
@@ -154,3 +156,37 @@ def test_what_an_engine_cannot_do_is_refused_by_the_names_of_this_api():
         with pytest.raises(errors.Invalid) as refused:
             sent(ask(**fields), bare)
         assert refused.value.param == param
+
+
+def test_pictures_are_for_models_that_see():
+    """And looked at before an engine is sent them."""
+    seeing = LLAMA.__class__(dialect="headrace", images=True)
+    url = base64.b64encode(png()).decode()
+    call = ask(
+        messages=[
+            {
+                "role": "user",
+                "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": url}}],
+            }
+        ]
+    )
+    assert sent(call, seeing)["messages"][0]["content"][0]["image_url"]["url"].endswith(url)
+    with pytest.raises(errors.Invalid) as refused:
+        sent(call, LLAMA)
+    assert refused.value.param == "messages[0].content[0].type"
+    url = "eA=="
+    with pytest.raises(errors.Invalid) as refused:
+        sent(
+            ask(
+                messages=[
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": url}}
+                        ],
+                    }
+                ]
+            ),
+            seeing,
+        )
+    assert refused.value.param == "messages[0].content[0].source.data"

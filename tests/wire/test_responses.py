@@ -1,5 +1,6 @@
 """The Responses API: what engines are sent, what clients see, and what is refused."""
 
+import base64
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from headrace import errors
 from headrace.state.request import FLEX
 from headrace.wire.usage import Counts
 from tests.wire.bodies import LLAMA, NATIVE, RESPONSES, WEATHER, chat_body, conforms, events, read, sent
+from tests.wire.media_files import png
 
 PATH = "/v1/responses"
 TOOL = {"type": "function", **WEATHER["function"], "strict": True}
@@ -173,3 +175,18 @@ def test_what_an_engine_cannot_do_is_refused_by_the_names_of_this_api():
         with pytest.raises(errors.Invalid) as found:
             sent(ask(**fields), bare)
         assert found.value.param == param
+
+
+def test_pictures_are_for_models_that_see():
+    """And looked at before an engine is sent them."""
+    seeing = LLAMA.__class__(dialect="headrace", images=True)
+    url = base64.b64encode(png()).decode()
+    call = ask(input=[{"role": "user", "content": [{"type": "input_image", "image_url": url}]}])
+    assert sent(call, seeing)["messages"][0]["content"][0]["image_url"]["url"].endswith(url)
+    with pytest.raises(errors.Invalid) as refused:
+        sent(call, LLAMA)
+    assert refused.value.param == "input[0].content[0].type"
+    url = "eA=="
+    with pytest.raises(errors.Invalid) as refused:
+        sent(ask(input=[{"role": "user", "content": [{"type": "input_image", "image_url": url}]}]), seeing)
+    assert refused.value.param == "input[0].content[0].image_url"

@@ -5,7 +5,7 @@ import pytest
 
 from headrace import errors
 from headrace.wire.messages import Turn
-from headrace.wire.responses_input import turns
+from headrace.wire.responses_input import conversation
 
 CALL = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}", "id": "fc_1", "status": "completed"}
 
@@ -16,7 +16,7 @@ def plain(made: list[Turn]) -> list[dict]:
 
 def test_a_text_is_what_the_user_says():
     """With the instructions before it."""
-    assert plain(turns("Be brief.", "Hi")) == [
+    assert plain(conversation("Be brief.", "Hi").turns) == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hi"},
     ]
@@ -25,7 +25,7 @@ def test_a_text_is_what_the_user_says():
 def test_a_conversation_with_calls():
     """Items of one turn of the assistant are one turn; reasoning is left out; clients' copied fields are taken."""
     said = {"type": "output_text", "text": "Let me see.", "annotations": [], "logprobs": []}
-    made = turns(
+    made = conversation(
         None,
         [
             {"role": "developer", "content": "Rules"},
@@ -39,7 +39,7 @@ def test_a_conversation_with_calls():
         ],
     )
     call = lambda name, arguments: {"type": "function", "id": name, "function": {"name": "f", "arguments": arguments}}  # noqa: E731
-    assert plain(made) == [
+    assert plain(made.turns) == [
         {"role": "system", "content": "Rules"},
         {"role": "user", "content": "a\nb"},
         {"role": "assistant", "content": "Let me see.", "tool_calls": [call("c1", "{}"), call("c2", '{"x":1}')]},
@@ -51,7 +51,12 @@ def test_a_conversation_with_calls():
 @pytest.mark.parametrize(
     ("item", "param", "word"),
     [
-        ({"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}, "input[0].content[0].type", "image"),
+        (
+            {"role": "system", "content": [{"type": "input_image", "image_url": "x"}]},
+            "input[0].content[0].type",
+            "image",
+        ),
+        ({"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}, "input[0].content[0].type", "image"),
         ({"role": "user", "content": [{"type": "input_file"}]}, "input[0].content[0].type", "input_file"),
         ({"role": "king", "content": "x"}, "input[0].role", "king"),
         ({"role": "user", "content": "x", "colour": 1}, "input[0].colour", "colour"),
@@ -64,6 +69,17 @@ def test_a_conversation_with_calls():
 )
 def test_what_is_not_taken_is_refused_by_name(item: dict, param: str, word: str):
     with pytest.raises(errors.Invalid) as refused:
-        turns(None, [item])
+        conversation(None, [item])
     assert refused.value.param == param
     assert word in refused.value.message
+
+
+def test_pictures_stay_where_they_stand():
+    """Between the words, and noted for those who look at them."""
+    parts = [{"type": "input_text", "text": "a"}, {"type": "input_image", "image_url": "data:x", "detail": "low"}]
+    made = conversation(None, [{"role": "user", "content": "Hi"}, {"role": "user", "content": parts}])
+    assert plain(made.turns)[1]["content"] == [
+        {"type": "text", "text": "a"},
+        {"type": "image_url", "image_url": {"url": "data:x", "detail": "low"}},
+    ]
+    assert made.pictures == [("input[1].content[1].image_url", "data:x")]

@@ -231,6 +231,12 @@ def _text(trace: "Trace", outcomes: "list[Outcome]", html: Path | None) -> str:
         if len(model.tenants) > 1
     ]
     for outcome in outcomes:
+        lines += [
+            f"{outcome.name}: {model.batch_served} of {model.batch} batch requests of {model.name} served; an hour of "
+            f"useful work cost {dollars(model.nanousd_per_useful_hour)}"
+            for model in outcome.models
+            if model.batch
+        ]
         lines += ["", *(_bought(outcome.name, one) for one in outcome.bought)] if outcome.bought else []
     if tenants:
         lines += ["", table(["MODEL", "TENANT", "REQUESTS", "SERVED", "TIME AT WORK"], tenants)]

@@ -4,6 +4,7 @@ Called by the adapters' `prepare`. The replica's own command is started on a pri
 that load and answer nonsense are found here: a file can be whole and its quantisation still wrong for an engine.
 """
 
+import base64
 import ctypes
 import http.client
 import json
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from headrace.engines import artifact, golden_speech
+from headrace.engines import artifact, colours, golden_speech
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command, Engine
 from headrace.specs.catalog import Golden, ModelSpec
@@ -94,6 +95,14 @@ def check(model: ModelSpec, golden: Golden, address: str) -> None:
                 f"without {golden.expect!r}; use another `quantise` or other weights"
             )
         return
+    if model.task == "image":
+        colour = _drawn_colour(address, name, golden.prompt)
+        if colour != golden.expect.casefold():
+            raise Permanent(
+                f"{model.key} failed its golden question: in its picture of {golden.prompt!r} {colour} prevails, "
+                f"not {golden.expect!r}; use other weights"
+            )
+        return
     if model.task in ("transcribe", "speak"):
         golden_speech.check(model, golden, name, lambda path, body: fetch(address, path, body))
         return
@@ -146,6 +155,12 @@ def _chat(address: str, model: str, prompt: str) -> str:
     body = {"model": model, "messages": [{"role": "user", "content": prompt}]}
     answer = post(address, "/v1/chat/completions", {**body, "max_tokens": _ANSWER_TOKENS, "temperature": 0})
     return str(answer["choices"][0]["message"]["content"])
+
+
+def _drawn_colour(address: str, model: str, prompt: str) -> str:
+    body = {"model": model, "prompt": prompt, "n": 1, "seed": 1, "output_format": "png"}
+    drawn = post(address, "/v1/images/generations", body)["data"][0]["b64_json"]
+    return colours.prevailing(base64.b64decode(drawn))
 
 
 def _embed_pair(address: str, model: str, golden: Golden) -> tuple[float, float]:

@@ -58,6 +58,11 @@ class Doorman:
             self._known[named, given] = known
         return known
 
+    def acting(self, headers: dict[bytes, bytes], key: RouteKey) -> bool:
+        """Whether it is the runner of this cloud that acts for the holder of a key, and not the holder."""
+        given = headers.get(b"authorization", b"")[7:].strip()
+        return keys.same(given.hex(), keys.acting(self._pepper, key.id).encode().hex())
+
     def _prove(self, text: bytes) -> RouteKey | None:
         try:
             parts = keys.parse_key(text.decode("ascii"))

@@ -9,7 +9,7 @@ import time
 from typing import Final, Protocol, cast
 
 from headrace.gateway import answers
-from headrace.gateway.http1 import HEAD_BYTES_MAX, UPLOADS, BadHttp, Chunks, Head, parse_head
+from headrace.gateway.http1 import HEAD_BYTES_MAX, UPLOAD_BYTES_MAX, UPLOADS, BadHttp, Chunks, Head, parse_head
 from headrace.wire.endpoint import body_bytes_max
 
 HEAD_S: Final = 10.0
@@ -269,8 +269,8 @@ class Client(asyncio.Protocol):
 
     def _begin(self, head: Head, rest: bytes) -> bool:
         """A body follows its head: is it worth reading?"""
-        limit = body_bytes_max(head.path)
-        if head.length is not None and head.length > limit and head.path != UPLOADS:
+        limit = UPLOAD_BYTES_MAX if head.path == UPLOADS else body_bytes_max(head.path)
+        if head.length is not None and head.length > limit:
             raise BadHttp("request_too_large", f"the body has {head.length} bytes; the limit is {limit >> 20} MiB")
         refusal = self._worker.greet(head)
         if refusal:

@@ -375,14 +375,15 @@ class Exchange:
         more = counts.input_tokens + counts.output_tokens - self._estimate
         worker.meter.done(record.key, more, record.arrived_us, now_us)
         usage = record.usage(outcome, status, counts, now_us, code, error)
-        worker.dispatch.answered(usage.model, usage.version, counts.output_tokens, outcome == "finished")
+        decode_us = record.decode_us()
+        worker.dispatch.answered(usage.model, usage.version, counts.output_tokens, outcome == "finished", decode_us)
 
         def committed(done: bool) -> None:
             worker.stored(done)
             self._hold.settle(record.bill.charge if done else 0)
-            if last_words is None or self._client.work is not self:
-                return  # it hung up meanwhile
-            if done:
+            if last_words is None:
+                return
+            if done:  # also when it hung up meanwhile: what was paid for is kept for who sends it again
                 last_words()
             else:
                 self._reply.error("storage_unavailable", _NOT_RECORDED)

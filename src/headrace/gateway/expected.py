@@ -27,11 +27,12 @@ KEPT_MAX: Final = 1_000  # announcements in one worker
 
 
 class Expectation(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What is announced. It takes the place of what the same key announced for the same model."""
+    """What is announced. It takes the place of what the same key announced for the same model under the same label."""
 
     model: Annotated[str, Meta(min_length=1, max_length=256)]
     requests: Annotated[int, Meta(ge=0, le=REQUESTS_MAX)] = 1
     within_s: Annotated[int, Meta(ge=1, le=SECONDS_MAX)] = 60
+    label: Annotated[str, Meta(max_length=200)] = ""
 
 
 _DECODER: Final = msgspec.json.Decoder(Expectation)
@@ -50,24 +51,27 @@ class Expected:
     """What one worker was told. Moments of the clock that never goes back, microseconds."""
 
     def __init__(self) -> None:
-        self._told: dict[tuple[str, str], tuple[int, int]] = {}  # key id and model key: how many, until when
+        self._told: dict[tuple[str, str, str], tuple[int, int]] = {}  # key, model, label: how many, until when
 
     @property
     def any(self) -> bool:
         """Whether anything is expected at all."""
         return bool(self._told)
 
-    def tell(self, key: str, model: str, requests: int, until_us: int) -> None:
+    def tell(self, key: str, model: str, label: str, requests: int, until_us: int) -> None:
         """So many will come to `model` (`name@version`) until then; 0 takes it back."""
-        if requests and (len(self._told) < KEPT_MAX or (key, model) in self._told):
-            self._told[key, model] = (requests, until_us)
+        name = (key, model, label)
+        if requests and (len(self._told) < KEPT_MAX or name in self._told):
+            self._told[name] = (requests, until_us)
         else:
-            self._told.pop((key, model), None)
+            self._told.pop(name, None)
 
-    def came(self, key: str, model: str) -> None:
-        """One of them is here."""
-        requests, until_us = self._told.get((key, model), (0, 0))
-        self.tell(key, model, max(0, requests - 1), until_us)
+    def came(self, key: str, model: str, label: str) -> None:
+        """One of them is here: of that label, or of its first part, as RUN of RUN/STEP."""
+        for own in dict.fromkeys((label, label.partition("/")[0], "")):
+            if told := self._told.get((key, model, own)):
+                self.tell(key, model, own, told[0] - 1, told[1])
+                return
 
     def over(self, found: Iterable[Demand], now_us: int) -> tuple[Demand, ...]:
         """The demand with what is still expected; what is overdue is forgotten."""
@@ -75,7 +79,7 @@ class Expected:
             return tuple(found)
         self._told = {name: told for name, told in self._told.items() if told[1] > now_us}
         more: dict[str, int] = {}
-        for (_, model), (requests, _) in self._told.items():
+        for (_, model, _), (requests, _) in self._told.items():
             more[model] = more.get(model, 0) + requests
         return tuple(_with(demand, more) for demand in found)
 
@@ -87,7 +91,8 @@ def take(desk: Desk, head: Head, body: bytes, key: RouteKey, headers: bytes) -> 
     told = read(_DECODER, body, Expectation.__struct_fields__)
     model = desk.directory.find(told.model, key, "")
     now_us = desk.clock.monotonic_us()
-    desk.expected.tell(key.id, f"{model.name}@{model.version}", told.requests, now_us + 1_000_000 * told.within_s)
+    until_us = now_us + 1_000_000 * told.within_s
+    desk.expected.tell(key.id, f"{model.name}@{model.version}", told.label, told.requests, until_us)
     desk.link.report_now()
     return answers.json({"model": model.name, "requests": told.requests, "within_s": told.within_s}, headers)
 

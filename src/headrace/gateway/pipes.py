@@ -10,17 +10,19 @@ import re
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 from headrace.errors import Invalid
 from headrace.gateway import answers
+from headrace.gateway.auth import Doorman
 from headrace.gateway.client import Client
 from headrace.gateway.http1 import Head
-from headrace.gateway.reply import Reply
+from headrace.gateway.reply import Run
 from headrace.settings import Settings
 from headrace.state import keys
 from headrace.state.table import RouteKey
 
+RUNS: Final = b"run_"
 PREFIX: Final = "pipeline/"
 _FOLDERS: Final = (
     "/headrace/v1/pipelines", "/headrace/v1/runs", "/v1/files", "/v1/batches", "/v1/videos", "/v1/responses", "/mcp",
@@ -30,7 +32,6 @@ _PASSED: Final = (
     b"content-type", b"idempotency-key", b"accept", b"last-event-id", b"mcp-session-id", b"mcp-protocol-version",
 )  # fmt: skip
 _PIECE: Final = 1 << 16
-_R = TypeVar("_R", bound=Reply)
 
 
 class Desk(Protocol):
@@ -43,19 +44,24 @@ class Desk(Protocol):
         ...
 
 
-def labelled(reply: _R, head: Head) -> _R:
-    """The reply, with its client's label and cap. Raises Invalid."""
+def run_of(head: Head, key: RouteKey, doorman: Doorman) -> Run:
+    """What a request says of the work that it belongs to. Raises Invalid.
+
+    Labels of runs, and turns of agents, are the runner's to tell: nobody else can make them, and so nobody can put
+    work into the receipt of a run that did not do it.
+    """
     label, cap = head.headers.get(b"x-headrace-label"), head.headers.get(b"x-headrace-max-cost")
-    try:
-        if label is not None and not _LABEL.fullmatch(label):
-            raise Invalid("x-headrace-label has 1 to 200 visible ASCII characters.", param="x-headrace-label")
-        if cap is not None and not (cap.isdigit() and len(cap) <= 18):
-            raise Invalid("x-headrace-max-cost is a whole number of nano-dollars.", param="x-headrace-max-cost")
-    except Invalid:
-        reply.abandoned()
-        raise
-    reply.run = (label or b"").decode(), int(cap) if cap is not None else None
-    return reply
+    step = b"x-headrace-agent-step" in head.headers
+    if label is not None and not _LABEL.fullmatch(label):
+        raise Invalid("x-headrace-label has 1 to 200 visible ASCII characters.", param="x-headrace-label")
+    if cap is not None and not (cap.isdigit() and len(cap) <= 18):
+        raise Invalid("x-headrace-max-cost is a whole number of nano-dollars.", param="x-headrace-max-cost")
+    owned = label is not None and label.startswith(RUNS)
+    if (owned or step) and not doorman.acting(head.headers, key):
+        if owned:
+            raise Invalid("A label that begins with run_ belongs to a run; choose another.", param="x-headrace-label")
+        raise Invalid("x-headrace-agent-step is the runner's alone.", param="x-headrace-agent-step")
+    return Run(label=(label or b"").decode(), cap_nanousd=int(cap) if cap is not None else None, agent_steps=int(step))
 
 
 def took(desk: Desk, client: Client, head: Head, body: bytes, key: RouteKey, request_id: str, model: str = "") -> bool:

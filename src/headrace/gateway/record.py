@@ -6,7 +6,7 @@ from typing import Final
 from headrace.gateway.bill import Bill
 from headrace.gateway.sizes import Sizes
 from headrace.policy.actions import Assign
-from headrace.state.request import Request
+from headrace.state.request import BATCH, Request
 from headrace.state.table import RouteKey, RouteModel
 from headrace.state.usage import Begun, Outcome, Progress, Span, Usage
 from headrace.wire.call import Call
@@ -72,6 +72,7 @@ class Record:
             version=model.version if call.model == f"{model.name}@{model.version}" else "",
             priority=call.priority,
             strict=call.patience_us > 0,
+            short=model.hedge and short(call, model.task, output_max),
         )
 
     def assigned(self, assign: Assign, now_us: int) -> None:
@@ -96,13 +97,23 @@ class Record:
             self.busy_us += now_us - self.sent_us
             self.left_us = now_us
         elif self.served_by is not None:
-            span = Span(
-                replica=self.served_by.replica,
-                incarnation=self.served_by.incarnation,
-                start_us=self._wall(self.sent_us),
-                end_us=self._wall(now_us),
-            )
-            self.failed = (*self.failed, span)
+            self.wasted(self.served_by, self.sent_us, now_us)
+
+    def wasted(self, assign: Assign, sent_us: int, now_us: int) -> None:
+        """A replica worked on it for nothing."""
+        span = Span(
+            replica=assign.replica,
+            incarnation=assign.incarnation,
+            start_us=self._wall(sent_us),
+            end_us=self._wall(now_us),
+        )
+        self.failed = (*self.failed, span)
+
+    def decode_us(self) -> int:
+        """From the first token that was sent to the last, of who was promised a pace; 0 where nobody saw them."""
+        if not self.call.stream or not self.first_us or self.call.priority == BATCH:
+            return 0
+        return max(0, self.left_us - self.first_us)
 
     def _wall(self, moment_us: int) -> int:
         return self.wall_us + moment_us - self.arrived_us
@@ -203,4 +214,5 @@ class Record:
             budgets=bill.budgets,
             note=bill.note,
             label=self.label,
+            agent_steps=self.call.agent_steps,
         )

@@ -170,12 +170,12 @@ class Worker:
     ) -> Reply | None:
         """What answers; None when the request was done before and has been answered from what was kept."""
         chunked, given = head.minor == 1, head.headers.get(b"idempotency-key")
+        run = pipes.run_of(head, key, self._doorman)
         if given is None:
-            return pipes.labelled(Reply(client, headers, chunked=chunked, kind=kind), head)
-        reply = RememberedReply(
-            client, headers, chunked=chunked, kind=kind, repeats=self.repeats, clock=self.clock, request=request_id
-        )
-        return pipes.labelled(reply, head) if reply.first(given, key.tenant, head.path, body) else None
+            return Reply(client, headers, chunked=chunked, kind=kind, run=run)
+        reply = RememberedReply(client, headers, chunked=chunked, kind=kind, repeats=self.repeats, clock=self.clock,
+                                request=request_id, run=run)  # fmt: skip
+        return reply if reply.first(given, key.tenant, head.path, body) else None
 
     def _work(self, client: Client, call: Call, key: RouteKey, request_id: str, reply: Reply, dry_run: bool) -> None:
         """Begin an exchange, or say what it would cost. Raises Invalid or Refused."""
@@ -187,14 +187,14 @@ class Worker:
         others, known = self.directory.stand_ins(model, key, call.model), self.directory.models
         versions = [*known[model.name], *(one for other in others for one in known[other.name])]
         bill = Bill(self.directory.book, versions, key, self.clock.now_us())
+        label, bill.cap, call.agent_steps = reply.run
         if dry_run:
             relay.Relayed(client, self.spawn(quotes.answer(self, client, reply, bill, call, model)))
             return
-        label, bill.cap = reply.run
         record = Record(request_id, self.epoch, key, model, call, bill, self.sizes, label)
         Exchange(self, client, reply, record, others).start()
         if self.expected.any:
-            self.expected.came(key.id, f"{model.name}@{model.version}")
+            self.expected.came(key.id, f"{model.name}@{model.version}", label)
         shadow.follow(self, record)
 
     def _health(self) -> bytes:

@@ -1,16 +1,16 @@
 """The models of this cloud as a run asks them, through the public door. See `serving.loopback`."""
 
-import asyncio
 from typing import Any, Final
 
 import msgspec
 
 from headrace.errors import Invalid, Refused, Unreachable
 from headrace.pipelines.ports import Quote, Said
+from headrace.serving import asking
 from headrace.serving.loopback import Loopback
 from headrace.units import nanousd
 
-_TRIES: Final = 5
+_STEP: Final = {"x-headrace-agent-step": "1"}
 
 
 class Gateway:
@@ -19,9 +19,10 @@ class Gateway:
     def __init__(self, host: str, port: int, pepper: bytes) -> None:
         self._loopback = Loopback(host, port, pepper)
 
-    async def quote(self, key: str, path: str, body: dict[str, Any]) -> Quote:
+    async def quote(self, key: str, path: str, body: dict[str, Any], *, agent_step: bool = False) -> Quote:
         """See `ports.Models`."""
-        status, _, found = await self._send("POST", path, key, body, {"x-headrace-dry-run": "quote"})
+        more = {"x-headrace-dry-run": "quote", **(_STEP if agent_step else {})}
+        status, _, found = await self._send("POST", path, key, body, more)
         if status >= 500 or status == 401:  # 401: a gateway that has just begun has no table yet
             raise Unreachable(f"no quote: the gateway answered {status}")
         if status != 200:
@@ -32,9 +33,20 @@ class Gateway:
             raise Invalid(message, status=status, code=code)
         return Quote(nanousd(found["expected"]), nanousd(found["worst_case"]))
 
-    async def send(self, key: str, path: str, body: dict[str, Any], *, once: str, label: str, cap_nanousd: int) -> Said:
+    async def send(
+        self,
+        key: str,
+        path: str,
+        body: dict[str, Any],
+        *,
+        once: str,
+        label: str,
+        cap_nanousd: int,
+        agent_step: bool = False,
+    ) -> Said:
         """See `ports.Models`."""
         more = {"idempotency-key": once, "x-headrace-label": label, "x-headrace-max-cost": str(cap_nanousd)}
+        more |= _STEP if agent_step else {}
         status, headers, found = await self._send("POST", path, key, body, more)
         cost, wait = headers.get("x-headrace-cost"), headers.get("retry-after", "")
         return Said(
@@ -48,15 +60,12 @@ class Gateway:
 
     async def charge(self, key: str, request: str) -> int | None:
         """See `ports.Models`."""
-        for again in range(_TRIES):
-            try:
-                status, _, found = await self._send("GET", f"/headrace/v1/explain/{request}", key, None, {})
-            except Unreachable:
-                status, found = 0, None
-            if status == 200 and found["kind"] == "request" and "charge_nanousd" in (found.get("request") or {}):
-                return int(found["request"]["charge_nanousd"])
-            await asyncio.sleep(0.1 * 2**again)
-        return None
+        return await asking.booked(self._loopback, key, request)
+
+    async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
+        """See `ports.Models`."""
+        body = {"model": model, "requests": requests, "within_s": within_s, "label": label}
+        await self._send("POST", "/headrace/v1/expect", key, body, {})
 
     async def models(self, key: str) -> set[str]:
         """The models that a key may use. Raises Unreachable."""

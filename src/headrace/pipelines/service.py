@@ -3,8 +3,9 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -24,6 +25,8 @@ from headrace.specs import pipeline as spec
 from headrace.specs.problem import closest
 from headrace.state.run import Run
 from headrace.units import duration_us
+
+WAIT_MAX_S: Final = 600
 
 
 class Again(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -82,9 +85,12 @@ class Service:
         ]
 
     async def pipelines(self, request: Request) -> Response:
-        """What is deployed."""
+        """What is deployed, and the inputs of each: name to default, null where one must be given."""
         found = self._runner.world.runs.deployed(self._door.caller(request).tenant)
-        return answer({"object": "list", "data": [{"name": name, "model": f"pipeline/{name}"} for name in found]})
+        listed = [
+            {"name": name, "model": f"pipeline/{name}", "inputs": spec.read(text).input} for name, text in found.items()
+        ]
+        return answer({"object": "list", "data": listed})
 
     async def deploy(self, request: Request) -> Response:
         """Keep a pipeline; it can be called as the model pipeline/NAME."""
@@ -124,8 +130,13 @@ class Service:
         return answer({"object": "list", "data": [views.summary(run) for run in found if _may(who, run)]})
 
     async def show(self, request: Request) -> Response:
-        """All of a run."""
-        return answer(views.whole(self._found(request)))
+        """All of a run; with `wait_s`, at its end, or as it is by then."""
+        found = self._found(request)
+        if (wait_s := _wait_s(request.query_params.get("wait_s", "0"))) and found.phase == "running":
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._runner.ended(found.started.run), wait_s)
+            found = self._found(request)
+        return answer(views.whole(found))
 
     async def events(self, request: Request) -> Response:
         """Its events as they come, until its end."""
@@ -214,6 +225,12 @@ def _once(who: Caller, given: str | None) -> str:
 
 def _may(who: Caller, run: Run) -> bool:
     return who.role == "admin" or run.started.tenant == who.tenant
+
+
+def _wait_s(text: str) -> int:
+    if not (text.isdigit() and len(text) <= 3 and int(text) <= WAIT_MAX_S):
+        raise Invalid(f"wait_s is {text[:20]!r}; give a whole number from 0 to {WAIT_MAX_S}", param="wait_s")
+    return int(text)
 
 
 def _span(text: str | None) -> int | None:

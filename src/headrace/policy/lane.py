@@ -8,6 +8,7 @@ CLOCK_MONOTONIC microseconds.
 from collections import OrderedDict
 
 from headrace.policy.fairness import Fairness
+from headrace.policy.hedging import Quick
 from headrace.policy.queue import Queue
 from headrace.policy.retries import Retries
 from headrace.state.demand import Demand
@@ -57,6 +58,7 @@ class Ticket:
     """One request from its arrival to its end. `seat` is None while it is held; `seq` is its place in the order.
 
     `avoid` is the incarnation that failed under it, not to be tried again before `avoid_until_us`.
+    `second` works on it beside `seat`, since `second_us`, when it is hedged; `since_us` is when its first try began.
     `charged_us` is what its tenant was charged for the try under way.
     """
 
@@ -71,7 +73,10 @@ class Ticket:
         "lane",
         "request",
         "seat",
+        "second",
+        "second_us",
         "seq",
+        "since_us",
     )
 
     def __init__(self, request: Request, lane: "Lane", seq: int, now_us: int) -> None:
@@ -79,6 +84,8 @@ class Ticket:
         self.lane = lane
         self.seq = seq
         self.seat: Seat | None = None
+        self.second: Seat | None = None
+        self.second_us = self.since_us = 0
         self.held_us = now_us
         self.began_us = 0
         self.charged_us = 0
@@ -118,8 +125,10 @@ class Lane:
         "mean_work_ns",
         "measured",
         "open",
+        "paced",
         "prefixes",
         "queue",
+        "quick",
         "readmit_us",
         "refused",
         "reported_us",
@@ -129,6 +138,7 @@ class Lane:
         "route",
         "running",
         "seats",
+        "slow",
         "spare",
         "work_us",
     )
@@ -141,6 +151,7 @@ class Lane:
         self.queue: Queue[Ticket] = Queue()
         self.fair = Fairness()
         self.retries = Retries(now_us)
+        self.quick = Quick()
         self.spare = 0
         self.prefixes: OrderedDict[int, Seat] = OrderedDict()
         self.affine = False
@@ -153,6 +164,7 @@ class Lane:
         self.mean_work_ns = 0
         self.asked_ns = 0
         self.measured = 0
+        self.paced = self.slow = 0
         self.arrivals = 0
         self.refused = 0
         self.last_us = 0
@@ -186,6 +198,22 @@ class Lane:
                 room += free
         self.capacity, self.room = capacity, room
 
+    def occupy(self, seat: Seat, now_us: int) -> None:
+        """A try takes a slot there."""
+        seat.own += 1
+        self.room -= seat.open  # it had room, or it had not been picked
+        self.running += 1
+        self.balance_us -= now_us
+
+    def leave(self, seat: Seat, now_us: int) -> None:
+        """A try gives its slot back."""
+        assert seat.own > 0, "a slot is given back once"
+        seat.own -= 1
+        if seat.open and seat.own + seat.others < seat.limit:
+            self.room += 1
+        self.running -= 1
+        self.balance_us += now_us
+
     def slots(self) -> int:
         """Slots of the open seats, together."""
         return self.capacity
@@ -212,8 +240,11 @@ class Lane:
             self.asked_ns += work_ns
         self.mean_work_ns += (work_ns - self.mean_work_ns) >> 6 if self.mean_work_ns else work_ns
 
-    def answered(self, output_tokens: int) -> None:
-        """Fold the length of an answer into the running mean, 1/16 each."""
+    def answered(self, output_tokens: int, decode_us: int) -> None:
+        """Fold the length of an answer into the running mean, 1/16 each, and see whether it kept its pace."""
+        if decode_us and output_tokens > 1 and self.route.tpot_us:
+            self.paced += 1
+            self.slow += decode_us > (output_tokens - 1) * self.route.tpot_us
         if self.mean_output < 0:
             self.mean_output = output_tokens << 4
         else:
@@ -238,6 +269,8 @@ class Lane:
             asked_us=self.asked_ns // 1000,
             backlog_us=waiting * self.mean_work_ns // 1000,
             batch=held - waiting + self.spare,
+            paced=self.paced,
+            slow=self.slow,
         )
         self.arrivals = self.refused = 0
         self.work_us = work_us

@@ -176,7 +176,7 @@ class Stream:
                     said = json.loads(data)
                 except ValueError:
                     raise Permanent(f"the server sent an event that is not JSON: {data[:80]!r}") from None
-                if isinstance(said, dict) and "error" in said:
+                if isinstance(said, dict) and isinstance(said.get("error"), dict):  # events of runs have a text there
                     raise refused(502, data)
                 yield said
             raise Unreachable("the stream ended without its end")

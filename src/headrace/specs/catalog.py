@@ -50,10 +50,14 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Objective(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What users of the model are promised: time to first token, time per output token, microseconds."""
+    """What users of the model are promised: time to first token, time per output token, microseconds.
+
+    `tpot_percent` of answers are to keep `tpot_us`; replicas are filled as far as that allows.
+    """
 
     ttft_us: int = 2_000_000
     tpot_us: int = 200_000
+    tpot_percent: int = 80
 
 
 class Hours(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -120,6 +124,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `memory_bytes` is what one replica takes; `pools` where it may live, in order of preference. `shape` foretells its
     steps on an accelerator. `shadow` is the percent of the model's requests that are copied to this version, which
     only a rollout sets. `fallback` names models that may answer where this one cannot, in order.
+    With `hedge` a short call that takes long is asked of a second replica.
     """
 
     name: str
@@ -140,6 +145,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shape: Shape | None = None
     shadow: int = 0
     fallback: tuple[str, ...] = ()
+    hedge: bool = False
 
     @property
     def key(self) -> str:

@@ -186,6 +186,7 @@ class Objective(Section, frozen=True):
 
     ttft: Annotated[Duration, Meta(description="time to first token")] = "2s"
     tpot: Annotated[Duration, Meta(description="time per output token after the first")] = "200ms"
+    tpot_percent: Annotated[int, Meta(description="part of answers that is to keep tpot, percent", ge=1, le=99)] = 80
 
 
 _Clock = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", examples=["08:00"])]
@@ -316,6 +317,9 @@ class Model(Section, frozen=True):
         Annotated[list[Name], Meta(max_length=8)],
         Meta(description="models of the same task that answer where this one cannot, in order"),
     ] = []
+    hedge: Annotated[
+        bool, Meta(description="ask a second replica when a short call takes longer than nineteen of twenty do")
+    ] = False
     output_tokens: Annotated[_Tokens, Meta(description="expected length of an answer that sets no limit")] = 512
     price: Annotated[Price, Meta(description="what is charged for it")] = Price()
     compare_to: Annotated[

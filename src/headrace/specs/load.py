@@ -219,7 +219,9 @@ class _Resolver:
             memory_bytes=self._memory(own.memory or model.memory, engine, path),
             pools=pools,
             objective=Objective(
-                ttft_us=units.duration_us(model.objective.ttft), tpot_us=units.duration_us(model.objective.tpot)
+                ttft_us=units.duration_us(model.objective.ttft),
+                tpot_us=units.duration_us(model.objective.tpot),
+                tpot_percent=model.objective.tpot_percent,
             ),
             scaling=scaling,
             golden=None if golden is None else Golden(**_fields(golden)),
@@ -228,6 +230,7 @@ class _Resolver:
             price=money.price(model.price, model.task, (*path, "price"), self._note),
             compare_to=model.compare_to or "",
             fallback=tuple(model.fallback),
+            hedge=model.hedge,
             shape=None if model.shape is None else shaped.shape(model.shape, (*path, "shape"), self._note),
         )
 

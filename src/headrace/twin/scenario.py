@@ -21,9 +21,10 @@ from headrace.specs.problem import closest
 from headrace.state.work import WorkRate
 from headrace.twin.replica import Behaviour
 from headrace.twin.trace import Trace
-from headrace.units import US_PER_S
+from headrace.units import US_PER_HOUR, US_PER_S
 
 PATIENCE_US: Final = 120 * US_PER_S
+BATCH_PATIENCE_US: Final = 24 * US_PER_HOUR  # what a batch API promises
 ROUND_US: Final = 5 * US_PER_S
 BOOT_US: Final = 30 * US_PER_S
 
@@ -34,7 +35,8 @@ class Options:
 
     `boot_us` is a start from nothing to ready, unless a model has a measured one; `billing_min_us` the shortest time
     that a pool is billed for; `mtbf_hours` the mean time between failures of a replica (0: none);
-    `patience_us` how long a request may wait; `wall_us` is the time of day at which the trace begins; `warm` are
+    `patience_us` how long a request may wait, `batch_patience_us` one of class batch; `wall_us` is the time of day at
+    which the trace begins; `warm` are
     replicas that are ready when it begins, by `name@version`.
     """
 
@@ -43,6 +45,7 @@ class Options:
     billing_min_us: int = 0
     round_us: int = ROUND_US
     patience_us: int = PATIENCE_US
+    batch_patience_us: int = BATCH_PATIENCE_US
     mtbf_hours: float = 0.0
     seed: int = 0
     wall_us: int = 0
@@ -67,6 +70,7 @@ class Scenario:
     billing_min_us: int
     round_us: int
     patience_us: int
+    batch_patience_us: int
     mtbf_hours: float
     seed: int
     wall_us: int
@@ -113,6 +117,7 @@ def scenario(
     rule = sizing if sizing is not None else ByWork()
     if isinstance(rule, ByWork):
         rule.boot_us.update(boots)
+        rule.tpot_percent.update({model.key: model.objective.tpot_percent for model in catalog.models})
     return Scenario(
         trace=trace,
         catalog=_without_unused(catalog, {known[place] for place in set(trace.model.tolist())}),
@@ -126,6 +131,7 @@ def scenario(
         billing_min_us=given.billing_min_us,
         round_us=given.round_us,
         patience_us=given.patience_us,
+        batch_patience_us=given.batch_patience_us,
         mtbf_hours=given.mtbf_hours,
         seed=given.seed,
         wall_us=given.wall_us,

@@ -15,6 +15,7 @@ from headrace.wire import anthropic_answer, anthropic_input, chat, sampling, sch
 from headrace.wire import tools as tooling  # a request has a field of that name
 from headrace.wire.anthropic_stream import AnthropicMeter
 from headrace.wire.call import Call, estimate
+from headrace.wire.messages import unseen
 from headrace.wire.reading import convert, read, unsupported
 from headrace.wire.translate import blocks_of, choice_of
 from headrace.wire.usage import Counts
@@ -136,6 +137,8 @@ class MessagesCall(chat.ChatCall, kw_only=True):
             raise unsupported("output_config.effort")
         if self.request.response_format is not None and not ability.json_schema:
             raise unsupported("output_config.format")
+        if self.pictures and not ability.images:
+            raise unseen("image", self.pictures[0][0].removesuffix(".source.data"))
         return super().render(ability, upstream_model, output_default, context_tokens)
 
     def meter(self, dialect: str, request_id: str = "", wall_us: int = 0) -> AnthropicMeter:
@@ -185,12 +188,12 @@ def _call(kind: type[MessagesCall], asked: CountRequest, request: MessagesReques
         raise unsupported(name)
     if asked.thinking is not None and asked.thinking.type == "enabled":
         raise unsupported("thinking", "with a budget is not supported: a model that thinks does so as it likes")
-    turns = anthropic_input.turns(asked.system, asked.messages)
+    said = anthropic_input.conversation(asked.system, asked.messages)
     tools = [_tool(tool, index) for index, tool in enumerate(asked.tools or ())]
     choice = _choice(asked.tool_choice)
     if not tools and choice not in (None, "none", "auto"):
         raise errors.Invalid("'tool_choice' is only allowed when 'tools' are given.", param="tool_choice")
-    size = sum(chat.turn_bytes(turn) for turn in turns)
+    size = sum(chat.turn_bytes(turn) for turn in said.turns)
     if tools:
         size += tooling.check(tools, choice, at="input_schema")
     stream = request is not None and request.stream is True
@@ -201,11 +204,12 @@ def _call(kind: type[MessagesCall], asked: CountRequest, request: MessagesReques
         stream=stream,
         include_usage=stream,
         input_bytes=size,
-        input_tokens=estimate(size, len(turns)),
+        input_tokens=estimate(size, len(said.turns)) + chat.PICTURE_TOKENS * len(said.pictures),
         output_max=request.max_tokens if request is not None else None,
-        prefix=chat.prefix(turns),
+        prefix=chat.prefix(said.turns),
         request=_chat_request(asked, request, tools, choice),
-        turns=turns,
+        turns=said.turns,
+        pictures=tuple(said.pictures),
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from headrace import errors
-from headrace.wire.messages import Function, ToolCall, Turn
+from headrace.wire.messages import Function, ImagePart, ImageUrl, TextPart, ToolCall, Turn, seen, unseen
 
 _Id = Annotated[str, Meta(max_length=256)]
 _ToolName = Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,128}$")]
@@ -25,8 +25,28 @@ class Text(msgspec.Struct, tag="text", tag_field="type", forbid_unknown_fields=T
     citations: Any = None
 
 
-class Image(msgspec.Struct, tag="image", tag_field="type"):
-    """Refused by name: no model here sees."""
+class Base64(msgspec.Struct, tag="base64", tag_field="type", forbid_unknown_fields=True):
+    """A picture itself."""
+
+    media_type: Annotated[str, Meta(pattern=r"^image/[a-z.+-]{1,32}$")]
+    data: str
+
+
+class Url(msgspec.Struct, tag="url", tag_field="type"):
+    """Refused: nothing is fetched."""
+
+    url: str
+
+
+class File(msgspec.Struct, tag="file", tag_field="type"):
+    """Refused: there are no files to name."""
+
+
+class Image(msgspec.Struct, tag="image", tag_field="type", forbid_unknown_fields=True):
+    """A picture, for a model that sees."""
+
+    source: Base64 | Url | File
+    cache_control: Any = None
 
 
 class Document(msgspec.Struct, tag="document", tag_field="type"):
@@ -80,9 +100,17 @@ class Message(msgspec.Struct, forbid_unknown_fields=True):
     content: str | Blocks
 
 
-def turns(system: System | None, messages: list[Message]) -> list[Turn]:
-    """The conversation for engines. Raises Invalid for what no model here takes."""
-    made = []
+class Conversation(msgspec.Struct):
+    """For engines. `pictures`: where the addresses of those in it stand, and these."""
+
+    turns: list[Turn] = []
+    pictures: list[tuple[str, str]] = []
+
+
+def conversation(system: System | None, messages: list[Message]) -> Conversation:
+    """What was said so far. Raises Invalid for what no model here takes."""
+    found = Conversation()
+    made = found.turns
     if system:
         made.append(Turn("system", system if isinstance(system, str) else "\n".join(part.text for part in system)))
     called: set[str] = set()
@@ -93,8 +121,8 @@ def turns(system: System | None, messages: list[Message]) -> list[Turn]:
         elif message.role == "assistant":
             made.append(_assistant(message.content, called, at))
         else:
-            made.extend(_user(message.role, message.content, called, at))
-    return made
+            made.extend(_user(message.role, message.content, called, at, found.pictures))
+    return found
 
 
 def _assistant(blocks: list[Any], called: set[str], at: str) -> Turn:
@@ -110,25 +138,35 @@ def _assistant(blocks: list[Any], called: set[str], at: str) -> Turn:
             case Thinking() | RedactedThinking():
                 pass
             case _:
-                raise _refused(block, f"{at}[{place}]")
+                raise unseen(str(block.__struct_config__.tag), f"{at}[{place}]")
     turn = Turn("assistant", "\n".join(texts) if texts or not calls else None)
     if calls:
         turn.tool_calls = calls
     return turn
 
 
-def _user(role: str, blocks: list[Any], called: set[str], at: str) -> list[Turn]:
+def _user(role: str, blocks: list[Any], called: set[str], at: str, pictures: list[tuple[str, str]]) -> list[Turn]:
     results: list[Turn] = []
-    texts: list[str] = []
+    parts: list[TextPart | ImagePart] = []
     for place, block in enumerate(blocks):
         match block:
             case Text():
-                texts.append(block.text)
+                parts.append(TextPart(block.text))
             case ToolResult():
                 results.append(_result(block, called, f"{at}[{place}]"))
+            case Image(source=Base64() as source) if role == "user":
+                url = f"data:{source.media_type};base64,{source.data}"
+                parts.append(ImagePart(ImageUrl(url)))
+                pictures.append((f"{at}[{place}].source.data", url))
+            case Image(source=Url() | File()):
+                raise errors.Invalid(
+                    "A picture must stand in the message itself, as a source of type 'base64'; nothing is fetched.",
+                    param=f"{at}[{place}].source.type",
+                    code="unsupported_value",
+                )
             case _:
-                raise _refused(block, f"{at}[{place}]")
-    return [*results, Turn(role, "\n".join(texts))] if texts or not results else results
+                raise unseen(str(block.__struct_config__.tag), f"{at}[{place}]")
+    return [*results, Turn(role, seen(parts))] if parts or not results else results
 
 
 def _result(block: ToolResult, called: set[str], at: str) -> Turn:
@@ -142,15 +180,7 @@ def _result(block: ToolResult, called: set[str], at: str) -> Turn:
     if not isinstance(content, str):
         for place, part in enumerate(content):
             if not isinstance(part, Text):
-                raise _refused(part, f"{at}.content[{place}]")
+                raise unseen(str(part.__struct_config__.tag), f"{at}.content[{place}]")
         content = "\n".join(part.text for part in content if isinstance(part, Text))
     # Chat has no field for a failure: it is said in words.
     return Turn("tool", f"Error: {content}" if block.is_error else content, tool_call_id=block.tool_use_id)
-
-
-def _refused(block: Any, at: str) -> errors.Invalid:
-    return errors.Invalid(
-        f"Content of type '{block.__struct_config__.tag}' is not supported here by this model; it takes text.",
-        param=f"{at}.type",
-        code="unsupported_value",
-    )

@@ -44,6 +44,7 @@ class Call(msgspec.Struct, kw_only=True):
     prefix: bytes = b""
     priority: int = 0
     patience_us: int = 0
+    agent_steps: int = 0
     buffered: bool = False
     salt: str = ""
     also: tuple[str, ...] = ()

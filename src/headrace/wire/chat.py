@@ -105,7 +105,7 @@ _REFUSED: Final = (
 class ChatCall(Call, kw_only=True):
     """A chat request that has been read. `emulated` and `counting` are valid after `render`.
 
-    `pictures` are those in its messages: where, and their addresses.
+    `pictures` are those in its messages: where their addresses stand, and these.
     `counting`: log probabilities are asked for only because llama.cpp's usage counts one choice of several.
     """
 
@@ -177,7 +177,7 @@ class ChatCall(Call, kw_only=True):
             return
         if not request.tools or request.tool_choice == "none":
             if not ability.tools:
-                out.messages = tooling.plain_turns(self.turns)
+                out.messages = tooling.plain_turns(self.turns, calls=not request.tools)
             elif request.tools:
                 out.tools, out.tool_choice = request.tools, "none"
             return
@@ -234,7 +234,7 @@ def parse(body: bytes) -> Call:
         input_bytes=size,
         input_tokens=estimate(size, len(turns)) + PICTURE_TOKENS * len(pictures),
         output_max=output,
-        prefix=prefix(turns),
+        prefix=request.prompt_cache_key.encode() if request.prompt_cache_key else prefix(turns),
         priority=FLEX if request.service_tier == "flex" else INTERACTIVE,
         request=request,
         turns=turns,
@@ -276,13 +276,13 @@ def _check_ability(request: ChatRequest, ability: Ability) -> list[str]:
 def _look(pictures: tuple[tuple[str, str], ...], ability: Ability) -> None:
     """Refuse pictures that this model cannot see, or nobody can."""
     if not ability.images:
-        raise unseen("image_url", pictures[0][0])
+        raise unseen("image_url", pictures[0][0].removesuffix(".image_url.url"))
     if len(pictures) > PICTURES_MAX:
         raise errors.Invalid(
             f"The messages hold {len(pictures)} pictures; the limit is {PICTURES_MAX}.", param=pictures[-1][0]
         )
     for at, url in pictures:
-        media.picture(media.data_url(url, f"{at}.image_url.url"), ability.media, f"{at}.image_url.url")
+        media.picture(media.data_url(url, at), ability.media, at)
 
 
 def turn_bytes(each: Turn) -> int:

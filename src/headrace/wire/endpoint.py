@@ -20,7 +20,7 @@ from headrace.wire import (
     responses,
     speech,
     transcripts,
-)  # fmt: skip
+)
 from headrace.wire.anthropic_answer import AnthropicVoice
 from headrace.wire.call import Call
 from headrace.wire.responses_stream import VOICE

@@ -183,11 +183,11 @@ def _text(parts: list[Any], index: int, first: int = 0) -> str:
 
 
 def pictures(turn: Turn, index: int) -> list[tuple[str, str]]:
-    """The pictures of a message: where each stands, and its address."""
+    """The pictures of a message: where each one's address stands, and the address."""
     if turn.content is None or isinstance(turn.content, str):
         return []
     found = enumerate(turn.content)
-    return [(f"messages[{index}].content[{place}]", part.image_url.url) for place, part in found
+    return [(f"messages[{index}].content[{place}].image_url.url", part.image_url.url) for place, part in found
             if isinstance(part, ImagePart)]  # fmt: skip
 
 
@@ -196,6 +196,11 @@ def words(content: str | list[TextPart | ImagePart] | None) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     return "\n".join(part.text for part in content if isinstance(part, TextPart))
+
+
+def seen(parts: list[TextPart | ImagePart]) -> str | list[TextPart | ImagePart]:
+    """What is said in parts: one text, unless there are pictures among them."""
+    return parts if any(isinstance(part, ImagePart) for part in parts) else words(parts)
 
 
 def unseen(kind: str, at: str) -> errors.Invalid:

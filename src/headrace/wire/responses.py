@@ -15,6 +15,7 @@ from headrace.state.table import Ability
 from headrace.wire import chat, responses_answer, responses_input, sampling, schemas
 from headrace.wire import tools as tooling  # a request has a field of that name
 from headrace.wire.call import Call, estimate
+from headrace.wire.messages import unseen
 from headrace.wire.reading import convert, read, unsupported
 from headrace.wire.responses_stream import ResponsesMeter
 from headrace.wire.translate import Block, blocks_of, choice_of
@@ -147,6 +148,8 @@ class ResponsesCall(chat.ChatCall, kw_only=True):
             raise unsupported("include", f"with {LOGPROBS!r} is not supported by this model")
         if request.response_format is not None and not ability.json_schema:
             raise unsupported("text.format")
+        if self.pictures and not ability.images:
+            raise unseen("input_image", self.pictures[0][0].removesuffix(".image_url"))
         return super().render(ability, upstream_model, output_default, context_tokens)
 
     def meter(self, dialect: str, request_id: str = "", wall_us: int = 0) -> ResponsesMeter:
@@ -196,12 +199,12 @@ def _call(kind: type[ResponsesCall], asked: Asked, request: ResponsesRequest) ->
         raise errors.Invalid("Missing required parameter: 'input'.", param="input", code="missing_required_parameter")
     if asked.truncation == "auto":
         raise unsupported("truncation", "as 'auto' is not supported: shorten the input, or summarise it")
-    turns = responses_input.turns(asked.instructions, asked.input or [])
-    if not turns:
+    said = responses_input.conversation(asked.instructions, asked.input or [])
+    if not said.turns:
         raise errors.Invalid("'input' holds nothing to answer.", param="input")
     tools = [_tool(tool, index) for index, tool in enumerate(asked.tools or ())]
     choice = _choice(asked.tool_choice, tools)
-    size = sum(chat.turn_bytes(turn) for turn in turns)
+    size = sum(chat.turn_bytes(turn) for turn in said.turns)
     if tools:
         size += tooling.check(tools, choice, at="parameters")
     stream = request.stream is True
@@ -212,12 +215,13 @@ def _call(kind: type[ResponsesCall], asked: Asked, request: ResponsesRequest) ->
         stream=stream,
         include_usage=stream,
         input_bytes=size,
-        input_tokens=estimate(size, len(turns)),
+        input_tokens=estimate(size, len(said.turns)) + chat.PICTURE_TOKENS * len(said.pictures),
         output_max=request.max_output_tokens,
-        prefix=chat.prefix(turns),
+        prefix=chat.prefix(said.turns),
         priority=FLEX if request.service_tier == "flex" else INTERACTIVE,
         request=_chat_request(asked, request, tools, choice),
-        turns=turns,
+        turns=said.turns,
+        pictures=tuple(said.pictures),
         asked=asked,
         echo=_echo(asked, request, tools),
     )

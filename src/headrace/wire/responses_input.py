@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from headrace import errors
-from headrace.wire.messages import Function, ToolCall, Turn
+from headrace.wire.messages import Function, ImagePart, ImageUrl, TextPart, ToolCall, Turn, seen, unseen
 from headrace.wire.reading import convert
 
 ITEMS_MAX: Final = 10_000
@@ -42,8 +42,13 @@ class Refusal(msgspec.Struct, tag="refusal", tag_field="type", forbid_unknown_fi
     refusal: str
 
 
-class InputImage(msgspec.Struct, tag="input_image", tag_field="type"):
-    """Refused by name: no model here sees."""
+class InputImage(msgspec.Struct, tag="input_image", tag_field="type", forbid_unknown_fields=True):
+    """A picture, for a model that sees. It stands in the address itself: there are no files to name."""
+
+    image_url: str | None = None
+    detail: Literal["auto", "low", "high"] | None = None
+    file_id: Any = None
+    prompt_cache_breakpoint: Any = None
 
 
 class InputFile(msgspec.Struct, tag="input_file", tag_field="type"):
@@ -98,11 +103,20 @@ class FunctionCallOutput(msgspec.Struct, forbid_unknown_fields=True):
     created_by: str | None = None
 
 
-def turns(instructions: str | None, given: str | list[dict[str, Any]]) -> list[Turn]:
-    """The conversation for engines. Raises Invalid for what no model here takes."""
-    made = [Turn("system", instructions)] if instructions else []
+class Conversation(msgspec.Struct):
+    """For engines. `pictures`: where the addresses of those in it stand, and these."""
+
+    turns: list[Turn] = []
+    pictures: list[tuple[str, str]] = []
+
+
+def conversation(instructions: str | None, given: str | list[dict[str, Any]]) -> Conversation:
+    """What was said so far. Raises Invalid for what no model here takes."""
+    found = Conversation([Turn("system", instructions)] if instructions else [])
+    made = found.turns
     if isinstance(given, str):
-        return [*made, Turn("user", given)]
+        made.append(Turn("user", given))
+        return found
     calls: set[str] = set()
     for index, item in enumerate(given):
         at = f"input[{index}]"
@@ -110,7 +124,8 @@ def turns(instructions: str | None, given: str | list[dict[str, Any]]) -> list[T
             case "message":
                 message = convert(item, Message, at)
                 role = "system" if message.role == "developer" else message.role
-                made.append(Turn(role, _text(message.content, f"{at}.content")))
+                pictures = found.pictures if role == "user" else None
+                made.append(Turn(role, _said(message.content, f"{at}.content", pictures)))
             case "function_call":
                 _call(made, convert(item, FunctionCall, at))
                 calls.add(item["call_id"])
@@ -120,7 +135,7 @@ def turns(instructions: str | None, given: str | list[dict[str, Any]]) -> list[T
                 pass
             case other:
                 raise _unknown(str(other)[:64], at)
-    return made
+    return found
 
 
 def _call(made: list[Turn], call: FunctionCall) -> None:
@@ -138,26 +153,26 @@ def _output(given: FunctionCallOutput, calls: set[str], at: str) -> Turn:
             "well, as it stood in the answer.",
             param=f"{at}.call_id",
         )
-    return Turn("tool", _text(given.output, f"{at}.output"), tool_call_id=given.call_id)
+    return Turn("tool", _said(given.output, f"{at}.output", None), tool_call_id=given.call_id)
 
 
-def _text(content: str | list[Any], at: str) -> str:
+def _said(content: str | list[Any], at: str, pictures: list[tuple[str, str]] | None) -> Any:
+    """One text, or parts where there are pictures; those are noted, where they may stand."""
     if isinstance(content, str):
         return content
-    texts: list[str] = []
+    parts: list[TextPart | ImagePart] = []
     for place, part in enumerate(content):
         match part:
             case InputText() | OutputText():
-                texts.append(part.text)
+                parts.append(TextPart(part.text))
             case Refusal():
-                texts.append(part.refusal)
+                parts.append(TextPart(part.refusal))
+            case InputImage(image_url=str(url)) if pictures is not None:
+                parts.append(ImagePart(ImageUrl(url, part.detail)))
+                pictures.append((f"{at}[{place}].image_url", url))
             case _:
-                raise errors.Invalid(
-                    f"Content of type '{part.__struct_config__.tag}' is not supported by this model; it takes text.",
-                    param=f"{at}[{place}].type",
-                    code="unsupported_value",
-                )
-    return "\n".join(texts)
+                raise unseen(str(part.__struct_config__.tag), f"{at}[{place}]")
+    return seen(parts)
 
 
 def _unknown(kind: str, at: str) -> errors.Invalid:

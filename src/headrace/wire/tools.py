@@ -110,8 +110,12 @@ def emulate(
     return [Turn("system", prompt), *plain], schema
 
 
-def plain_turns(turns: list[Turn]) -> list[Turn]:
-    """History with calls and results written out, for engines that know neither."""
+def plain_turns(turns: list[Turn], *, calls: bool = True) -> list[Turn]:
+    """History with calls and results written out, for engines that know neither.
+
+    Without `calls` only what was said and what came of them: a small model that may call nothing writes calls all the
+    same when it sees some.
+    """
     names: dict[str, str] = {}
     made: list[Turn] = []
     for turn in turns:
@@ -120,7 +124,8 @@ def plain_turns(turns: list[Turn]) -> list[Turn]:
             for call in turn.tool_calls:
                 names[call.id] = call.function.name
                 written.append(f'{{"name": "{call.function.name}", "arguments": {call.function.arguments or "{}"}}}')
-            made.append(Turn("assistant", "\n".join(written)))
+            if calls or turn.content:
+                made.append(Turn("assistant", "\n".join(written if calls else written[:1])))
         elif turn.role == "tool":
             name = names.get(str(turn.tool_call_id), "the function")
             made.append(Turn("user", f"Result of {name}: {words(turn.content)}"))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from headrace.errors import Invalid
 from headrace.policy import capacity
-from headrace.policy.performance import Measured, Performance, Roofline
+from headrace.policy.performance import Measured, Performance, foretold
 from headrace.policy.sizing import ByWork, Sizing
 from headrace.specs import accelerators
 from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec
@@ -26,12 +26,14 @@ from headrace.units import US_PER_S
 PATIENCE_US: Final = 120 * US_PER_S
 ROUND_US: Final = 5 * US_PER_S
 BOOT_US: Final = 30 * US_PER_S
+SPOT_AWAY_US: Final = 1800 * US_PER_S  # an assumption: nobody publishes how long capacity stays away
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """How a run is set up. Times in microseconds.
 
+    `spot_away_us` is how long a lost spot device cannot be had, in the mean.
     `boot_us` is a start from nothing to ready, unless a model has a measured one; `billing_min_us` the shortest time
     that a pool is billed for; `mtbf_hours` the mean time between failures of a replica (0: none);
     `patience_us` how long a request may wait; `wall_us` is the time of day at which the trace begins; `warm` are
@@ -44,6 +46,7 @@ class Options:
     round_us: int = ROUND_US
     patience_us: int = PATIENCE_US
     mtbf_hours: float = 0.0
+    spot_away_us: int = SPOT_AWAY_US
     seed: int = 0
     wall_us: int = 0
     warm: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -68,6 +71,7 @@ class Scenario:
     round_us: int
     patience_us: int
     mtbf_hours: float
+    spot_away_us: int
     seed: int
     wall_us: int
     warm: Mapping[str, int]
@@ -127,6 +131,7 @@ def scenario(
         round_us=given.round_us,
         patience_us=given.patience_us,
         mtbf_hours=given.mtbf_hours,
+        spot_away_us=given.spot_away_us,
         seed=given.seed,
         wall_us=given.wall_us,
         warm=given.warm,
@@ -155,10 +160,11 @@ def _named(name: str, catalog: Catalog, names: Mapping[str, str]) -> str:
 def _performance(model: ModelSpec, pool: PoolSpec, measured: Measured | None) -> Performance:
     if measured is not None:
         return measured
-    device = accelerators.named(pool.accelerator)
-    if device is not None and model.shape is not None:
-        return Roofline(model.shape, device)
-    lacking = f"{pool.accelerator} is not in the table of accelerators" if device is None else "it has no shape"
+    known = foretold(model, pool)
+    if known is not None:
+        return known
+    known_device = accelerators.named(pool.accelerator) is not None
+    lacking = "it has no shape" if known_device else f"{pool.accelerator} is not in the table of accelerators"
     raise Invalid(
         f"nobody knows how fast {model.key} is on pool {pool.name}: {lacking}, and nothing was measured; give the "
         "model a shape and the pool a known accelerator, or simulate from a running cloud that has served it"

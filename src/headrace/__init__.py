@@ -3,7 +3,9 @@
 from typing import Any, Final
 
 __version__: Final = "0.1.0"  # pyproject.toml carries the same; a test compares them
-_AUTHORS: Final = frozenset({"pipeline", "step", "chat", "embed", "rerank"})
+_AUTHORS: Final = dict.fromkeys(("pipeline", "step", "chat", "embed", "rerank"), "author") | dict.fromkeys(
+    ("agent", "tool"), "functions"
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -12,4 +14,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'headrace' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module("headrace.pipelines.author"), name)
+    return getattr(importlib.import_module(f"headrace.pipelines.{_AUTHORS[name]}"), name)

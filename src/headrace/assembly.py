@@ -21,7 +21,7 @@ from headrace.errors import HeadraceError
 from headrace.settings import Settings
 
 if TYPE_CHECKING:
-    from headrace.ports import Artifact, Engine
+    from headrace.ports import Artifact, Engine, Objects
     from headrace.specs.catalog import Catalog, ModelSpec
     from headrace.state.fleet import Device
 
@@ -48,13 +48,18 @@ class Boot:
 
 def engines() -> "Mapping[str, Engine]":
     """Every engine adapter by kind."""
+    from headrace.engines.espeak import Espeak
     from headrace.engines.llama_cpp import LlamaCpp
     from headrace.engines.onnx import Onnx
     from headrace.engines.openai import OpenAIServer
     from headrace.engines.openvino import OpenVino
+    from headrace.engines.painter import PainterEngine
+    from headrace.engines.sherpa import Sherpa
     from headrace.engines.vllm import Vllm
+    from headrace.engines.whisper import Whisper
 
-    return {engine.kind: engine for engine in (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), Vllm())}
+    every = (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), PainterEngine(), Vllm(), Whisper(), Espeak(), Sherpa())
+    return {engine.kind: engine for engine in every}
 
 
 def engine_problems(catalog: "Catalog") -> list[str]:
@@ -242,30 +247,57 @@ def run_gateway(settings: Settings, index: int) -> int:
 
 
 def run_pipelines(settings: Settings) -> int:
-    """The runner of pipelines; what it was doing when it died, its successor goes on with."""
+    """The runner: pipelines, and the durable work of clients; what it was doing when it died, its successor goes on."""
     import uvloop
 
     from headrace import telemetry
-    from headrace.pipelines import service
+    from headrace.jobs.parts import parts
     from headrace.pipelines.context import World
     from headrace.pipelines.gateway import Gateway
-    from headrace.stores.objects import FileObjects
+    from headrace.pipelines.service import Service
+    from headrace.pipelines.web import OpenWeb
+    from headrace.serving import process
+    from headrace.serving.caller import Door
+    from headrace.serving.loopback import Loopback
+    from headrace.stores.records import SqliteRecords
     from headrace.stores.runs import SqliteRuns
     from headrace.substrates import sandbox
 
     sandbox.keep_to_itself()
     telemetry.configure("pipelines", settings.log_level)
     private(settings.pipelines)
-    pepper = bytes.fromhex(settings.pepper.read_text().strip())
+    private(settings.jobs)
+    pepper, clock = bytes.fromhex(settings.pepper.read_text().strip()), SystemClock()
+    door, records = Door(pepper), SqliteRecords(settings.jobs / "jobs.db")
     runs = SqliteRuns(settings.pipelines / "runs.db")
     models = Gateway(settings.host, settings.port, pepper)
-    objects = FileObjects(settings.pipelines / "objects")
-    world = World(models=models, runs=runs, objects=objects, clock=SystemClock())
+    world = World(
+        models=models,
+        runs=runs,
+        objects=objects(settings, "pipelines"),
+        clock=clock,
+        web=OpenWeb(settings.tool_hosts),
+    )
+    loopback = Loopback(settings.host, settings.port, pepper, keep=64)
+    jobs = parts(settings.jobs, records, lambda name: objects(settings, name), loopback, door, clock)
     try:
-        uvloop.run(service.serve(settings, world, pepper))
+        served = [Service(world, settings.pipelines / "code", door), *jobs]
+        uvloop.run(process.serve(settings.pipelines_socket, served))
     finally:
         runs.close()
+        records.close()
     return 0
+
+
+def objects(settings: Settings, name: str) -> "Objects":
+    """The store of large bytes of one kind of work: a folder of the home, or the bucket that the settings name."""
+    if settings.objects:
+        from headrace.stores.s3_objects import S3Objects
+
+        return S3Objects(settings.objects, name)
+    from headrace.stores.objects import FileObjects
+
+    return FileObjects((settings.pipelines if name == "pipelines" else settings.jobs / name) / "objects")
 
 
 def run_prepare(settings: Settings, key: str) -> int:

@@ -22,7 +22,9 @@ _LONGEST_SOCKET_NAME: Final = 30  # "engine-", 16 hex digits, "/e.sock"
 class Settings:
     """home: folder of all state. listen: HOST:PORT of the public door. gateways: worker processes, >= 1.
 
-    base_url and api_key serve the CLI and SDK only. log_level: debug, info, warning or error.
+    base_url and api_key serve the CLI and SDK only. log_level: debug, info, warning or error. tool_hosts: HOST or
+    HOST:PORT that tools of agents may reach although their addresses are not public. objects: s3://BUCKET or
+    s3://BUCKET/PREFIX for the bytes of files, videos and large results of steps; empty for folders of the home.
     """
 
     home: Path
@@ -31,6 +33,8 @@ class Settings:
     log_level: str = "info"
     base_url: str = ""
     api_key: str = ""
+    tool_hosts: tuple[str, ...] = ()
+    objects: str = ""
 
     @property
     def host(self) -> str:
@@ -117,6 +121,11 @@ class Settings:
         return self.home / "pipelines"
 
     @property
+    def jobs(self) -> Path:
+        """Folder of files, batches and videos: their records, their bytes, and what is at work."""
+        return self.home / "jobs"
+
+    @property
     def pipelines_socket(self) -> Path:
         """Where the runner of pipelines listens; gateways relay to it what they have proven."""
         return self.run / "pipelines.sock"
@@ -162,6 +171,8 @@ def load(*, home: str | None = None, listen: str | None = None, gateways: int | 
         log_level=level,
         base_url=env.get("HEADRACE_BASE_URL", ""),
         api_key=env.get("HEADRACE_API_KEY", ""),
+        tool_hosts=tuple(filter(None, env.get("HEADRACE_TOOL_HOSTS", "").replace(",", " ").split())),
+        objects=_bucket(env.get("HEADRACE_OBJECTS", "")),
     )
 
 
@@ -203,6 +214,12 @@ def _address(text: str) -> str:
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdigit() or not 0 <= int(port) <= 65535:
         raise Invalid(f"{text!r} is not an address to listen on; give HOST:PORT like {DEFAULT_LISTEN}")
+    return text
+
+
+def _bucket(text: str) -> str:
+    if text and not text.startswith("s3://"):
+        raise Invalid(f"HEADRACE_OBJECTS is {text!r}; give s3://BUCKET or s3://BUCKET/PREFIX, or leave it out")
     return text
 
 

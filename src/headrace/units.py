@@ -69,6 +69,16 @@ def nanousd(text: str | int | float) -> NanoUsd:
     return NanoUsd(int(scaled))
 
 
+def dollars(amount_nanousd: int) -> str:
+    """Nano-dollars as exact dollars.
+
+    >>> dollars(1_500)
+    '0.000001500'
+    """
+    sign, amount = ("-", -amount_nanousd) if amount_nanousd < 0 else ("", amount_nanousd)
+    return f"{sign}{amount // 10**9}.{amount % 10**9:09}"
+
+
 def format_us(amount_us: int) -> str:
     """A duration for people.
 

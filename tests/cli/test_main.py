@@ -57,7 +57,17 @@ def test_the_summary_of_help_is_true():
     """Each name in the list has its file, and the list is all there is."""
     files = {file.stem for file in (ROOT / "src" / "headrace" / "cli").glob("*.py")}
     assert set(COMMANDS) <= files
-    assert files - set(COMMANDS) == {"__init__", "main", "shown", "talk", "local", "lived", "dollars", "parquet"}
+    assert files - set(COMMANDS) == {
+        "__init__",
+        "main",
+        "shown",
+        "talk",
+        "local",
+        "lived",
+        "dollars",
+        "files",
+        "parquet",
+    }
 
 
 def test_the_version_is_that_of_the_package(cli):

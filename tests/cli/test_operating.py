@@ -273,3 +273,12 @@ def test_a_pid_file_of_something_else_is_not_a_cloud(tmp_path):
     for text in (str(os.getpid()), "1", "x", "", "99999999"):
         (here.run / "host.pid").write_text(text)
         assert running(here) is None
+
+
+def test_a_model_is_woken_for_what_will_come(cli, cloud):
+    """So many requests, by when."""
+    cloud.answers["POST /headrace/v1/expect"] = Answer({"model": "m", "requests": 4, "within_s": 90})
+    done = cli("model", "warm", "m", "--requests", "4", "--within", "90s")
+    assert (done.status, done.out) == (0, "m is kept awake for 4 requests within 90s\n")
+    assert cloud.heard[0].json == {"model": "m", "requests": 4, "within_s": 90}
+    assert "like 800ms" in cli("model", "warm", "m", "--within", "soon").err

@@ -23,3 +23,33 @@ def test_what_no_fleet_can_do_is_told(cli):
     assert done.status == 2
     assert "more" in done.err
     assert cli("plan", EXAMPLE, "--trace", TRACE, "--missed", "100").status == 2
+
+
+def test_the_mix_the_tail_and_the_windows(cli):
+    """Each question has its own answer, and one is asked at a time."""
+    out = cli("plan", EXAMPLE, "--trace", TRACE, "--mix").out
+    assert "the cheapest mix for each of 1 hours: 2 of h200" in out
+    done = cli("plan", EXAMPLE, "--trace", TRACE, "--window", "6m", "--json")
+    assert [row["to_us"] for row in done.json["windows"]] == [360_000_000, 720_000_000]
+    tail = cli("plan", EXAMPLE, "--trace", TRACE.replace("rate=8", "rate=0.1"), "--exclusive", "--swap", "3s", "--json")
+    assert min(tail.json["nanousd"], tail.json["simulated_nanousd"]) > 0  # with 96 slots it may share, and be cheaper
+    both = cli("plan", EXAMPLE, "--trace", TRACE, "--mix", "--exclusive")
+    assert (both.status, "one at a time" in both.err) == (2, True)
+
+
+def test_a_value_of_the_file_may_be_set(cli):
+    """At twice the price it costs twice as much."""
+    one, two = (
+        cli(
+            "plan",
+            EXAMPLE,
+            "--trace",
+            TRACE,
+            "--no-simulation",
+            "--set",
+            f"pools.h200.price_per_hour={price}",
+            "--json",
+        )
+        for price in (3.5, 7)
+    )
+    assert abs(two.json["nanousd"] - 2 * one.json["nanousd"]) <= 10

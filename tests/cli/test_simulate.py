@@ -118,3 +118,16 @@ def test_an_empty_ledger_is_told(cli, cloud):
     cloud.answers["GET /headrace/v1/trace"] = Answer(b"arrival_s,input_tokens\n")
     assert "no chat request" in cli("simulate", "--trace", "ledger").err
     assert "--compare is for" in cli("simulate", EXAMPLE, "--trace", TRACE, "--compare").err
+
+
+def test_more_or_less_of_a_trace(cli):
+    """Half of it by request, twice of it by client; a wrong factor is named."""
+
+    def asked(*words: str) -> int:
+        return cli("simulate", EXAMPLE, "--trace", TRACE, "--json", *words).json["runs"][0]["requests"]
+
+    assert asked("--scale", "0.5", "--scale-by", "thin") < 0.6 * asked()
+    assert asked("--scale", "2") == 2 * asked()
+    wrong = cli("simulate", EXAMPLE, "--trace", TRACE, "--scale", "2", "--scale-by", "thin")
+    assert (wrong.status, "--scale-by clients" in wrong.err) == (2, True)
+    assert "--map a: write it like" in cli("simulate", EXAMPLE, "--trace", TRACE, "--map", "a").err

@@ -1,6 +1,6 @@
-"""Makes `openai-served.json.gz` and `openai-organization.json.gz` of OpenAI's published description: what is served.
+"""Makes the files of `FILES` of OpenAI's published description: what is served.
 
-`python -m tests.data.trim_openai PATH/openai-openapi.json.gz` writes them beside this file, the same bytes each time.
+`python -m tests.data.trim_openai PATH/openai-openapi.json.gz` writes them here, the same bytes each time.
 """
 
 import gzip
@@ -26,6 +26,14 @@ ORGANIZATION = {
     "/organization/projects/{project_id}/api_keys/{api_key_id}": ["get", "delete"],
     "/organization/projects/{project_id}/spend_limit": ["get", "post", "delete"],
 }
+RESPONSES = {
+    "/responses": ["post"],
+    "/responses/input_tokens": ["post"],
+    "/responses/{response_id}": ["get", "delete"],
+    "/responses/{response_id}/cancel": ["post"],
+    "/responses/{response_id}/input_items": ["get"],
+}
+FILES = {"openai-served": SERVED, "openai-organization": ORGANIZATION, "openai-responses": RESPONSES}
 KEPT = {"operationId", "parameters", "requestBody", "responses", "tags", "summary"}
 
 
@@ -80,7 +88,7 @@ def lean(node: Any, names: bool = False) -> Any:
 def main() -> None:
     source = Path(sys.argv[1])
     whole = json.loads(gzip.decompress(source.read_bytes()))
-    for name, served in (("openai-served", SERVED), ("openai-organization", ORGANIZATION)):
+    for name, served in FILES.items():
         text = json.dumps(trim(whole, served), separators=(",", ":"), sort_keys=True).encode()
         target = Path(__file__).with_name(f"{name}.json.gz")
         target.write_bytes(gzip.compress(text, 9, mtime=0))

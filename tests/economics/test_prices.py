@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.economics.prices import Book, by_time, charge_nanousd, charge_picousd, lines, price_id
-from headrace.specs.priced import NEEDED, UNITS, missing
+from headrace.specs.priced import ITEMS, NEEDED, UNITS, missing
 from headrace.state.table import Price
 
 amounts = st.dictionaries(st.sampled_from(UNITS), st.integers(0, 10**9))
@@ -55,7 +55,7 @@ def test_a_kind_of_token_without_a_price_costs_what_its_kind_does(unit, like):
 def test_a_list_that_does_not_price_a_task_says_what_is_missing(task):
     """Each unit alone; and whoever passes charges each piece of that task's work."""
     work = {"chat": {"input_tokens": 3, "output_tokens": 2}, "embed": {"input_tokens": 3, "embeddings": 1},
-            "rerank": {"input_tokens": 3, "documents": 2}}[task] | {"requests": 1, "busy_us": 9}  # fmt: skip
+            "rerank": {"input_tokens": 3, "documents": 2}}.get(task, {ITEMS.get(task): 4}) | {"requests": 1, "busy_us": 9}  # fmt: skip
     for unit in UNITS:
         per = {unit: 1_000}
         if missing(task, per):

@@ -70,3 +70,21 @@ def test_strangers_leave_nothing_behind(doorman: Doorman):
     for number in range(100):
         doorman.key({b"x-api-key": b"hr-%012d-" % number + b"x" * 43})
     assert doorman._known == {}
+
+
+def test_each_tenant_has_a_salt_of_its_own():
+    """The same in every worker and whenever it is asked for; nobody can make it without the pepper."""
+    one, other = Doorman(PEPPER), Doorman(PEPPER)
+    assert one.salt("a") == one.salt("a") == other.salt("a")
+    assert len({one.salt("a"), one.salt("b"), Doorman(b"y" * 32).salt("a")}) == 3
+
+
+def test_only_the_runner_acts_for_a_keys_holder(doorman: Doorman):
+    """Its proof is taken for the key; the key itself is not its proof, nor is the proof of another key."""
+    proof = keys.acting(PEPPER, KEY_ID)
+    headers = {b"authorization": b"Bearer " + proof.encode()}
+    assert doorman.key(dict(headers)) is ROUTE
+    assert doorman.acting(headers, ROUTE)
+    for other in (KEY, keys.acting(PEPPER, "b" * 12), keys.acting(bytes(32), KEY_ID), "", "\xff"):
+        assert not doorman.acting({b"authorization": b"Bearer " + other.encode("latin-1")}, ROUTE)
+    assert not doorman.acting({}, ROUTE)

@@ -1,11 +1,14 @@
 """Requests with an Idempotency-Key: one execution and one charge, however often they come."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
+from headrace.state.usage import Entry, Usage
 from tests.gateway import stub
 from tests.gateway.stub import StubUpstream
-from tests.gateway.world import HI, replica, run, world
+from tests.gateway.world import CHAT, HI, post, replica, run, until, world
+from tests.gateway.world import KEY as SECRET_KEY
 
 KEY = "Idempotency-Key: order-7"
 
@@ -71,5 +74,34 @@ def test_a_key_that_is_none_is_told(tmp_path: Path):
     async def work() -> None:
         async with StubUpstream(tmp_path / "a.sock", stub.truthful) as up, world(tmp_path, [replica(1, up)]) as cloud:
             assert (await cloud.ask(HI, "/v1/chat/completions", "Idempotency-Key: " + "x" * 256)).status == 400
+
+    run(work)
+
+
+def test_an_answer_that_was_charged_is_kept_for_a_client_that_hung_up_before_it_was_sent(tmp_path: Path):
+    """Between the charge and its record on the disk: who asks again gets the answer, and pays nothing more."""
+
+    async def work() -> None:
+        async with StubUpstream(tmp_path / "a.sock", stub.truthful) as up, world(tmp_path, [replica(1, up)]) as cloud:
+            append, waiting = cloud.worker.journal.append, []
+
+            def later(entry: Entry, done: Callable[[bool], None] | None = None) -> None:
+                if isinstance(entry, Usage):
+                    waiting.append((entry, done))
+                else:
+                    append(entry, done)
+
+            cloud.worker.journal.append = later
+            line = await cloud.line()
+            line.send(post(HI, CHAT, SECRET_KEY, KEY))
+            await until(lambda: waiting)
+            line.close()
+            await until(lambda: not cloud.worker.connections)
+            cloud.worker.journal.append = append
+            append(*waiting.pop())
+            await until(cloud.usages)
+            again = await cloud.ask(HI, CHAT, KEY)
+            assert (again.status, again.headers["x-headrace-replayed"]) == (200, cloud.usages()[0].request)
+            assert len(cloud.usages()) == len(up.asked) == 1
 
     run(work)

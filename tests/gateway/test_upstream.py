@@ -191,8 +191,8 @@ def test_requests_carry_the_replicas_facts_alone():
     assert head.split(b"\r\n") == [
         b"POST /base/v1/embeddings HTTP/1.1",
         b"host: api.example:444",
-        b"content-type: application/json",
         b"authorization: Bearer sk-theirs",
+        b"content-type: application/json",
         b"content-length: 2",
     ]
     assert body == b"{}"

@@ -140,6 +140,78 @@ def test_a_run_is_cancelled_and_gone_on_with(tmp_path: Path):
     assert state.stages["a"].calls == 1
 
 
+def test_two_starts_with_one_name_make_one_run_and_another_request_is_refused(tmp_path: Path):
+    journal, model = Journal(), Model()
+
+    async def life() -> None:
+        runner = Runner(world(journal, model), tmp_path)
+        wanted = Wanted(text=TEXT, inputs={"word": "x"})
+        names = await asyncio.gather(*(runner.start("t", "k", wanted, run="run_9") for _ in range(5)))
+        assert set(names) == {"run_9"}
+        assert (await runner.ended("run_9")).spent_nanousd == model.charged == 6 * 7
+        with pytest.raises(Invalid, match="used for another run"):
+            await runner.start("t", "k", Wanted(text=TEXT, inputs={"word": "y"}), run="run_9")
+
+    asyncio.run(life())
+
+
+CHILD = "name: child\nlimits: {cost: 0.00000003}\ninput: {word: null}\nsteps: {a: {chat: m, prompt: '{{ word }}'}}\noutput: '{{ a }}'\n"
+PARENT = """
+name: parent
+limits: {cost: 0.000001}
+steps:
+  a:
+    agent: m
+    prompt: go
+    tools: {ask: {pipeline: child, description: Asks., parameters: {word: {type: string}}, timeout: 5s}}
+output: "{{ a }}"
+"""
+
+
+def test_a_pipeline_is_a_tool_of_another_and_what_it_spends_is_its_parents(tmp_path: Path):
+    def say(body: dict) -> dict:
+        if "tools" not in body:
+            return {"message": {"content": "deep " + body["messages"][-1]["content"]}}
+        told = [turn["content"] for turn in body["messages"] if turn["role"] == "tool"]
+        call = {"id": "c", "type": "function", "function": {"name": "ask", "arguments": '{"word": "sea"}'}}
+        return {"message": {"content": told[0]} if told else {"content": None, "tool_calls": [call]}}
+
+    journal, model = Journal(), Model(say=say)
+
+    async def life() -> tuple[Run, Run]:
+        runner = Runner(world(journal, model), tmp_path)
+        await journal.deploy("t", "child", CHILD)
+        state = await runner.ended(await runner.start("t", "k", Wanted(text=PARENT)))
+        (child,) = [name for name in journal.kept if name != state.started.run]
+        return state, runner.state(child)
+
+    state, child = asyncio.run(life())
+    assert state.ended is not None
+    assert state.ended.output == "deep sea"
+    assert (state.spent_nanousd, child.spent_nanousd) == (3 * 7, 7)
+    assert (child.started.depth, child.cap_nanousd) == (1, 30)
+
+
+def test_pipelines_that_call_each_other_end_at_a_depth(tmp_path: Path):
+    def say(body: dict) -> dict:
+        told = [turn["content"] for turn in body["messages"] if turn["role"] == "tool"]
+        call = {"id": "c", "type": "function", "function": {"name": "ask", "arguments": "{}"}}
+        return {"message": {"content": told[0]} if told else {"content": None, "tool_calls": [call]}}
+
+    text = PARENT.replace("pipeline: child", "pipeline: parent").replace("parameters: {word: {type: string}}, ", "")
+    journal = Journal()
+
+    async def life() -> Run:
+        runner = Runner(world(journal, Model(say=say)), tmp_path)
+        await journal.deploy("t", "parent", text.replace("0.000001", "0.00001"))
+        return await runner.ended(await runner.start("t", "k", Wanted(text=text.replace("0.000001", "0.0001"))))
+
+    state = asyncio.run(life())
+    assert len(journal.kept) == 5
+    assert state.ended is not None
+    assert "error" in state.ended.output
+
+
 @pytest.mark.parametrize(
     ("steps", "said"),
     [
@@ -152,6 +224,14 @@ def test_a_run_is_cancelled_and_gone_on_with(tmp_path: Path):
         ("a: {chat: m, embed: m, prompt: x}", "exactly one"),
         ("a: {chat: m, prompt: '{{ x'}", "cannot be read"),
         ("a: {chat: m, prompt: x, timeout: 5}", "timeout"),
+        ("a: {chat: m, prompt: x, tools: {t: {pipeline: p, description: d}}}", "belongs to an agent"),
+        ("a: {agent: m, prompt: x, tools: {t: {description: d}}}", "exactly one of http and pipeline"),
+        ("a: {agent: m, prompt: x, tools: {t: {http: {url: 'http://{h}/'}, description: d}}}", "host stands in it"),
+        ("a: {agent: m, prompt: x, tools: {t: {http: {url: 'http://h/{x}'}, description: d}}}", "the URL takes 'x'"),
+        ("a: {agent: m, prompt: x, tools: {t: {pipeline: p}}}", "description"),
+        ("a: {agent: m, prompt: x, first: [t]}", "none of its tools"),
+        ("a: {agent: m, prompt: x, max_steps: 101}", "<= 100"),
+        ("a: {agent: m, prompt: x, cost: '-1'}", "cost"),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_it_begins(tmp_path: Path, steps: str, said: str):

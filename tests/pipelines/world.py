@@ -1,7 +1,7 @@
 """Ports of a runner without a process: a journal in memory that can end at any event, and a model that is arithmetic."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -9,6 +9,9 @@ import msgspec
 from headrace.errors import Permanent
 from headrace.pipelines.context import World
 from headrace.pipelines.ports import Quote, Said
+from headrace.pipelines.web import OpenWeb
+
+Say = Callable[[dict[str, Any]], dict[str, Any]]  # a request to the choice that answers it
 
 
 class Crash(BaseException):
@@ -17,11 +20,18 @@ class Crash(BaseException):
 
 class Journal:
     def __init__(self, events: Sequence[bytes] = (), most: int = 1 << 30) -> None:
-        self.kept = {"run_1": list(events)}
+        self.kept = {"run_1": list(events)} if events else {}
         self.done: dict[str, bool] = {}
         self.texts: dict[tuple[str, str], str] = {}
         self.most = most
         self.dead = False
+
+    async def begin(self, run: str, started: bytes) -> bool:
+        await asyncio.sleep(0)
+        if run in self.kept:
+            return False
+        self.kept[run], self.done[run] = [started], False
+        return True
 
     async def append(self, run: str, events: Sequence[bytes]) -> None:
         await asyncio.sleep(0)
@@ -54,16 +64,30 @@ class Journal:
 class Model:
     """Answers with its prompt's length, charges 7 of a worst case of 10, and remembers like a gateway does."""
 
-    def __init__(self, worst: int = 10, charge: int = 7, slow: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, worst: int = 10, charge: int = 7, slow: frozenset[str] = frozenset(), say: Say | None = None
+    ) -> None:
         self.worst, self.fee, self.slow = worst, charge, slow
         self.kept: dict[str, Said] = {}
-        self.charged = 0
+        self.charged = self.agent_steps = 0
+        self.say = say
+        self.expected: list[tuple[str, int]] = []
         self.at_work = self.most_at_work = 0
 
-    async def quote(self, key: str, path: str, body: dict[str, Any]) -> Quote:
+    async def quote(self, key: str, path: str, body: dict[str, Any], *, agent_step: bool = False) -> Quote:
         return Quote(self.fee, self.worst if body.get("max_tokens", 256) > 16 else self.worst // 2)
 
-    async def send(self, key: str, path: str, body: dict[str, Any], *, once: str, label: str, cap_nanousd: int) -> Said:
+    async def send(
+        self,
+        key: str,
+        path: str,
+        body: dict[str, Any],
+        *,
+        once: str,
+        label: str,
+        cap_nanousd: int,
+        agent_step: bool = False,
+    ) -> Said:
         if once in self.kept:
             return msgspec.structs.replace(self.kept[once], replayed=True)
         self.at_work += 1
@@ -73,7 +97,9 @@ class Model:
             await asyncio.sleep(30 if text in self.slow else 0)
             fee = min(self.fee, cap_nanousd)
             self.charged += fee
-            body = {"choices": [{"message": {"content": f"{text}:{len(text)}"}}]}
+            self.agent_steps += agent_step
+            choice = self.say(body) if self.say else {"message": {"content": f"{text}:{len(text)}"}}
+            body = {"choices": [choice]}
             self.kept[once] = Said(status=200, body=body, charge_nanousd=fee, request=f"req-{once}")
         finally:
             self.at_work -= 1
@@ -82,16 +108,19 @@ class Model:
     async def charge(self, key: str, request: str) -> int | None:
         return self.fee
 
+    async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
+        self.expected.append((model, requests))
+
 
 class Memory:
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
 
-    def put(self, data: bytes) -> str:
+    async def put(self, data: bytes) -> str:
         self.kept[str(len(self.kept))] = data
         return str(len(self.kept) - 1)
 
-    def get(self, digest: str) -> bytes:
+    async def get(self, digest: str) -> bytes:
         if digest not in self.kept:
             raise Permanent("gone")
         return self.kept[digest]
@@ -105,4 +134,4 @@ class Hand:
 
 
 def world(journal: Journal, model: Model) -> World:
-    return World(models=model, runs=journal, objects=Memory(), clock=Hand())
+    return World(models=model, runs=journal, objects=Memory(), clock=Hand(), web=OpenWeb())

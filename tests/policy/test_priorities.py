@@ -6,6 +6,7 @@ from headrace.policy.actions import Assign, Reject, Wait
 from headrace.policy.dispatch import Dispatch
 from headrace.policy.retries import Retries
 from headrace.state.request import BATCH, FLEX, INTERACTIVE
+from headrace.state.work import WorkRate
 from tests.policy.cloud import S, replica, request, route, table
 
 
@@ -114,3 +115,28 @@ def test_a_retry_beyond_the_budget_is_refused_in_words() -> None:
         made.ended(str(n), 0, ok=False)
     assert isinstance(found, Reject)
     assert "a fifth of its requests" in found.reason
+
+
+def test_batch_work_keeps_the_pace_of_who_is_there() -> None:
+    """Of 64 slots 16 keep the pace of each: batch takes 14 of them, an eighth is for who comes; others take any slot."""
+    made = Dispatch()
+    rate = WorkRate(output_ns=1, batch=16)
+    made.update(table(route(rate=rate), replica("r1", slots=64), replica("r2", slots=64)), 0)
+    found = [made.arrive(request(f"b{n}", priority=BATCH), n) for n in range(40)]
+    assert sum(isinstance(answer, Assign) for answer in found) == 2 * 14
+    for n in range(100):
+        assert isinstance(made.arrive(request(f"i{n}"), 50), Assign)
+    assert [made.ended(f"i{n}", 60) for n in range(90)] == [[]] * 90
+    more = [answer.request for n in range(90, 100) for answer in made.ended(f"i{n}", 61)]
+    more += [answer.request for n in range(2) for answer in made.ended(f"b{n}", 62)]
+    assert more == ["b28", "b29"]
+
+
+def test_answers_that_were_slower_than_promised_are_told() -> None:
+    """Of streams of several tokens; who saw no tokens says nothing about pace."""
+    made = brain(tpot_us=50_000)
+    for tokens, decode_us in ((11, 500_000), (11, 500_001), (1, 9 * S), (11, 0)):
+        made.answered("m", "v1", tokens, decode_us=decode_us)
+    made.answered("m", "v1", 11, whole=False, decode_us=9 * S)
+    (found,) = made.demand(30)
+    assert (found.paced, found.slow) == (2, 1)

@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.policy import scaling
 from headrace.policy.plan import plan
 from headrace.policy.sizing import CALM_US, ByWork
 from headrace.specs.catalog import EngineSpec, Scaling
@@ -102,3 +103,47 @@ def test_a_plan_made_twice_is_empty(load: float, have: int, queued: int):
     )
     again = plan(wants, after, asked(one), now_us + S, sizing)
     assert (again.starts, again.stops) == ((), ())
+
+
+def test_announced_work_is_sized_like_work_that_waits():
+    """A sleeping model wakes for it, wide enough; and sleeps on when it is over."""
+    one = spec(engine=EngineSpec(kind="llama_cpp", slots=4), scaling=Scaling(max_replicas=4))
+    nothing = Demand(model="m", version="v1", window_us=S)
+    coming = Demand(model="m", version="v1", window_us=S, expected=8)
+    for sizing in (scaling, ByWork(), seen(0.1, 300)[0]):
+        want = sizing.desired(one, 0, (), coming, 300 * S)
+        assert (want.count, "8 announced" in want.reason) == (3, True)
+    assert scaling.desired(one, 0, (), nothing, 300 * S).count == 0
+
+
+def paced(sizing: ByWork, load: float, minutes: int, kept: float, now_s: int = 300) -> int:
+    """How many replicas are wanted after so many minutes of a load, of whose answers this part keeps its pace."""
+    total, answers, slow, one = int(load * now_s * S) + 1, 0, 0, None
+    for second in range(now_s, now_s + 60 * minutes, 10):
+        total += int(load * 10 * S)
+        answers, slow = answers + 100, slow + round(100 * (1 - kept))
+        one = Demand(model="m", version="v1", window_us=S, in_flight=1, asked_us=total, paced=answers, slow=slow)
+        sizing.note({"m@v1": one}, second * S, second * S)
+    assert one is not None
+    return wanted(sizing, 4, (now_s + 60 * minutes) * S, one)
+
+
+def test_replicas_are_filled_less_while_too_few_answers_keep_their_pace():
+    """And more when far more do; a little more than promised moves nothing, and neither does a model without a promise."""
+    for kept, count in ((0.8, 4), (0.9, 4), (0.4, 6), (1.0, 4)):
+        sizing, _, _ = seen(4.0, 300)
+        sizing.tpot_percent["m@v1"] = 80
+        assert paced(sizing, 4.0, 240, kept) == count, kept
+    sizing, _, _ = seen(4.5, 300)
+    sizing.tpot_percent["m@v1"] = 50
+    assert paced(sizing, 4.5, 240, 1.0) == 4
+    sizing, _, _ = seen(4.0, 300)
+    assert paced(sizing, 4.0, 240, 0.1) == 4
+
+
+def test_one_replica_teaches_nothing_about_how_full_others_may_be():
+    """At night everybody keeps the pace; the morning is planned as if nothing had been seen."""
+    sizing, _, _ = seen(0.5, 300)
+    sizing.tpot_percent["m@v1"] = 50
+    assert paced(sizing, 0.5, 600, 1.0) == 1
+    assert "full" not in sizing.desired(MODEL, 1, (), demand(1), 400 * S).reason

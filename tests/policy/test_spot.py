@@ -200,7 +200,7 @@ def test_at_rest_one_loss_leaves_enough_and_one_stays(case: tuple[Catalog, Fleet
     assert total <= count + 1
     named = wanted.models[0].pools
     if scaling.min_replicas and named == ("s", "f") and any(one.pool == "f" for one in so.devices) and count:
-        assert firm >= 1
+        assert firm >= 1 or total == scaling.max_replicas  # there it could not be started beside
     spare_wanted = (
         on_spot and (count > 1 or scaling.min_replicas) and count > (1 if firm and scaling.min_replicas else 0)
     )

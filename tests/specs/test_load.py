@@ -125,7 +125,7 @@ def test_the_order_in_the_file_does_not_change_the_revision():
         (
             "task: chat",
             "task: chta",
-            "cloud.yaml:6:11 models.small.task: is 'chta'; give one of chat, embed, rerank, image, upscale, transcribe, speak, video; did you mean chat?",
+            "cloud.yaml:6:11 models.small.task: is 'chta'; give one of chat, embed, image, rerank, speak, transcribe, upscale, video; did you mean chat?",
         ),
         (
             "600MiB",
@@ -215,7 +215,7 @@ def test_what_may_be_a_secret_is_not_repeated():
 def test_golden_questions_fit_their_task():
     """A chat model expects a text; embeddings compare two."""
     chat = changed("memory: 600MiB", "memory: 600MiB\n    golden: {prompt: hi}")
-    assert only(chat).endswith("expect is missing; write a text that a sound model's answer contains")
+    assert only(chat).endswith("expect is missing; say what a sound model's answer has, for chat: a text it contains")
 
 
 def test_a_fault_is_an_error_of_the_house():

@@ -3,10 +3,6 @@
 import asyncio
 from pathlib import Path
 
-import pytest
-
-from headrace.errors import Permanent
-from headrace.stores.objects import FileObjects
 from headrace.stores.runs import SqliteRuns
 
 
@@ -29,10 +25,15 @@ def test_what_was_appended_is_there_for_the_next_runner(tmp_path: Path):
     again.close()
 
 
-def test_an_object_is_what_was_put_or_an_error(tmp_path: Path):
-    objects = FileObjects(tmp_path / "objects")
-    digest = objects.put(b"much")
-    assert objects.get(digest) == b"much"
-    (tmp_path / "objects" / digest).write_bytes(b"other")
-    with pytest.raises(Permanent, match="damaged"):
-        objects.get(digest)
+def test_of_two_that_begin_one_run_at_once_one_does(tmp_path: Path):
+    store = SqliteRuns(tmp_path / "runs.db")
+
+    async def begin() -> list[bool]:
+        return await asyncio.gather(*(store.begin(f"run_{i % 2}", b"%d" % i) for i in range(8)))
+
+    assert sum(asyncio.run(begin())) == 2
+    assert store.events("run_0") == [b"0"]
+    assert store.events("run_1") == [b"1"]
+    assert store.unfinished() == ["run_0", "run_1"]
+    assert asyncio.run(store.begin("run_0", b"again")) is False
+    store.close()

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from headrace.errors import Invalid
 from headrace.twin.generate import generate, parse
-from headrace.twin.scale import scale_clients, thin
-from headrace.twin.trace import Trace, merge, trace_of
+from headrace.twin.scale import scale_clients, thin, with_batch
+from headrace.twin.trace import BATCH, Trace, merge, trace_of
 
 HOUR = 3_600_000_000
 
@@ -95,3 +95,21 @@ def test_what_is_no_factor_is_refused(factor):
 def test_what_is_no_part_is_refused(part):
     with pytest.raises(Invalid, match="part"):
         thin(CLIENTS, part, 1)
+
+
+@given(st.floats(0.01, 2), st.integers(0, 1000))
+@settings(max_examples=10, deadline=None)
+def test_batch_work_comes_beside_what_is_there(part, seed):
+    """Everything else stays as it was; batch requests are like the trace's own, and nobody's session."""
+    more = with_batch(CLIENTS, part, seed)
+    batch = more.select(more.priority == BATCH)
+    assert len(batch) == round(part * len(CLIENTS))
+    assert (more.select(more.priority != BATCH).arrival_us == CLIENTS.arrival_us).all()
+    assert batch.input_tokens.mean() == pytest.approx(CLIENTS.input_tokens.mean(), rel=0.5)
+    assert (batch.prefix == -1).all()
+    assert {more.tenants[place] for place in set(batch.tenant.tolist())} == {"batch"}
+
+
+def test_no_batch_work_is_a_mistake():
+    with pytest.raises(Invalid, match="batch requests"):
+        with_batch(CLIENTS, 0, 1)

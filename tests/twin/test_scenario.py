@@ -48,3 +48,15 @@ def test_what_was_measured_stands_before_the_table():
     assert made.behaviours["big@v1", "gpus"].step_us[1] == 10_000
     assert made.prompt_us["v1", "gpus"][0] == 90_000
     assert made.rates["big@v1"].input_ns == 100_000
+
+
+def test_work_is_told_in_replicas_of_the_pool_that_a_model_prefers():
+    """Whatever the names of the pools: the first of its placement, not of the alphabet."""
+    pools = "  zoo: {accelerator: nvidia-h100, count: 4, memory: 141GB, cpus: 8, price_per_hour: 3}\nmodels:"
+    text = FILE.format(count=4, least=0).replace("models:", pools)
+    rates = [
+        scenario(load_text(text.replace("memory: 120GB", f"memory: 120GB\n    placement: [{order}]")), steady(1, 60))
+        for order in ("gpus, zoo", "zoo, gpus")
+    ]
+    assert [one.capacities["big@v1", "gpus"] > one.capacities["big@v1", "zoo"] for one in rates] == [True, True]
+    assert rates[0].rates["big@v1"].output_ns < rates[1].rates["big@v1"].output_ns

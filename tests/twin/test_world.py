@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from headrace.policy import baselines
 from headrace.twin.outcome import outcome
+from headrace.twin.scale import with_batch
 from headrace.twin.world import FAILED, REFUSED, SERVED, World
 from tests.twin.clouds import cloud, made, steady
 
@@ -109,3 +110,28 @@ def test_replicas_may_be_there_at_the_beginning():
     catalog = cloud(12)
     world = ran(steady(5, 60), catalog, boot_us=300 * S, warm={"big@v1": 3})
     assert outcome(world, "x").models[0].ttft.p99_us < 2 * S
+
+
+def test_batch_work_uses_what_is_left_over_and_nothing_more():
+    """A fifth more work beside it: the same fleet, the same promises kept, and nearly all of it done."""
+    trace = steady(12, 1800)
+    alone, both = (
+        outcome(ran(one, boot_us=30 * S, warm={"big@v1": 3}), "x") for one in (trace, with_batch(trace, 0.2, 1))
+    )
+    (one,), (two,) = alone.models, both.models
+    assert two.batch == round(0.2 * len(trace))
+    assert two.batch_served > 0.95 * two.batch
+    assert two.cost_nanousd < 1.02 * one.cost_nanousd
+    assert two.nanousd_per_useful_hour < 0.86 * one.nanousd_per_useful_hour
+    assert two.ttft.kept_ppm > one.ttft.kept_ppm - 10_000
+    assert two.ttft.kept_ppm > 980_000
+
+
+def test_batch_work_that_is_too_late_is_told_and_nobody_waits_for_it():
+    """More than the fleet can do beside the others: the run ends with the trace, and what was not done is refused."""
+    trace = with_batch(steady(4, 600), 20, 1)
+    world = ran(trace, cloud(1), boot_us=5 * S, warm={"big@v1": 1}, batch_patience_us=120 * S)
+    (model,) = outcome(world, "x").models
+    assert 0 < model.batch_served < model.batch
+    assert model.served + model.refused == model.requests
+    assert world.now_us < 700 * S

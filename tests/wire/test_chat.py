@@ -127,7 +127,7 @@ def test_messages_reach_engines_as_texts_of_known_roles():
     ]
     image = {"type": "image_url", "image_url": {"url": "http://x/y.png"}}
     with pytest.raises(errors.Invalid) as refused:
-        chat(messages=[{"role": "user", "content": [*parts, image]}])
+        sent(chat(messages=[{"role": "user", "content": [*parts, image]}]))
     assert refused.value.param == "messages[0].content[2].type"
     assert "image_url" in refused.value.message
 
@@ -227,3 +227,11 @@ def test_the_brain_gets_sizes_and_no_words():
     assert chat().output_bound(64, 32) == 32
     assert len(call.prefix) == 1024
     assert chat(messages=[*HI, {"role": "user", "content": "a"}]).prefix == b"user:Hi\nuser:a"
+
+
+def test_prefix_caches_are_kept_apart_by_tenant_where_an_engine_can():
+    """vLLM takes a salt; others are sent none."""
+    call = chat(messages=HI)
+    call.salt = "tenant-a"
+    assert sent(call, Ability(dialect="vllm"))["cache_salt"] == "tenant-a"
+    assert "cache_salt" not in sent(call)

@@ -41,8 +41,21 @@ MALFORMED = {
     "a number too long": b'{"model":"m","seed":' + b"9" * 10_000 + b"}",
 }
 
+FORM_PATHS = ["/v1/images/edits", "/v1/audio/transcriptions", "/v1/audio/translations"]
+JSON_PATHS = [path for path in ROUTES if path not in FORM_PATHS]
 
-@pytest.mark.parametrize("path", ROUTES)
+
+@pytest.mark.parametrize("path", FORM_PATHS)
+@pytest.mark.parametrize("kind", [b"application/json", b"", b"text/plain"])
+def test_a_path_for_files_takes_forms_alone(path: str, kind: bytes):
+    """With words about what it got."""
+    with pytest.raises(errors.Invalid) as refused:
+        ROUTES[path].parse(b"{}", kind)
+    assert (refused.value.status, refused.value.code) == (415, "unsupported_media_type")
+    assert (kind.decode() or "nothing") in refused.value.message
+
+
+@pytest.mark.parametrize("path", JSON_PATHS)
 @pytest.mark.parametrize("name", [*DEEP, *MALFORMED])
 def test_a_malformed_body_is_refused_with_words(path: str, name: str):
     """On every path."""

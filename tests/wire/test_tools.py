@@ -95,6 +95,23 @@ def test_history_with_calls_is_written_out():
     assert native[2] == {"role": "tool", "content": "18 C", "tool_call_id": "call_1"}
 
 
+def test_who_may_call_no_tool_sees_what_came_of_calls_and_not_the_calls():
+    """A small model writes a call when it sees one, though it may not."""
+    made = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+    history = [
+        *HI,
+        {"role": "assistant", "content": "Let me see.", "tool_calls": [made]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "18 C"},
+        {"role": "assistant", "content": None, "tool_calls": [made]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "19 C"},
+    ]
+    assert sent(chat(messages=history, tools=[WEATHER], tool_choice="none"))["messages"][1:] == [
+        {"role": "assistant", "content": "Let me see."},
+        {"role": "user", "content": "Result of get_weather: 18 C"},
+        {"role": "user", "content": "Result of get_weather: 19 C"},
+    ]
+
+
 def test_a_call_comes_back_as_a_call():
     """Arguments are a text of JSON, the id is of the request, the reason says so."""
     choice = answered(CALL)

@@ -10,6 +10,7 @@ from headrace.cli.check import folder_of, text_of
 from headrace.cli.dollars import dollars
 from headrace.cli.shown import client, json_option, show, table
 from headrace.errors import Invalid
+from headrace.units import US_PER_S, duration_us
 
 AT: Final = "/headrace/v1/rollouts"
 _FILE = click.option(
@@ -43,6 +44,21 @@ def deploy(model: str, file: Path | None, first: int, manual: bool, as_json: boo
 def shadow(model: str, file: Path | None, percent: int, as_json: bool) -> None:
     """Copy requests to MODEL@VERSION and throw its answers away; nobody is answered or billed by it."""
     _begin(model, file, {"shadow": percent}, as_json)
+
+
+@command.command()
+@click.argument("model")
+@click.option("--requests", type=click.IntRange(1, 1_000), default=1, show_default=True, help="How many will come.")
+@click.option("--within", default="5m", show_default=True, help="By when, like 90s or 20m; an hour at most.")
+@json_option
+def warm(model: str, requests: int, within: str, as_json: bool) -> None:
+    """Wake MODEL for requests that will come, and keep it awake until they have, or the time is over."""
+    try:
+        within_s = max(1, duration_us(within) // US_PER_S)
+    except ValueError as error:
+        raise Invalid(f"--within: {error}") from None
+    found = client().post("/headrace/v1/expect", {"model": model, "requests": requests, "within_s": within_s})
+    show(found, f"{found['model']} is kept awake for {requests} requests within {within}", as_json=as_json)
 
 
 @command.command()

@@ -5,72 +5,94 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headrace.cli import planned_shown
 from headrace.cli.check import BUILT_IN, folder_of, text_of
-from headrace.cli.dollars import dollars
-from headrace.cli.shown import json_option, show, table
-from headrace.cli.simulate import duration, machine, read_trace
+from headrace.cli.shown import json_option, show
+from headrace.cli.traced import duration, machine, mapped, options, read_trace
 from headrace.errors import Invalid
 
 if TYPE_CHECKING:
-    from headrace.twin.plans import Planned
+    from headrace.specs.catalog import Catalog
+    from headrace.twin.scenario import Scenario
+    from headrace.twin.trace import Trace
 
 
 @click.command()
 @click.argument("cloud", required=False, type=click.Path(path_type=Path))
 @click.option("--trace", "source", required=True, help="A file, or generate:KIND,NAME=VALUE,...; see docs/simulate.md.")
-@click.option("--format", "form", help="Of the file, when it cannot be told from its first lines.")
-@click.option("--from", "from_", help="From this time of the trace on, like 2h.")
-@click.option("--to", help="Up to this time of the trace, like 12h.")
-@click.option("--map", "maps", multiple=True, help="TRACE_MODEL=CLOUD_MODEL, where names differ; repeat for more.")
-@click.option("--boot", default="30s", show_default=True, help="How long a replica takes to start.")
-@click.option("--bill", default="0s", show_default=True, help="The shortest time a replica is billed for.")
+@options
 @click.option("--missed", type=float, default=1.0, show_default=True, help="Percent of the work that need not be done.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of a generated trace.")
 @click.option("--no-simulation", is_flag=True, help="Only the bound: do not run the twin beside it.")
+@click.option("--mix", is_flag=True, help="Which devices for which lengths of which models, for every hour.")
+@click.option("--room", type=float, default=25.0, show_default=True, help="With --mix: percent more than is asked.")
+@click.option("--exclusive", is_flag=True, help="One request a device at a time: the exact optimum of a long tail.")
+@click.option("--swap", help="With --exclusive: another model on a device that is up; as --boot when not given.")
+@click.option("--window", help="Cost over the least for each stretch of this length, like 6h.")
 @json_option
-def command(cloud: Path | None, source: str, no_simulation: bool, missed: float, as_json: bool, **given: Any) -> None:
+def command(cloud: Path | None, source: str, as_json: bool, **given: Any) -> None:
     """The least CLOUD can cost for a trace: the mix of pools that a fleet which knows the future would run."""
     import msgspec
 
     from headrace.specs.load import load_text
-    from headrace.twin.plans import planned
+    from headrace.twin.variants import changed
+
+    if not 0 <= given["missed"] < 100:
+        raise Invalid(f"--missed is {given['missed']}; give percent from 0 to less than 100")
+    if sum(bool(given[name]) for name in ("mix", "exclusive", "window")) > 1:
+        raise Invalid("--mix, --exclusive and --window answer different questions; ask one at a time")
+    trace = read_trace(source, given)
+    text = changed(text_of(cloud or BUILT_IN), given["sets"])
+    catalog = load_text(text, str(cloud or BUILT_IN.name), machine(), folder_of(cloud) if cloud else "")
+    if given["mix"]:
+        found, shown = _mix(catalog, trace, given)
+    elif given["exclusive"]:
+        found, shown = _exclusive(_scenario(catalog, trace, given), given)
+    elif given["window"]:
+        found, shown = _windows(_scenario(catalog, trace, given), given)
+    else:
+        found, shown = _fleet(_scenario(catalog, trace, given), given)
+    show(msgspec.to_builtins(found), shown, as_json=as_json)
+
+
+def _scenario(catalog: "Catalog", trace: "Trace", given: dict[str, Any]) -> "Scenario":
     from headrace.twin.scenario import Options, scenario
 
-    if not 0 <= missed < 100:
-        raise Invalid(f"--missed is {missed}; give percent from 0 to less than 100")
-    trace = read_trace(source, given)
-    folder = folder_of(cloud) if cloud else ""
-    catalog = load_text(text_of(cloud or BUILT_IN), str(cloud or BUILT_IN.name), machine(), folder)
-    maps = dict(part.split("=", 1) for part in given["maps"] if "=" in part)
-    options = Options(
+    world = Options(
         boot_us=duration(given["boot"], "--boot"), billing_min_us=duration(given["bill"], "--bill"), seed=given["seed"]
     )
-    made = scenario(catalog, trace, names=maps, options=options)
-    found = planned(made, missed=missed / 100, simulate=not no_simulation)
-    show(msgspec.to_builtins(found), _text(found), as_json=as_json)
+    return scenario(catalog, trace, names=mapped(given), options=world)
 
 
-def _text(found: "Planned") -> str:
-    heads = ["MODEL", "POOLS", "LEAST COST", "REPLICA HOURS", "OF THE BEST"]
-    rows = [
-        [
-            one.model,
-            ", ".join(one.hours) if one.cheapest else next(iter(one.hours)),
-            dollars(one.nanousd) if one.nanousd is not None else one.why,
-            ", ".join(f"{name} {hours:.1f}" for name, hours in one.hours.items() if one.nanousd is not None),
-            f"{one.nanousd / found.least_of(one.model):.2f}" if one.nanousd is not None else "-",
-        ]
-        for one in found.choices
-    ]
-    lines = [
-        table(heads, rows),
-        "",
-        f"least cost of all: {dollars(found.nanousd)}; with whole replicas {dollars(found.whole_nanousd)} or less",
-    ]
-    if found.simulated_nanousd is not None:
-        lines.append(
-            f"simulated with Headrace's policy: {dollars(found.simulated_nanousd)}, "
-            f"{found.simulated_nanousd / max(1, found.nanousd):.2f} times the least; first tokens in time: "
-            + ", ".join(f"{name} {ppm / 10_000:.2f} %" for name, ppm in found.kept_ppm.items())
-        )
-    return "\n".join(lines)
+def _fleet(scenario: "Scenario", given: dict[str, Any]) -> tuple[Any, str]:
+    from headrace.twin.plans import planned
+
+    found = planned(scenario, missed=given["missed"] / 100, simulate=not given["no_simulation"])
+    return found, planned_shown.fleet(found)
+
+
+def _mix(catalog: "Catalog", trace: "Trace", given: dict[str, Any]) -> tuple[Any, str]:
+    from headrace.twin.mixes import mixed
+
+    if not 0 <= given["room"] <= 1000:
+        raise Invalid(f"--room is {given['room']:g}; give percent from 0 to 1000")
+    found = mixed(catalog, trace, names=mapped(given), room=given["room"] / 100)
+    return found, planned_shown.mix(found)
+
+
+def _exclusive(scenario: "Scenario", given: dict[str, Any]) -> tuple[Any, str]:
+    from headrace.twin.tails import tailed
+
+    swap_us = duration(given["swap"] or given["boot"], "--swap")
+    found = tailed(scenario, swap_us=swap_us, simulate=not given["no_simulation"])
+    return found, planned_shown.tail(found)
+
+
+def _windows(scenario: "Scenario", given: dict[str, Any]) -> tuple[Any, str]:
+    from headrace.twin.windows import windows
+    from headrace.twin.world import World
+
+    length_us = duration(given["window"], "--window")
+    world = World(scenario)
+    world.run()
+    found = windows(world, length_us, missed=given["missed"] / 100)
+    return {"windows": found}, planned_shown.by_window(found)

@@ -11,8 +11,9 @@ import click
 from headrace.cli.check import BUILT_IN, folder_of, text_of
 from headrace.cli.dollars import dollars
 from headrace.cli.shown import json_option, show, table
+from headrace.cli.traced import duration, machine, mapped, options, read_trace, scaled
 from headrace.errors import Invalid
-from headrace.units import US_PER_S, duration_us
+from headrace.units import US_PER_S
 
 if TYPE_CHECKING:
     from headrace.cli.lived import Lived
@@ -30,21 +31,14 @@ HEADS = ["RUN", "COST", "A DAY", "TTFT P50", "P95", "P99", "KEPT", "TPOT P50", "
 @click.option("--trace", "source", required=True, help="A file, generate:KIND,NAME=VALUE,... or ledger.")
 @click.option("--last", default="1h", show_default=True, help="With --trace ledger: so long until now.")
 @click.option("--compare", is_flag=True, help="With --trace ledger: what really happened, beside it.")
-@click.option("--format", "form", help="Of the file, when it cannot be told from its first lines.")
-@click.option("--from", "from_", help="From this time of the trace on, like 2h.")
-@click.option("--to", help="Up to this time of the trace, like 12h.")
-@click.option("--map", "maps", multiple=True, help="TRACE_MODEL=CLOUD_MODEL, where names differ; repeat for more.")
-@click.option("--set", "sets", multiple=True, help="PLACE=VALUE of the cloud file, like pools.gpus.count=3.")
+@options
 @click.option(
     "--vs", "variants", multiple=True, help="PLACE=VALUE[,...], policy=NAME or api.MODEL=PROVIDER/MODEL, run beside."
 )
 @click.option("--policy", default="headrace", show_default=True, help="Who sizes: headrace, knative, hpa:N, ray, ...")
-@click.option("--boot", default="30s", show_default=True, help="How long a replica takes to start.")
 @click.option("--round", "every", default="5s", show_default=True, help="How often the slow brain looks.")
-@click.option("--bill", default="0s", show_default=True, help="The shortest time a replica is billed for.")
 @click.option("--warm", type=int, default=0, show_default=True, help="Replicas of each model there at the beginning.")
 @click.option("--mtbf-hours", type=float, default=0.0, help="Mean hours between failures of a replica; 0 is never.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is chance.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with plots to this file.")
 @json_option
 def command(
@@ -56,7 +50,7 @@ def command(
     lived = history(given["last"]) if source == "ledger" else None
     if given["compare"] and lived is None:
         raise Invalid("--compare is for --trace ledger: what else happened is not known here")
-    trace = lived.trace if lived else read_trace(source, given)
+    trace = scaled(lived.trace, given) if lived else read_trace(source, given)
     text = text_of(cloud or BUILT_IN)
     runs = [
         _run(name, text, cloud, changes, policy, trace, given, lived)
@@ -74,19 +68,6 @@ def command(
     if compared:
         text += "\n\n" + table(["MODEL", "FIGURE", "LIVE", "TWIN", "OFF BY"], [list(row.values()) for row in compared])
     show(found, text, as_json=as_json)
-
-
-def read_trace(source: str, given: dict[str, Any]) -> "Trace":
-    """The trace that was asked for, or the part of it. Raises Invalid."""
-    from headrace.twin import load
-
-    trace = load.load(source, given["form"], given["seed"])
-    if given["from_"] or given["to"]:
-        from_us = duration(given["from_"] or "0s", "--from")
-        trace = trace.slice(from_us, duration(given["to"], "--to") if given["to"] else trace.span_us)
-    if not len(trace):
-        raise Invalid("the trace has no request in that time; choose another --from and --to")
-    return trace
 
 
 def history(last: str) -> "Lived":
@@ -121,7 +102,8 @@ def _run(
     from headrace.specs.load import load_text
     from headrace.twin import bought
     from headrace.twin.outcome import outcome
-    from headrace.twin.scenario import mapped, scenario
+    from headrace.twin.scenario import mapped as named_by
+    from headrace.twin.scenario import scenario
     from headrace.twin.variants import changed
     from headrace.twin.world import World
 
@@ -131,8 +113,8 @@ def _run(
     folder = folder_of(cloud) if cloud else ""
     apis, sets = bought.chosen(sets)
     catalog = load_text(changed(text, sets), str(cloud or BUILT_IN.name), machine(), folder)
-    maps = dict(part.split("=", 1) for part in given["maps"] if "=" in part)
-    names = mapped(trace, catalog, maps)
+    maps = mapped(given)
+    names = named_by(trace, catalog, maps)
     trace, theirs = bought.part(trace, names, apis)
     receipts = bought.bill(theirs, names, apis, _prices(list(apis.values())))
     options = _options(given, [m.key for m in catalog.models], lived)
@@ -173,22 +155,6 @@ def _options(given: dict[str, Any], keys: list[str], lived: "Lived | None") -> "
         boots_us=lived.boots_us if lived else {},
         wall_us=lived.from_us if lived else 0,
     )
-
-
-def machine() -> tuple[int, int]:
-    """What `auto` stands for: memory and threads of this machine."""
-    from headrace import assembly
-
-    here = assembly.devices()[0]
-    return here.memory_bytes, here.cpus
-
-
-def duration(text: str, option: str) -> int:
-    """Microseconds of what was typed. Raises Invalid that names the option."""
-    try:
-        return duration_us(text)
-    except ValueError as error:
-        raise Invalid(f"{option}: {error}") from None
 
 
 @contextlib.contextmanager
@@ -265,6 +231,12 @@ def _text(trace: "Trace", outcomes: "list[Outcome]", html: Path | None) -> str:
         if len(model.tenants) > 1
     ]
     for outcome in outcomes:
+        lines += [
+            f"{outcome.name}: {model.batch_served} of {model.batch} batch requests of {model.name} served; an hour of "
+            f"useful work cost {dollars(model.nanousd_per_useful_hour)}"
+            for model in outcome.models
+            if model.batch
+        ]
         lines += ["", *(_bought(outcome.name, one) for one in outcome.bought)] if outcome.bought else []
     if tenants:
         lines += ["", table(["MODEL", "TENANT", "REQUESTS", "SERVED", "TIME AT WORK"], tenants)]

@@ -102,7 +102,7 @@ class Loop:
         """A gateway's report: act at once when somebody waits for a replica that is not on its way."""
         if report.faults:
             self._health.doubt()
-        waiting = any(found.queued and not self._has(found.key) for found in report.demand)
+        waiting = any((found.queued or found.expected) and not self._has(found.key) for found in report.demand)
         if waiting or self._parts.actuator.draining:
             self.wake()
 
@@ -153,6 +153,7 @@ class Loop:
         now_us = parts.clock.monotonic_us()
         demand = self._activity.demand(self.catalog, parts.publisher.demand(), now_us)
         self._sizing.boot_us.update(self._wake_us)
+        self._sizing.tpot_percent = {model.key: model.objective.tpot_percent for model in self.catalog.models}
         self._sizing.note(demand, now_us, parts.clock.now_us())
         wanted = self._now(demand, now_us)
         made = plan(wanted, self.fleet, demand, now_us, self._sizing)

@@ -51,6 +51,7 @@ def route_model(
         rate=rate,
         shadow=model.shadow,
         fallback=model.fallback,
+        tpot_us=model.objective.tpot_us,
     )
 
 

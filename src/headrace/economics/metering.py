@@ -22,6 +22,7 @@ def measured(
     output_tokens: int,
     items: int,
     busy_us: int,
+    agent_steps: int = 0,
 ) -> dict[Unit, int]:
     """What a request used, in every unit that is not 0. `began`: the client was sent something of an answer.
 
@@ -44,6 +45,8 @@ def measured(
         found["output_tokens"] = output_tokens
     if items and task in ITEMS:
         found[ITEMS[task]] = items
+    if agent_steps:
+        found["agent_steps"] = agent_steps
     found["requests"] = 1
     if busy_us:
         found["busy_us"] = busy_us
@@ -61,4 +64,5 @@ def quantities(row: Usage) -> dict[Unit, int]:
         output_tokens=row.output_tokens,
         items=row.items,
         busy_us=row.busy_us,
+        agent_steps=row.agent_steps,
     )

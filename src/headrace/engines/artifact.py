@@ -20,7 +20,10 @@ from headrace.ports import Artifact
 from headrace.specs.catalog import Golden, ModelSpec
 
 # Raise a number when the preparation of that engine changes what it writes: old artifacts are then not found.
-PREPARATION: Final = {"llama_cpp": 1, "onnx": 2, "openvino": 1, "vllm": 1, "openai": 1}
+PREPARATION: Final = {
+    "llama_cpp": 1, "onnx": 2, "openvino": 1, "vllm": 1, "openai": 1, "painter": 1, "whisper": 1, "espeak": 1,
+    "sherpa": 1,
+}  # fmt: skip
 MANIFEST: Final = "manifest.json"
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -159,6 +162,18 @@ def place(source: Path, target: Path) -> None:
         os.link(real, target)
     except OSError:
         shutil.copyfile(real, target)
+
+
+def place_all(source: Path, target: Path) -> None:
+    """As `place`, for a file or a whole folder of them."""
+    if source.is_file():
+        place(source, target)
+        return
+    for file in sorted(source.rglob("*")):
+        if file.is_file():
+            inside = target / file.relative_to(source)
+            inside.parent.mkdir(parents=True, exist_ok=True)
+            place(file, inside)
 
 
 def sha256(path: Path) -> str:

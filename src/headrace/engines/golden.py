@@ -4,6 +4,7 @@ Called by the adapters' `prepare`. The replica's own command is started on a pri
 that load and answer nonsense are found here: a file can be whole and its quantisation still wrong for an engine.
 """
 
+import base64
 import ctypes
 import http.client
 import json
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from headrace.engines import artifact
+from headrace.engines import artifact, colours, golden_speech
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command, Engine
 from headrace.specs.catalog import Golden, ModelSpec
@@ -94,6 +95,17 @@ def check(model: ModelSpec, golden: Golden, address: str) -> None:
                 f"without {golden.expect!r}; use another `quantise` or other weights"
             )
         return
+    if model.task == "image":
+        colour = _drawn_colour(address, name, golden.prompt)
+        if colour != golden.expect.casefold():
+            raise Permanent(
+                f"{model.key} failed its golden question: in its picture of {golden.prompt!r} {colour} prevails, "
+                f"not {golden.expect!r}; use other weights"
+            )
+        return
+    if model.task in ("transcribe", "speak"):
+        golden_speech.check(model, golden, name, lambda path, body: fetch(address, path, body))
+        return
     ask_pair = _embed_pair if model.task == "embed" else _rerank_pair
     closer, farther = ask_pair(address, name, golden)
     if closer <= farther:
@@ -118,7 +130,13 @@ def resident_bytes(pid: int) -> int:
 
 
 def post(address: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """One JSON request to a replica. Raises Permanent when it does not answer 200."""
+    """One request to a replica that answers with JSON. Raises Permanent when it does not answer 200."""
+    decoded: dict[str, Any] = json.loads(fetch(address, path, body))
+    return decoded
+
+
+def fetch(address: str, path: str, body: dict[str, Any]) -> bytes:
+    """One JSON request to a replica: the answer's bytes. Raises Permanent when it does not answer 200."""
     connection = _connection(address)
     try:
         connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
@@ -130,14 +148,19 @@ def post(address: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         connection.close()
     if response.status != 200:
         raise Permanent(f"the engine answered {path} with {response.status}")
-    decoded: dict[str, Any] = json.loads(answer)
-    return decoded
+    return answer
 
 
 def _chat(address: str, model: str, prompt: str) -> str:
     body = {"model": model, "messages": [{"role": "user", "content": prompt}]}
     answer = post(address, "/v1/chat/completions", {**body, "max_tokens": _ANSWER_TOKENS, "temperature": 0})
     return str(answer["choices"][0]["message"]["content"])
+
+
+def _drawn_colour(address: str, model: str, prompt: str) -> str:
+    body = {"model": model, "prompt": prompt, "n": 1, "seed": 1, "output_format": "png"}
+    drawn = post(address, "/v1/images/generations", body)["data"][0]["b64_json"]
+    return colours.prevailing(base64.b64decode(drawn))
 
 
 def _embed_pair(address: str, model: str, golden: Golden) -> tuple[float, float]:

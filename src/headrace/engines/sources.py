@@ -1,7 +1,8 @@
 """Where weights come from: a file, a Python package, or a hub; always a path in the end, never executable formats.
 
 Adapters' `prepare` calls `fetch`, their `problems` calls `missing`. Nothing here imports the package it looks into,
-and nothing that can carry code (pickle) gets past `refuse_code`.
+and nothing that can carry code (pickle) gets past `refuse_code`. A `.bin` file, which is mostly a pickle, is taken for
+CTranslate2 alone, and only when all of it is in that format.
 """
 
 import importlib.util
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from headrace.engines import ctranslate2_header
 from headrace.errors import Permanent
 
 _HUB: Final = "hf://"
@@ -20,6 +22,7 @@ _FILE: Final = "file://"
 _ALLOWED: Final = ("*.safetensors", "*.onnx", "*.gguf", "*.json", "*.txt")
 _WEIGHTS: Final = frozenset({".safetensors", ".onnx", ".gguf"})
 _SUFFIXES: Final = _WEIGHTS | {".json", ".txt"}
+_CTRANSLATE2: Final = "model.bin"
 _PICKLE_OPENING: Final = b"\x80"  # protocol 2 and later; torch's zip files are told by what is in them
 
 
@@ -33,15 +36,20 @@ def missing(source: str) -> str:
     return "" if path.exists() else f"{path} does not exist; correct `source`"
 
 
-def fetch(source: str) -> Path:
-    """The file or folder that `source` names, downloaded if need be. Raises Permanent with the reason and the fix."""
+def fetch(source: str, *, ctranslate2: bool = False) -> Path:
+    """The file or folder that `source` names, downloaded if need be. Raises Permanent with the reason and the fix.
+
+    `ctranslate2`: a folder may hold a `model.bin`, which is then read through and refused unless it is that format.
+    """
     reason = missing(source)
     if reason:
         raise Permanent(reason)
-    path = _download(source) if source.startswith(_HUB) else _local(source)
+    path = _download(source, ctranslate2) if source.startswith(_HUB) else _local(source)
     for file in [path] if path.is_file() else path.rglob("*"):
-        if file == path or file.suffix in _WEIGHTS:
+        if file == path or file.suffix in _WEIGHTS or (ctranslate2 and file.name == _CTRANSLATE2):
             refuse_code(file)
+            if file.name == _CTRANSLATE2:
+                ctranslate2_header.read(file)
     return path
 
 
@@ -112,7 +120,7 @@ def _hub_parts(source: str) -> tuple[str, str, str] | None:
     return f"{words[0]}/{name}", revision or "main", words[2] if len(words) == 3 else ""
 
 
-def _download(source: str) -> Path:
+def _download(source: str, ctranslate2: bool) -> Path:
     parts = _hub_parts(source)
     assert parts is not None, "missing() was asked before"
     repo, revision, file = parts
@@ -126,7 +134,8 @@ def _download(source: str) -> Path:
     try:
         if file:
             return Path(hf_hub_download(repo, file, revision=revision))
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(_ALLOWED)))
+        allowed = [*_ALLOWED, _CTRANSLATE2] if ctranslate2 else [*_ALLOWED]
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=allowed))
     except RepositoryNotFoundError as error:
         raise Permanent(f"the hub has no {repo} that you may read; check the name, or set HF_TOKEN") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError) as error:

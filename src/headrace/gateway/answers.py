@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from headrace.wire import fault
+from headrace.wire.voice import OPENAI, Voice
 
 REASONS: Final = {
     200: b"OK",
@@ -67,10 +68,16 @@ def chunk(data: bytes) -> bytes:
 
 
 def error(
-    code: str, message: str = "", param: str | None = None, headers: bytes = b"", *, close: bool = False
+    code: str,
+    message: str = "",
+    param: str | None = None,
+    headers: bytes = b"",
+    *,
+    close: bool = False,
+    voice: Voice = OPENAI,
 ) -> bytes:
-    """An answer from the catalogue of errors."""
-    return whole(fault.status(code), fault.body(code, message, param), headers, close=close)
+    """An answer from the catalogue of errors, in the words of the API that was asked."""
+    return whole(fault.status(code), voice.body(code, message, param), headers, close=close)
 
 
 def json(value: object, headers: bytes = b"", *, close: bool = False) -> bytes:

@@ -21,12 +21,21 @@ class Doorman:
     def __init__(self, pepper: bytes) -> None:
         self._pepper = pepper
         self._by_id: dict[str, RouteKey] = {}
+        self._salts: dict[str, str] = {}
         self._known: dict[tuple[bool, bytes], RouteKey] = {}  # by header: is it Authorization, and its value
 
     def update(self, valid: Iterable[RouteKey]) -> None:
         """Take a new list of keys; forget everybody."""
         self._by_id = {key.id: key for key in valid}
         self._known.clear()
+        self._salts.clear()
+
+    def salt(self, tenant: str) -> str:
+        """What keeps a tenant's prompts apart in a prefix cache, whose pace would tell others of them."""
+        known = self._salts.get(tenant)
+        if known is None:
+            known = self._salts[tenant] = keys.digest(self._pepper, f"cache/{tenant}")[:32]
+        return known
 
     def key(self, headers: dict[bytes, bytes]) -> RouteKey | None:
         """The key these headers prove, None when they prove none."""
@@ -48,6 +57,11 @@ class Doorman:
                 self._known.clear()
             self._known[named, given] = known
         return known
+
+    def acting(self, headers: dict[bytes, bytes], key: RouteKey) -> bool:
+        """Whether it is the runner of this cloud that acts for the holder of a key, and not the holder."""
+        given = headers.get(b"authorization", b"")[7:].strip()
+        return keys.same(given.hex(), keys.acting(self._pepper, key.id).encode().hex())
 
     def _prove(self, text: bytes) -> RouteKey | None:
         try:

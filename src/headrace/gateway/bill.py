@@ -21,6 +21,7 @@ class Bill:
     """One request's money. `bound` is its worst case, which is what budgets hold and a charge never passes."""
 
     __slots__ = (
+        "_agent_steps",
         "_by_version",
         "_dearest",
         "_settled",
@@ -50,7 +51,7 @@ class Bill:
             self.budgets = tuple(name for name, _ in every)
             self.held_in = tuple(name for name, at_limit in every if at_limit != "notify")
             self.degrades = all(at_limit == "degrade" for _, at_limit in every if at_limit != "notify")
-        self.bound = self.charge = 0
+        self.bound = self.charge = self._agent_steps = 0
         self.note = ""
         self.cap: int | None = None
 
@@ -62,6 +63,7 @@ class Bill:
         used = worst(call, output_bound, context_tokens)
         bounds = {version: charge_nanousd(_dearest(price), used) for version, price in self._by_version.items()}
         dearest = max(bounds, key=lambda version: bounds[version])
+        self._agent_steps = call.agent_steps
         self.bound, self._dearest = bounds[dearest], self._by_version[dearest]
         if self.cap is not None and self.bound > self.cap:
             message = f"This may come to ${dollars(self.bound)}, and x-headrace-max-cost allows ${dollars(self.cap)}."
@@ -108,6 +110,7 @@ class Bill:
                 output_tokens=counts.output_tokens,
                 items=counts.items,
                 busy_us=busy_us,
+                agent_steps=self._agent_steps,
             )
             self.charge = min(self.bound, charge_nanousd(self.price, used))
         return self.charge
@@ -141,6 +144,8 @@ def worst(call: Call, output_bound: int, context_tokens: int) -> dict[Unit, int]
     }
     if call.items and call.task in ITEMS:
         used[ITEMS[call.task]] = call.items
+    if call.agent_steps:
+        used["agent_steps"] = call.agent_steps
     return used
 
 

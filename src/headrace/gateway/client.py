@@ -9,7 +9,7 @@ import time
 from typing import Final, Protocol, cast
 
 from headrace.gateway import answers
-from headrace.gateway.http1 import HEAD_BYTES_MAX, BadHttp, Chunks, Head, parse_head
+from headrace.gateway.http1 import HEAD_BYTES_MAX, UPLOAD_BYTES_MAX, UPLOADS, BadHttp, Chunks, Head, parse_head
 from headrace.wire.endpoint import body_bytes_max
 
 HEAD_S: Final = 10.0
@@ -20,6 +20,7 @@ WRITE_STALL_S: Final = 30.0
 LINGER_S: Final = 1.0
 AHEAD_BYTES_MAX: Final = 64 << 10
 WRITE_BUFFER_BYTES: Final = 64 << 10
+UPLOAD_BUFFER_BYTES: Final = 128 << 10  # of an upload; twice as much is read before its sender is held
 
 
 class Work(Protocol):
@@ -52,11 +53,11 @@ class Handler(Protocol):
 
 
 class Client(asyncio.Protocol):
-    """One connection of a client. `slow`: it does not read what it is sent."""
+    """One connection of a client. `slow`: it does not read what it is sent. `upload`: a body that is still coming."""
 
     __slots__ = (
         "_began_s", "_body", "_chunks", "_data", "_head", "_held", "_late", "_left", "_received", "_worker",
-        "busy", "closing", "deadline_s", "slow", "transport", "work",
+        "busy", "closing", "deadline_s", "slow", "transport", "upload", "work",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -73,6 +74,7 @@ class Client(asyncio.Protocol):
         self._late = True  # whether a head has begun and its time runs
         self.busy = self.closing = self.slow = False
         self.work: Work | None = None
+        self.upload: asyncio.StreamReader | None = None
         self.deadline_s = 0.0
 
     # --- what asyncio calls -------------------------------------------------------------------------------------
@@ -92,6 +94,9 @@ class Client(asyncio.Protocol):
         """Bytes of a request."""
         if self.closing:
             return  # refused already: read on and forget, so that the refusal is not lost to a reset
+        if self.upload is not None:
+            self._read_upload(self.upload, data)
+            return
         if self.busy:
             self._data += data
             if len(self._data) > AHEAD_BYTES_MAX and not self._held:
@@ -116,6 +121,9 @@ class Client(asyncio.Protocol):
         self._worker.connections.discard(self)
         self.closing = True
         self._forget_body()
+        if self.upload is not None:
+            self.upload.set_exception(ConnectionResetError("the client has gone"))
+            self.upload = None
         work, self.work = self.work, None
         if work is not None:
             work.client_gone()
@@ -151,6 +159,11 @@ class Client(asyncio.Protocol):
         self.work = None
         self.busy = False
         if self.closing:
+            return
+        if self.upload is not None:  # answered before all of it came
+            self.upload = None
+            self.transport.resume_reading()  # what was held back is thrown away like the rest
+            self.refuse(b"")
             return
         keep = not close and not self._worker.stopping and self._head is not None and self._head.keep_alive
         self._head = None
@@ -228,7 +241,15 @@ class Client(asyncio.Protocol):
         elif len(rest) > length:
             self._data = rest[length:]
             self._take(rest[:length])
-        elif self._begin(head, rest):
+        elif not self._begin(head, rest):
+            return
+        elif head.path == UPLOADS:
+            self._left = length
+            self.upload = asyncio.StreamReader(UPLOAD_BUFFER_BYTES)
+            self.upload.set_transport(self.transport)
+            self._take(b"")
+            self.data_received(rest)
+        else:
             self._body = []
             self._left = length
             self._read_body(rest)
@@ -248,7 +269,7 @@ class Client(asyncio.Protocol):
 
     def _begin(self, head: Head, rest: bytes) -> bool:
         """A body follows its head: is it worth reading?"""
-        limit = body_bytes_max(head.path)
+        limit = UPLOAD_BYTES_MAX if head.path == UPLOADS else body_bytes_max(head.path)
         if head.length is not None and head.length > limit:
             raise BadHttp("request_too_large", f"the body has {head.length} bytes; the limit is {limit >> 20} MiB")
         refusal = self._worker.greet(head)
@@ -284,6 +305,21 @@ class Client(asyncio.Protocol):
             body = b"".join(self._body)
             self._forget_body()
             self._take(body)
+
+    def _read_upload(self, upload: asyncio.StreamReader, data: bytes) -> None:
+        left = self._left - len(data)
+        if left < 0:
+            self._data = data[left:]
+            data = data[:left]
+        upload.feed_data(data)
+        self._left = max(left, 0)
+        assert self._head is not None
+        received = (self._head.length or 0) - self._left
+        self.deadline_s = self._began_s + BODY_S_LEAST + received / BODY_BYTES_PER_S_MIN
+        if left <= 0:
+            upload.feed_eof()
+            self.upload = None
+            self.deadline_s = 0.0
 
     def _read_chunks(self, data: bytes) -> None:
         assert self._chunks is not None

@@ -148,7 +148,7 @@ class Exchange:
         self._answer, self._answer_bytes = [], 0
         if status == 200 and events and record.call.stream and not record.call.buffered:
             self._scanner = EventScanner()
-            self._meter = record.call.meter(record.model.ability.dialect)
+            self._meter = record.call.meter(record.model.ability.dialect, record.request_id, record.wall_us)
 
     def upstream_data(self, data: bytes) -> None:
         """See `upstream.User`."""
@@ -277,7 +277,7 @@ class Exchange:
             self._release(ok=False)
             message = "The model's server failed while it worked on the request; what came before is all there is."
             counts = Counts(output_tokens=meter.pieces, input_tokens=record.call.input_tokens)
-            broken = lambda: self._reply.error("upstream_failed", message)  # noqa: E731 - said once, twice as clear
+            broken = lambda: self._reply.end_events(meter.broken("upstream_failed", message), broken=True)  # noqa: E731 - said once, twice as clear
             self._settle("failed", 502, counts, broken, "upstream_failed", reason)
             return
         attempt, self._attempt = self._attempt, None
@@ -375,14 +375,15 @@ class Exchange:
         more = counts.input_tokens + counts.output_tokens - self._estimate
         worker.meter.done(record.key, more, record.arrived_us, now_us)
         usage = record.usage(outcome, status, counts, now_us, code, error)
-        worker.dispatch.answered(usage.model, usage.version, counts.output_tokens, outcome == "finished")
+        decode_us = record.decode_us()
+        worker.dispatch.answered(usage.model, usage.version, counts.output_tokens, outcome == "finished", decode_us)
 
         def committed(done: bool) -> None:
             worker.stored(done)
             self._hold.settle(record.bill.charge if done else 0)
-            if last_words is None or self._client.work is not self:
-                return  # it hung up meanwhile
-            if done:
+            if last_words is None:
+                return
+            if done:  # also when it hung up meanwhile: what was paid for is kept for who sends it again
                 last_words()
             else:
                 self._reply.error("storage_unavailable", _NOT_RECORDED)

@@ -11,6 +11,8 @@ HEAD_BYTES_MAX: Final = 32 << 10
 HEADERS_MAX: Final = 100
 TARGET_BYTES_MAX: Final = 8 << 10
 BODY_BYTES_MAX: Final = 64 << 20  # of any path; each has its own limit below that
+UPLOAD_BYTES_MAX: Final = (512 << 20) + (1 << 20)  # a file of the most bytes that are kept, and its form around it
+UPLOADS: Final = "/v1/files"  # where a body with a length is passed on while it arrives
 _CHUNK_LINE_BYTES_MAX: Final = 256
 _CHUNK_LINES_BYTES_MAX: Final = 256 << 10  # framing of one body, beside its bytes
 _CACHED_HEADS_MAX: Final = 1_024
@@ -116,8 +118,9 @@ def _framed(method: bytes, path: bytes, query: bytes, headers: dict[bytes, bytes
         if _NUMBER.fullmatch(length) is None:
             raise BadHttp("bad_request", "Content-Length is not a number")
         size = int(length)
-        if size > BODY_BYTES_MAX:
-            raise BadHttp("request_too_large", f"the body has {size} bytes; the limit is {BODY_BYTES_MAX >> 20} MiB")
+        most = UPLOAD_BYTES_MAX if path == UPLOADS.encode() else BODY_BYTES_MAX
+        if size > most:
+            raise BadHttp("request_too_large", f"the body has {size} bytes; the limit is {most >> 20} MiB")
     wishes = {wish.strip(b" \t") for wish in headers.get(b"connection", b"").lower().split(b",")}
     keep_alive = b"close" not in wishes if minor else b"keep-alive" in wishes
     expects = headers.get(b"expect", b"").lower() == b"100-continue"

@@ -1,29 +1,37 @@
-"""The way to the runner of pipelines: what it needs to know of a client is proven here, and its answer passed on as is.
+"""The way to the runner: what it needs to know of a client is proven here, and its answer passed on as is.
 
-Also what a client calls its work (`x-headrace-label`) and the most a call may cost (`x-headrace-max-cost`), which the
-runner sends with every call it makes.
+Pipelines, files, batches, videos, stored responses and MCP live there. A large upload is passed on while it arrives, a
+large answer at the pace its client reads it. Also what a client calls its work (`x-headrace-label`) and the most a call
+may cost (`x-headrace-max-cost`), which the runner sends with every call it makes.
 """
 
 import asyncio
 import re
 from collections.abc import Coroutine
-from typing import Any, Final, Protocol, TypeVar
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 from headrace.errors import Invalid
-from headrace.gateway import answers, relay
+from headrace.gateway import answers
+from headrace.gateway.auth import Doorman
 from headrace.gateway.client import Client
 from headrace.gateway.http1 import Head
-from headrace.gateway.reply import Reply
+from headrace.gateway.reply import Run
 from headrace.settings import Settings
 from headrace.state import keys
 from headrace.state.table import RouteKey
 
+RUNS: Final = b"run_"
 PREFIX: Final = "pipeline/"
-_FOLDERS: Final = ("/headrace/v1/pipelines", "/headrace/v1/runs")
+_FOLDERS: Final = (
+    "/headrace/v1/pipelines", "/headrace/v1/runs", "/v1/files", "/v1/batches", "/v1/videos", "/v1/responses", "/mcp",
+)  # fmt: skip
 _LABEL: Final = re.compile(rb"[\x21-\x7e]{1,200}")
-_PASSED: Final = (b"content-type", b"idempotency-key")
+_PASSED: Final = (
+    b"content-type", b"idempotency-key", b"accept", b"last-event-id", b"mcp-session-id", b"mcp-protocol-version",
+)  # fmt: skip
 _PIECE: Final = 1 << 16
-_R = TypeVar("_R", bound=Reply)
 
 
 class Desk(Protocol):
@@ -36,57 +44,108 @@ class Desk(Protocol):
         ...
 
 
-def labelled(reply: _R, head: Head) -> _R:
-    """The reply, with its client's label and cap. Raises Invalid."""
+def run_of(head: Head, key: RouteKey, doorman: Doorman) -> Run:
+    """What a request says of the work that it belongs to. Raises Invalid.
+
+    Labels of runs, and turns of agents, are the runner's to tell: nobody else can make them, and so nobody can put
+    work into the receipt of a run that did not do it.
+    """
     label, cap = head.headers.get(b"x-headrace-label"), head.headers.get(b"x-headrace-max-cost")
-    try:
-        if label is not None and not _LABEL.fullmatch(label):
-            raise Invalid("x-headrace-label has 1 to 200 visible ASCII characters.", param="x-headrace-label")
-        if cap is not None and not (cap.isdigit() and len(cap) <= 18):
-            raise Invalid("x-headrace-max-cost is a whole number of nano-dollars.", param="x-headrace-max-cost")
-    except Invalid:
-        reply.abandoned()
-        raise
-    reply.run = (label or b"").decode(), int(cap) if cap is not None else None
-    return reply
+    step = b"x-headrace-agent-step" in head.headers
+    if label is not None and not _LABEL.fullmatch(label):
+        raise Invalid("x-headrace-label has 1 to 200 visible ASCII characters.", param="x-headrace-label")
+    if cap is not None and not (cap.isdigit() and len(cap) <= 18):
+        raise Invalid("x-headrace-max-cost is a whole number of nano-dollars.", param="x-headrace-max-cost")
+    owned = label is not None and label.startswith(RUNS)
+    if (owned or step) and not doorman.acting(head.headers, key):
+        if owned:
+            raise Invalid("A label that begins with run_ belongs to a run; choose another.", param="x-headrace-label")
+        raise Invalid("x-headrace-agent-step is the runner's alone.", param="x-headrace-agent-step")
+    return Run(label=(label or b"").decode(), cap_nanousd=int(cap) if cap is not None else None, agent_steps=int(step))
 
 
 def took(desk: Desk, client: Client, head: Head, body: bytes, key: RouteKey, request_id: str, model: str = "") -> bool:
     """Whether this is the runner's: then it is asked, and its answer passed on."""
-    if not (model.startswith(PREFIX) if model else head.path.startswith(_FOLDERS)):
+    if not (model.startswith(PREFIX) if model else _is_ours(head.path)):
         return False
-    relay.Relayed(client, desk.spawn(_pass(desk, client, head, body, key, request_id)))
+    length = head.length or 0 if client.upload is not None else len(body)
+    passed = Passed(client, _request(desk, head, key, length) + body, request_id.encode())
+    desk.spawn(passed.work(desk.settings.pipelines_socket))
     return True
 
 
-async def _pass(desk: Desk, client: Client, head: Head, body: bytes, key: RouteKey, request_id: str) -> None:
-    begun = False
-    try:
-        if len(body) > relay.BODY_BYTES_MAX:
-            raise ValueError("too large")
-        reader, writer = await asyncio.open_unix_connection(desk.settings.pipelines_socket, limit=_PIECE)
+def _is_ours(path: str) -> bool:
+    return any(path == folder or path.startswith(folder + "/") for folder in _FOLDERS)
+
+
+class Passed:
+    """One request that the runner answers. What was asked is done even when nobody waits for the answer."""
+
+    def __init__(self, client: Client, request: bytes, request_id: bytes) -> None:
+        self._client = client
+        self._request = request
+        self._upload = client.upload
+        self._id = request_id
+        self._room = asyncio.Event()
+        self._room.set()
+        self._answering: asyncio.StreamWriter | None = None
+        client.work = self
+
+    def client_gone(self) -> None:
+        """Nobody reads the answer any more: once it has begun, it need not go on."""
+        self._room.set()
+        if self._answering is not None:
+            self._answering.close()
+
+    def hold(self, paused: bool) -> None:
+        """The client reads too slowly, or again: so the runner is read."""
+        if paused:
+            self._room.clear()
+        else:
+            self._room.set()
+
+    async def work(self, socket: Path) -> None:
+        """Ask the runner and answer the client."""
+        client, begun = self._client, False
         try:
-            writer.write(_request(desk, head, key, len(body)) + body)
-            said = await reader.readuntil(b"\r\n\r\n")
-            begun = True
-            client.write(said[:-2] + b"x-request-id: %b\r\nconnection: close\r\n\r\n" % request_id.encode())
-            while (data := await reader.read(_PIECE)) and not client.closing:
-                client.write(data)
-        finally:
-            writer.close()
-    except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
-        if not begun:
-            message = "The runner of pipelines is restarting; runs go on. Try again in a second."
-            more = b"x-request-id: %b\r\nretry-after: 1\r\n" % request_id.encode()
-            client.write(answers.error("stopping", message, headers=more))
-    client.finished(close=True)
+            reader, writer = await asyncio.open_unix_connection(socket, limit=_PIECE)
+            sending = asyncio.ensure_future(self._send(writer))
+            try:
+                said = await reader.readuntil(b"\r\n\r\n")
+                begun, self._answering = True, writer
+                client.write(said[:-2] + b"x-request-id: %b\r\nconnection: close\r\n\r\n" % self._id)
+                while (data := await reader.read(_PIECE)) and not client.closing:
+                    client.write(data)
+                    await self._room.wait()
+            finally:
+                sending.cancel()
+                writer.close()
+        except (OSError, EOFError, asyncio.LimitOverrunError):
+            if not begun:
+                message = "The runner is restarting; runs and batches go on. Try again in a second."
+                more = b"x-request-id: %b\r\nretry-after: 1\r\n" % self._id
+                client.write(answers.error("stopping", message, headers=more))
+        client.finished(close=True)
+
+    async def _send(self, writer: asyncio.StreamWriter) -> None:
+        """The request; an upload as it comes. One that breaks off closes the connection, and the runner knows."""
+        with suppress(OSError):
+            writer.write(self._request)
+            if self._upload is None:
+                return
+            try:
+                while data := await self._upload.read(_PIECE):
+                    writer.write(data)
+                    await writer.drain()
+            except OSError:
+                writer.close()
 
 
 def _request(desk: Desk, head: Head, key: RouteKey, length: int) -> bytes:
     target = head.path.encode() + (b"?" + head.query if head.query else b"")
     lines = [b"%b %b HTTP/1.1" % (head.method, target), b"host: headrace", b"connection: close"]
     lines += [b"%b: %b" % (name, head.headers[name]) for name in _PASSED if name in head.headers]
-    proof = keys.proof(bytes.fromhex(desk.settings.pepper.read_text().strip()), "pipelines")
+    proof = keys.proof(bytes.fromhex(desk.settings.pepper.read_text().strip()), keys.RUNNER)
     who = {"key": key.id, "tenant": key.tenant, "role": key.role, "proof": proof}
     lines += [f"x-headrace-{name}: {value}".encode() for name, value in who.items()]
     return b"\r\n".join([*lines, b"content-length: %d" % length]) + b"\r\n\r\n"

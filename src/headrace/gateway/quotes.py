@@ -2,8 +2,6 @@
 
 from typing import Protocol
 
-import msgspec
-
 from headrace.errors import Invalid, Refused
 from headrace.gateway import counting, refusals
 from headrace.gateway.bill import Bill, dollars
@@ -26,10 +24,11 @@ class Desk(Protocol):
 async def answer(desk: Desk, client: Client, reply: Reply, bill: Bill, call: Call, model: RouteModel) -> None:
     """Tell a quote, or why there is none."""
     try:
-        reply.whole(msgspec.json.encode(await quote(desk, bill, call, model)))
+        found = await quote(desk, bill, call, model)
+        reply.whole(call.quoted(found), b"x-headrace-basis: %b\r\n" % str(found["basis"]).encode())
     except (Invalid, Refused) as error:
         reply.abandoned()
-        client.write(refusals.refusal(error, reply.headers))
+        client.write(refusals.refusal(error, reply.headers, reply.voice))
         client.finished()
 
 

@@ -6,7 +6,7 @@ from typing import Final
 from headrace.gateway.bill import Bill
 from headrace.gateway.sizes import Sizes
 from headrace.policy.actions import Assign
-from headrace.state.request import Request
+from headrace.state.request import BATCH, Request
 from headrace.state.table import RouteKey, RouteModel
 from headrace.state.usage import Begun, Outcome, Progress, Span, Usage
 from headrace.wire.call import Call
@@ -103,6 +103,12 @@ class Record:
                 end_us=self._wall(now_us),
             )
             self.failed = (*self.failed, span)
+
+    def decode_us(self) -> int:
+        """From the first token that was sent to the last, of who was promised a pace; 0 where nobody saw them."""
+        if not self.call.stream or not self.first_us or self.call.priority == BATCH:
+            return 0
+        return max(0, self.left_us - self.first_us)
 
     def _wall(self, moment_us: int) -> int:
         return self.wall_us + moment_us - self.arrived_us
@@ -203,4 +209,5 @@ class Record:
             budgets=bill.budgets,
             note=bill.note,
             label=self.label,
+            agent_steps=self.call.agent_steps,
         )

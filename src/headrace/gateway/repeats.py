@@ -10,7 +10,7 @@ from typing import Final
 from headrace.errors import Invalid, Refused
 from headrace.gateway import answers
 from headrace.gateway.client import Client
-from headrace.gateway.reply import Reply
+from headrace.gateway.reply import UNNAMED, Reply, Run
 from headrace.ports import IDEMPOTENCY_KEY_BYTES_MAX, Clock, Repeats
 
 RETRY_US: Final = 1_000_000
@@ -31,8 +31,9 @@ class RememberedReply(Reply):
         repeats: Repeats,
         clock: Clock,
         request: str,
+        run: Run = UNNAMED,
     ) -> None:
-        super().__init__(client, headers, chunked=chunked, kind=kind)
+        super().__init__(client, headers, chunked=chunked, kind=kind, run=run)
         self._repeats = repeats
         self._clock = clock
         self._request = request

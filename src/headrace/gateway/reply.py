@@ -1,26 +1,44 @@
 """An answer on its way to its client: a whole one, or a stream whose head goes out with its first bytes."""
 
+from typing import Final, NamedTuple
+
 from headrace.gateway import answers
 from headrace.gateway.client import Client
-from headrace.wire import fault
+from headrace.wire.voice import OPENAI, Voice
+
+
+class Run(NamedTuple):
+    """What a client says of its work: its name (`x-headrace-label`), the most it may cost (`x-headrace-max-cost`), and
+    whether it is the turn of an agent, 1 or 0.
+    """
+
+    label: str = ""
+    cap_nanousd: int | None = None
+    agent_steps: int = 0
+
+
+UNNAMED: Final = Run()
 
 
 class Reply:
     """Writes one answer to one client. `headers` are whole lines that every answer to this request carries.
 
-    `run` is what its client calls the work (`x-headrace-label`) and the most it may cost (`x-headrace-max-cost`).
+    `voice` words errors as the API that was asked does.
     `kind` is the content type of a good answer.
     """
 
-    __slots__ = ("_chunked", "_client", "headers", "kind", "run", "started")
+    __slots__ = ("_chunked", "_client", "headers", "kind", "run", "started", "voice")
 
-    def __init__(self, client: Client, headers: bytes, *, chunked: bool, kind: bytes = b"application/json") -> None:
+    def __init__(
+        self, client: Client, headers: bytes, *, chunked: bool, kind: bytes = b"application/json", run: Run = UNNAMED
+    ) -> None:
         self._client = client
         self._chunked = chunked
         self.headers = headers
         self.started = False
         self.kind = kind
-        self.run: tuple[str, int | None] = "", None
+        self.voice: Voice = OPENAI
+        self.run = run
 
     def events(self, data: bytes) -> None:
         """Bytes of a stream of events."""
@@ -48,7 +66,7 @@ class Reply:
     def error(self, code: str, message: str, param: str | None = None, headers: bytes = b"") -> None:
         """An error: a whole answer, or the last event of a stream that has begun."""
         if self.started:
-            self.end_events(fault.event(code, message), broken=True)
+            self.end_events(self.voice.event(code, message), broken=True)
             return
-        self._client.write(answers.error(code, message, param, self.headers + headers))
+        self._client.write(answers.error(code, message, param, self.headers + headers, voice=self.voice))
         self._client.finished()

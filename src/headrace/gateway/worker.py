@@ -13,17 +13,17 @@ import time
 from collections.abc import Coroutine, Iterable, MutableMapping
 from contextlib import suppress
 from typing import Any, Final
-from urllib.parse import unquote
 
 from headrace import telemetry
 from headrace.errors import Invalid, Refused
-from headrace.gateway import answers, pipes, quotes, refusals, relay, shadow, wishes
+from headrace.gateway import answers, expected, listing, pipes, quotes, refusals, relay, shadow, wishes
 from headrace.gateway.auth import Doorman
 from headrace.gateway.bill import Bill
 from headrace.gateway.client import Client
 from headrace.gateway.desk import Acting
 from headrace.gateway.directory import Directory
 from headrace.gateway.exchange import Exchange
+from headrace.gateway.expected import Expected
 from headrace.gateway.http1 import Head
 from headrace.gateway.limits import Meter
 from headrace.gateway.link import Link
@@ -43,6 +43,7 @@ from headrace.state.usage import Progress
 from headrace.wire import fault
 from headrace.wire.call import Call
 from headrace.wire.endpoint import endpoint
+from headrace.wire.voice import OPENAI
 
 TICK_S: Final = 0.02
 SWEEP_S: Final = 0.25
@@ -55,6 +56,7 @@ FILES_KEPT: Final = 512  # descriptors for everything that is not a client: half
 BODIES_BYTES_MAX: Final = 256 << 20  # of bodies being received, all clients of this worker
 LOOK_US: Final = 2_000
 _FAULTS_MAX: Final = 64
+_DRY_RUN: Final = b"x-headrace-dry-run"
 
 
 class Worker:
@@ -74,6 +76,7 @@ class Worker:
         self.counters = Counters(settings.counters_file, settings.gateways, index)
         self.meter = Meter(self.counters)
         self.sizes = Sizes()
+        self.expected = Expected()
         self.exchanges: MutableMapping[str, Acting] = {}
         self.connections: set[Client] = set()
         self.connections_max = _connections_max()
@@ -97,12 +100,8 @@ class Worker:
         """Nobody without a key gets a large body read, and nobody when too much is being read already."""
         if head.path == "/health":
             return b""
-        if self._doorman.key(head.headers) is None:
-            return refusals.unknown_key(b"x-request-id: %b\r\n" % next(self._names).encode(), close=True)
-        if self.body_bytes > BODIES_BYTES_MAX:
-            message, later = "The gateway is receiving as much as it may. Try again in a second.", b"retry-after: 1\r\n"
-            return answers.error("overloaded", message, headers=later, close=True)
-        return b""
+        welcome, full = self._doorman.key(head.headers) is not None, self.body_bytes > BODIES_BYTES_MAX
+        return b"" if welcome and not full else refusals.at_the_door(head, next(self._names), full=welcome)
 
     def handle(self, client: Client, head: Head, body: bytes) -> None:
         """Take one request, whatever it brings."""
@@ -121,18 +120,21 @@ class Worker:
             if client.work is not None or client.closing:
                 client.transport.abort()
                 return
-            client.write(answers.error("internal_error", headers=b"x-request-id: %b\r\n" % request_id.encode()))
+            client.write(refusals.ours(head, request_id))
             client.finished(close=True)
 
     def _route(self, client: Client, head: Head, body: bytes, request_id: str) -> None:
         """1. The key; 2. work for a model; 3. administration; 4. models."""
         headers = b"x-request-id: %b\r\n" % request_id.encode()
+        target, reply, voice = endpoint(head.path), None, OPENAI
+        if target is not None and target.voice is not None:
+            voice = target.voice(request_id)
+            headers += voice.headers
         key = self._doorman.key(head.headers)
         if key is None:
-            client.write(refusals.unknown_key(headers))
+            client.write(refusals.unknown_key(headers, voice=voice))
             client.finished()
             return
-        target, reply = endpoint(head.path), None
         try:
             if target is not None and head.method == b"POST":
                 if head.headers.get(b"content-encoding", b"identity") != b"identity":
@@ -143,21 +145,24 @@ class Worker:
                     return
                 reply = self._reply(client, head, body, headers, key, request_id, call.answer_type)
                 if reply is not None:
-                    self._work(client, call, key, request_id, reply, b"x-headrace-dry-run" in head.headers)
+                    reply.voice = voice
+                    self._work(client, call, key, request_id, reply, target.counts or _DRY_RUN in head.headers)
                 return
             if target is not None:
-                client.write(refusals.wrong_method(head, b"POST", headers))
+                client.write(refusals.wrong_method(head, b"POST", headers, voice))
+            elif head.path == expected.PATH:
+                client.write(expected.take(self, head, body, key, headers))
             elif pipes.took(self, client, head, body, key, request_id):
                 return
             elif relay.is_admin(head.path):
                 relay.Relayed(client, self.spawn(relay.relay(client, head, body, self.settings.admin_socket, headers)))
                 return
             else:
-                client.write(self._models(head, key, headers))
+                client.write(listing.models(self.directory, head, key, headers))
         except (Invalid, Refused) as error:
             if reply is not None:
                 reply.abandoned()
-            client.write(refusals.refusal(error, headers))
+            client.write(refusals.refusal(error, headers, voice))
         client.finished()
 
     def _reply(
@@ -165,28 +170,31 @@ class Worker:
     ) -> Reply | None:
         """What answers; None when the request was done before and has been answered from what was kept."""
         chunked, given = head.minor == 1, head.headers.get(b"idempotency-key")
+        run = pipes.run_of(head, key, self._doorman)
         if given is None:
-            return pipes.labelled(Reply(client, headers, chunked=chunked, kind=kind), head)
-        reply = RememberedReply(
-            client, headers, chunked=chunked, kind=kind, repeats=self.repeats, clock=self.clock, request=request_id
-        )
-        return pipes.labelled(reply, head) if reply.first(given, key.tenant, head.path, body) else None
+            return Reply(client, headers, chunked=chunked, kind=kind, run=run)
+        reply = RememberedReply(client, headers, chunked=chunked, kind=kind, repeats=self.repeats, clock=self.clock,
+                                request=request_id, run=run)  # fmt: skip
+        return reply if reply.first(given, key.tenant, head.path, body) else None
 
     def _work(self, client: Client, call: Call, key: RouteKey, request_id: str, reply: Reply, dry_run: bool) -> None:
         """Begin an exchange, or say what it would cost. Raises Invalid or Refused."""
         model = self.directory.find(call.model, key, call.task, call.also)
+        call.salt = self._doorman.salt(key.tenant)
         if not self._storage_ok:
             self.journal.append(Progress(request=request_id, output_tokens=0, at_us=self.clock.now_us()), self.stored)
             raise Refused(fault.CATALOGUE["storage_unavailable"][2], status=503, code="storage_unavailable")
         others, known = self.directory.stand_ins(model, key, call.model), self.directory.models
         versions = [*known[model.name], *(one for other in others for one in known[other.name])]
         bill = Bill(self.directory.book, versions, key, self.clock.now_us())
+        label, bill.cap, call.agent_steps = reply.run
         if dry_run:
             relay.Relayed(client, self.spawn(quotes.answer(self, client, reply, bill, call, model)))
             return
-        label, bill.cap = reply.run
         record = Record(request_id, self.epoch, key, model, call, bill, self.sizes, label)
         Exchange(self, client, reply, record, others).start()
+        if self.expected.any:
+            self.expected.came(key.id, f"{model.name}@{model.version}", label)
         shadow.follow(self, record)
 
     def _health(self) -> bytes:
@@ -198,23 +206,6 @@ class Worker:
         if head.path == "/health":
             return self._health()
         return refusals.wrong_method(head, b"GET, POST", b"x-request-id: %b\r\n" % request_id.encode())
-
-    def _models(self, head: Head, key: RouteKey, headers: bytes) -> bytes:
-        path = head.path.removeprefix("/v1")
-        if path != "/models" and not path.startswith("/models/"):
-            message = f"There is nothing at {head.path[:200]}. Served: /v1/chat/completions, /v1/completions, "
-            message += (
-                "/v1/embeddings, /v1/rerank, /v2/rerank, /v1/images/..., /v1/audio/..., /v1/models, /headrace/v1/..."
-            )
-            return answers.error("not_found", message, headers=headers)
-        if head.method != b"GET":
-            return refusals.wrong_method(head, b"GET", headers)
-        if path == "/models":
-            return answers.json({"object": "list", "data": self.directory.listing(key)}, headers)
-        name = unquote(path.removeprefix("/models/"))
-        if name not in self.directory.usable(key):
-            self.directory.find(name, key, "")
-        return answers.json(self.directory.entry(name.partition("@")[0]), headers)
 
     # --- what exchanges need ------------------------------------------------------------------------------------
 
@@ -270,11 +261,12 @@ class Worker:
 
     def _report(self) -> Report:
         faults, self._faults = tuple(self._faults), []
+        now_us = self.clock.monotonic_us()
         return Report(
             worker=self.index,
             epoch=self.epoch,
             pid=os.getpid(),
-            demand=self.dispatch.demand(self.clock.monotonic_us()),
+            demand=self.expected.over(self.dispatch.demand(now_us), now_us),
             in_flight=dict(self.dispatch.in_flight()),
             revision=self.directory.table.revision,
             faults=faults,

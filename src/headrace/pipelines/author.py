@@ -5,10 +5,11 @@ it from the journal. Between steps the code must not depend on time or chance; i
 """
 
 import asyncio
+import contextlib
 import contextvars
 import functools
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -17,7 +18,18 @@ from headrace.pipelines.context import Ask, Context, Patience
 from headrace.units import duration_us, nanousd
 
 _RUN: contextvars.ContextVar[Context] = contextvars.ContextVar("run")
-_STEP: contextvars.ContextVar["tuple[str, StepFunction]"] = contextvars.ContextVar("step")
+
+
+class At(NamedTuple):
+    """What asks: its place, how patiently, what instead, and the agent whose bounds hold."""
+
+    place: str
+    patience: Patience
+    or_else: tuple[dict[str, Any], ...] = ()
+    scope: str = ""
+
+
+_AT: contextvars.ContextVar[At] = contextvars.ContextVar("at")
 
 
 class Body(Protocol):
@@ -46,11 +58,8 @@ class StepFunction:
         run = current()
 
         async def work(place: str) -> Any:
-            before = _STEP.set((place, self))
-            try:
+            with asking(At(place, self.patience, self.or_else)):
                 return await self.body(*args, **kwargs)
-            finally:
-                _STEP.reset(before)
 
         return await run.step(name, [args, kwargs], work)
 
@@ -124,9 +133,19 @@ def current() -> Context:
 
 
 async def _ask(path: str, body: dict[str, Any]) -> Any:
-    name, of = _STEP.get()
-    others = (Ask(path=path, body={**body, **change}, why=f"with {change}") for change in of.or_else)
-    return await current().ask(name, [Ask(path=path, body=body), *others], of.patience)
+    at = _AT.get()
+    others = (Ask(path=path, body={**body, **change}, why=f"with {change}") for change in at.or_else)
+    return await current().ask(at.place, [Ask(path=path, body=body), *others], at.patience, at.scope)
+
+
+@contextlib.contextmanager
+def asking(at: At) -> Iterator[None]:
+    """What is asked of models in here is asked from there."""
+    before = _AT.set(at)
+    try:
+        yield
+    finally:
+        _AT.reset(before)
 
 
 async def together(tasks: "Sequence[asyncio.Future[Any]]") -> list[Any]:
@@ -163,14 +182,22 @@ def chat_body(
     turns = [{"role": "system", "content": system}] if system else []
     body = {"model": model, "messages": [*turns, {"role": "user", "content": prompt}], **more}
     if schema is not None:
-        shape = {"name": "answer", "schema": schema, "strict": True}
-        body["response_format"] = {"type": "json_schema", "json_schema": shape}
+        body["response_format"] = response_format(schema)
     return body
+
+
+def response_format(schema: dict[str, Any]) -> dict[str, Any]:
+    """The field of a chat request that asks for a value of this JSON schema."""
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
 
 
 def read_chat(answer: Any, schema: dict[str, Any] | None) -> Any:
     """The text of a chat's answer, or the value it spells. Raises Invalid."""
-    text = answer["choices"][0]["message"]["content"] or ""
+    return read_text(answer["choices"][0]["message"]["content"] or "", schema)
+
+
+def read_text(text: str, schema: dict[str, Any] | None) -> Any:
+    """The text, or the value it spells. Raises Invalid."""
     if schema is None:
         return text
     try:

@@ -12,8 +12,9 @@ from typing import Any, Final
 import msgspec
 
 from headrace.errors import HeadraceError, Invalid, Refused, Unreachable
-from headrace.pipelines.ports import Clock, Models, Objects, Quote, Runs, Said
-from headrace.state.run import Answered, AnyEvent, Called, Chosen, Doubted, Run, StepEnded
+from headrace.pipelines.ports import CHILD, Clock, Models, Quote, Runs, Said, Web
+from headrace.ports import Objects
+from headrace.state.run import Answered, AnyEvent, Bounded, Called, Chosen, Doubted, Run, StepEnded
 from headrace.state.run import place as place_of
 
 INLINE_BYTES_MAX: Final = 64 << 10
@@ -32,11 +33,15 @@ class StepFailed(HeadraceError):
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """One call a step could make. `path` like `/v1/chat/completions`; `why` says what this alternative is."""
+    """One call a step could make. `path` like `/v1/chat/completions`; `why` says what this alternative is.
+
+    `agent_step`: it counts as a step of an agent in the books.
+    """
 
     path: str
     body: dict[str, Any]
     why: str = ""
+    agent_step: bool = False
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +58,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     runs: Runs
     objects: Objects
     clock: Clock
+    web: Web
 
 
 class Context:
@@ -94,7 +100,7 @@ class Context:
         """The result of a step: from the journal, or of `work`, journaled. `work` is given the place to ask from."""
         key = self.key(name, inputs)
         if key in self.run.results:
-            return self._whole(self.run.results[key])
+            return await self._whole(self.run.results[key])
         result = msgspec.to_builtins(await work(place_of(name, key)))
         kept = await self._kept(result)
         await self.tell(StepEnded(at_us=self.now_us, step=name, key=key, result=kept))
@@ -105,7 +111,7 @@ class Context:
         data = msgspec.json.encode(value)
         if len(data) <= INLINE_BYTES_MAX:
             return value
-        return {"$object": await asyncio.to_thread(self.world.objects.put, data)}
+        return {"$object": await self.world.objects.put(data)}
 
     def key(self, name: str, inputs: Any) -> str:
         """The digest of version, name, inputs, and how often they were given before in this run."""
@@ -114,23 +120,30 @@ class Context:
         count = self._ordinals[digest] = self._ordinals.get(digest, 0) + 1
         return f"{digest[:40]}-{count}"
 
-    def _whole(self, kept: Any) -> Any:
+    async def _whole(self, kept: Any) -> Any:
         if isinstance(kept, dict) and set(kept) == {"$object"}:
-            return msgspec.json.decode(self.world.objects.get(kept["$object"]))
+            return msgspec.json.decode(await self.world.objects.get(kept["$object"]))
         return kept
 
     # --- calls --------------------------------------------------------------------------------------------------
 
-    async def ask(self, origin: str, asks: Sequence[Ask], patience: Patience) -> Any:
+    async def bound(self, scope: str, cap_nanousd: int | None, time_us: int | None) -> None:
+        """Begin an agent: its calls count against bounds of its own, too. A run that goes on keeps those it had."""
+        if scope not in self.run.scopes:
+            cap = self.run.cap_nanousd if cap_nanousd is None else cap_nanousd
+            end_us = self.run.deadline_us if time_us is None else self.now_us + time_us
+            await self.tell(Bounded(at_us=self.now_us, scope=scope, cap_nanousd=cap, deadline_us=end_us))
+
+    async def ask(self, origin: str, asks: Sequence[Ask], patience: Patience, scope: str = "") -> Any:
         """The answer of the first alternative that can be paid for. Raises StepFailed."""
         number = self._places[origin] = self._places.get(origin, 0) + 1
         place, step = f"{origin}/{number}", origin.partition("#")[0]
         if place in self.run.answers:
-            return self._whole(self.run.answers[place])
+            return await self._whole(self.run.answers[place])
         async with self._width:
             delay_us, tried = BACKOFF_FIRST_US, 0
             while True:
-                said, why = await self._attempt(place, step, asks, patience)
+                said, why = await self._attempt(place, step, asks, patience, scope)
                 if said is not None and said.status == 200:
                     return said.body
                 message, code = _error(said) if said is not None else (why, "")
@@ -142,24 +155,26 @@ class Context:
                         step, f"{message} ({tried} attempts)", "raise `retries`, or: headrace pipeline retry"
                     )
                 wait_us = max(delay_us, said.retry_after_us if said is not None else 0)
-                await self._pause(step, min(wait_us, BACKOFF_LAST_US))
+                await self.pause(step, min(wait_us, BACKOFF_LAST_US), scope)
                 delay_us *= 2
 
-    async def _attempt(self, place: str, step: str, asks: Sequence[Ask], patience: Patience) -> tuple[Said | None, str]:
+    async def _attempt(
+        self, place: str, step: str, asks: Sequence[Ask], patience: Patience, scope: str
+    ) -> tuple[Said | None, str]:
         """One attempt: what was said, or why nothing was."""
         known = set(self.run.open)
-        called, ask = await self._held(place, step, asks)
-        time_us = min(patience.timeout_us, self.run.deadline_us - self.now_us)
+        called, ask = await self._held(place, step, asks, scope)
+        time_us = min(patience.timeout_us, self.run.deadline(scope) - self.now_us)
         if time_us <= 0:
-            await self._lost(called, "the deadline of the run has passed")
-            raise self._late(step)
+            await self._lost(called, "its deadline has passed")
+            raise self._late(step, scope)
         try:
             async with asyncio.timeout(time_us / 1e6):
                 said = await self._sent(called, ask, again=called.call in known)
         except TimeoutError:
             await self._lost(called, "no answer in time")
-            if self.run.deadline_us <= self.now_us:
-                raise self._late(step) from None
+            if self.run.deadline(scope) <= self.now_us:
+                raise self._late(step, scope) from None
             return None, f"no answer within {time_us / 1e6:g} s"
         except StepFailed:
             await self._lost(called, "its connection was lost")
@@ -168,7 +183,9 @@ class Context:
             if not self.leaving:
                 await asyncio.shield(self._lost(called, "cancelled: another answer was good enough, or the run ended"))
             raise
-        charge = said.charge_nanousd if said.status == 200 else None if said.status == 409 else 0
+        charge = said.charge_nanousd
+        if said.status != 200:
+            charge = None if said.status == 409 else charge or 0
         good = said.status == 200
         await self.tell(
             Answered(
@@ -187,13 +204,13 @@ class Context:
         """Asked under the call's own key, again and again while the gateway is away: it never works twice for it."""
         key, run = self.run.started.key, self.run.started.run
         while True:
-            if again:
+            if again and ask.path != CHILD:  # a child is found again, never begun twice
                 await self._doubt(called)
             again = True
             try:
                 said = await self.world.models.send(
                     key, ask.path, ask.body, once=f"{run}/{called.call}", label=f"{run}/{called.step}",
-                    cap_nanousd=called.held_nanousd)  # fmt: skip
+                    cap_nanousd=called.held_nanousd, agent_step=ask.agent_step)  # fmt: skip
                 if said.status == 409 and "at work" in _error(said)[0]:
                     again = False  # it was not begun again
                     await asyncio.sleep(AWAY_US / 1e6)
@@ -215,7 +232,7 @@ class Context:
         self._doubts.add(called.call)
         await self.tell(Doubted(at_us=self.now_us, call=called.call, nanousd=called.held_nanousd))
 
-    async def _held(self, place: str, step: str, asks: Sequence[Ask]) -> tuple[Called, Ask]:
+    async def _held(self, place: str, step: str, asks: Sequence[Ask], scope: str) -> tuple[Called, Ask]:
         """The call that a killed runner left at this place, or a new one whose worst case fits what is left."""
         for call in self.run.open.values():
             if call.call.rpartition("/")[0] == place:
@@ -224,56 +241,66 @@ class Context:
         for choice, ask in enumerate(asks):
             quote = await self.quote(step, ask)
             while True:
-                left, held = self.run.left_nanousd, self.run.held_nanousd
+                left = self.run.left(scope)
                 if quote.worst_nanousd <= left:
                     attempt = self.run.attempts.get(place, 0) + 1
                     called = Called(at_us=self.now_us, call=f"{place}/{attempt}", step=step,
                                     model=str(ask.body.get("model", "")), held_nanousd=quote.worst_nanousd,
-                                    choice=choice)  # fmt: skip
+                                    choice=choice, scope=scope)  # fmt: skip
                     self.run.open[called.call] = called  # from this moment nobody else may have it
                     chosen = [Chosen(at_us=self.now_us, step=step, why=f"{ask.why}, since {why}")] if why else []
                     await self.tell(*chosen, called)
                     return called, ask
                 why = f"{_dollars(quote.worst_nanousd)} at most is more than the {_dollars(left)} left of the cap"
-                if quote.worst_nanousd > left + held:
+                if quote.worst_nanousd > self.run.could(scope):
                     break
-                await self._wait(step)
-        raise StepFailed(step, why, f"raise limits.cost above {_dollars(self.run.cap_nanousd)}, or give `or_else`")
+                await self._wait(step, scope)
+        raise StepFailed(step, why, f"raise {self._bound(scope)}, or give `or_else`")
+
+    def _bound(self, scope: str) -> str:
+        """Which bound ended a step, and what it is."""
+        own = self.run.scopes.get(scope)
+        if own is None or self.run.left(scope) == self.run.left_nanousd:
+            return f"limits.cost above {_dollars(self.run.cap_nanousd)}"
+        return f"the agent's `cost` above {_dollars(own.cap_nanousd)}"
 
     async def quote(self, step: str, ask: Ask) -> Quote:
         """What a call would cost, asked for until the gateway is there. Raises StepFailed."""
         while True:
             try:
-                return await self.world.models.quote(self.run.started.key, ask.path, ask.body)
+                return await self.world.models.quote(
+                    self.run.started.key, ask.path, ask.body, agent_step=ask.agent_step
+                )
             except Unreachable:
-                await self._pause(step, AWAY_US)
+                await self.pause(step, AWAY_US)
             except (Invalid, Refused) as error:
                 raise StepFailed(step, error.message, "change the step; see: headrace models") from None
 
-    async def _wait(self, step: str) -> None:
+    async def _wait(self, step: str, scope: str) -> None:
         """Until a call ends and what it held is free."""
-        left_us = self.run.deadline_us - self.now_us
+        left_us = self.run.deadline(scope) - self.now_us
         if left_us <= 0:
-            raise self._late(step)
+            raise self._late(step, scope)
         async with self._moved:
             try:
                 await asyncio.wait_for(self._moved.wait(), left_us / 1e6)
             except TimeoutError:
-                raise self._late(step) from None
+                raise self._late(step, scope) from None
 
-    async def _pause(self, step: str, wait_us: int) -> None:
-        if self.now_us + wait_us >= self.run.deadline_us:
-            raise self._late(step)
+    async def pause(self, step: str, wait_us: int, scope: str = "") -> None:
+        """Before another attempt. Raises StepFailed when there is no time for one."""
+        if self.now_us + wait_us >= self.run.deadline(scope):
+            raise self._late(step, scope)
         await asyncio.sleep(wait_us / 1e6)
 
     async def _lost(self, called: Called, error: str) -> None:
         await self.tell(Answered(at_us=self.now_us, call=called.call, charge_nanousd=None, outcome="cancelled",
                                  error=error))  # fmt: skip
 
-    def _late(self, step: str) -> StepFailed:
-        return StepFailed(
-            step, "the deadline of the run has passed", "raise limits.time, then: headrace pipeline retry"
-        )
+    def _late(self, step: str, scope: str = "") -> StepFailed:
+        own = self.run.deadline(scope) < self.run.deadline_us
+        whose, bound = ("the agent", "the agent's `time`") if own else ("the run", "limits.time")
+        return StepFailed(step, f"the deadline of {whose} has passed", f"raise {bound}, then: headrace pipeline retry")
 
 
 def _error(said: Said) -> tuple[str, str]:

@@ -66,10 +66,11 @@ async def _stage(name: str, step: Step, models: Models, key: str, values: dict[s
         ask, basis = asks_of(_plain(step), own, name)[0], "quote of 64 words: its inputs are not known yet"
     quote = await models.quote(key, ask.path, ask.body)
     least = 0 if step.when else 1 if step.loop or step.enough else count
+    count *= step.max_steps if step.kind == "agent" else 1
     expected = quote.expected_nanousd
     made = Bounds(stage=name, calls_least=least, calls_most=count, expected_nanousd=expected,
                   worst_nanousd=quote.worst_nanousd * count * (step.retries + 1), basis=basis)  # fmt: skip
-    return made, _stand_in(step, ask.body, count)
+    return made, _stand_in(step, ask.body, len(items))
 
 
 def _stand_in(step: Step, body: dict[str, Any], count: int) -> Any:

@@ -2,13 +2,20 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from headrace.errors import Invalid
-from headrace.pipelines import author, graph, templates
+from headrace.pipelines import agent, ahead, author, declared, graph, templates
 from headrace.pipelines.context import Ask, Context, Patience, StepFailed
 from headrace.specs.pipeline import EACH_MAX, Instead, Pipeline, Step
 from headrace.state.run import Chosen
+
+PATHS: Final = {
+    "chat": "/v1/chat/completions",
+    "agent": "/v1/chat/completions",
+    "embed": "/v1/embeddings",
+    "rerank": "/v1/rerank",
+}
 
 
 async def execute(found: Pipeline, context: Context, given: dict[str, Any]) -> Any:
@@ -26,7 +33,8 @@ async def execute(found: Pipeline, context: Context, given: dict[str, Any]) -> A
         tasks[name] = asyncio.get_running_loop().create_future()
     works = [asyncio.ensure_future(_tell(one(name), tasks[name])) for name in found.steps]
     try:
-        await author.together(works)
+        async with ahead.announced(found, needed, context):
+            await author.together(works)
     finally:
         for waiting in tasks.values():
             waiting.cancel()
@@ -108,6 +116,8 @@ async def _once(name: str, place: str, step: Step, context: Context, values: dic
             return made
 
         return await context.step(place, made, kept)
+    if step.kind == "agent":
+        return await _agent(name, place, step, context, values)
     asks = asks_of(step, values, name)
 
     async def work(origin: str) -> Any:
@@ -123,6 +133,15 @@ async def _once(name: str, place: str, step: Step, context: Context, values: dic
     return await context.step(place, asks[0].body, work)
 
 
+async def _agent(name: str, place: str, step: Step, context: Context, values: dict[str, Any]) -> Any:
+    body = _body(step, values, name)
+    changes = [change for instead in step.or_else if (change := _change(instead))]
+    *system, prompt = body.pop("messages")
+    model, more = body.pop("model"), {key: value for key, value in body.items() if key != "response_format"}
+    made = declared.agent_of(step, model, system[0]["content"] if system else "", more, changes)
+    return await agent.run(context, place, made, prompt["content"])
+
+
 def _read(step: Step, answer: Any, body: dict[str, Any]) -> Any:
     if step.kind == "chat":
         return author.read_chat(answer, step.schema)
@@ -131,13 +150,12 @@ def _read(step: Step, answer: Any, body: dict[str, Any]) -> Any:
 
 def asks_of(step: Step, values: dict[str, Any], name: str) -> list[Ask]:
     """The call, and what it may be instead."""
-    paths = {"chat": "/v1/chat/completions", "embed": "/v1/embeddings", "rerank": "/v1/rerank"}
     body = _body(step, values, name)
-    asks = [Ask(path=paths[step.kind], body=body)]
+    asks = [Ask(path=PATHS[step.kind], body=body)]
     for instead in step.or_else:
         change = _change(instead)
         if change:
-            asks.append(Ask(path=paths[step.kind], body={**body, **change}, why=f"with {change}"))
+            asks.append(Ask(path=PATHS[step.kind], body={**body, **change}, why=f"with {change}"))
     return asks
 
 

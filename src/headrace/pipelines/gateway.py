@@ -1,33 +1,28 @@
-"""The models of this cloud as a run asks them: through the public door, held for, metered and priced like all traffic.
+"""The models of this cloud as a run asks them, through the public door. See `serving.loopback`."""
 
-The runner keeps no key: it acts for a key's holder by a proof made of the pepper and the key's id, so a key that is
-revoked is refused from then on. A call that is cancelled closes its connection, which the gateway settles.
-"""
-
-import asyncio
 from typing import Any, Final
 
 import msgspec
 
 from headrace.errors import Invalid, Refused, Unreachable
 from headrace.pipelines.ports import Quote, Said
-from headrace.state import keys
+from headrace.serving import asking
+from headrace.serving.loopback import Loopback
 from headrace.units import nanousd
 
-BODY_BYTES_MAX: Final = 64 << 20
-_TRIES: Final = 5
+_STEP: Final = {"x-headrace-agent-step": "1"}
 
 
 class Gateway:
-    """`ports.Models` over HTTP/1.1, one connection a call."""
+    """`ports.Models` over HTTP/1.1, one connection a call: a call that broke off is told, never sent again unasked."""
 
     def __init__(self, host: str, port: int, pepper: bytes) -> None:
-        self._at = ({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - compared
-        self._pepper = pepper
+        self._loopback = Loopback(host, port, pepper)
 
-    async def quote(self, key: str, path: str, body: dict[str, Any]) -> Quote:
+    async def quote(self, key: str, path: str, body: dict[str, Any], *, agent_step: bool = False) -> Quote:
         """See `ports.Models`."""
-        status, _, found = await self._send("POST", path, key, body, {"x-headrace-dry-run": "quote"})
+        more = {"x-headrace-dry-run": "quote", **(_STEP if agent_step else {})}
+        status, _, found = await self._send("POST", path, key, body, more)
         if status >= 500 or status == 401:  # 401: a gateway that has just begun has no table yet
             raise Unreachable(f"no quote: the gateway answered {status}")
         if status != 200:
@@ -38,9 +33,20 @@ class Gateway:
             raise Invalid(message, status=status, code=code)
         return Quote(nanousd(found["expected"]), nanousd(found["worst_case"]))
 
-    async def send(self, key: str, path: str, body: dict[str, Any], *, once: str, label: str, cap_nanousd: int) -> Said:
+    async def send(
+        self,
+        key: str,
+        path: str,
+        body: dict[str, Any],
+        *,
+        once: str,
+        label: str,
+        cap_nanousd: int,
+        agent_step: bool = False,
+    ) -> Said:
         """See `ports.Models`."""
         more = {"idempotency-key": once, "x-headrace-label": label, "x-headrace-max-cost": str(cap_nanousd)}
+        more |= _STEP if agent_step else {}
         status, headers, found = await self._send("POST", path, key, body, more)
         cost, wait = headers.get("x-headrace-cost"), headers.get("retry-after", "")
         return Said(
@@ -54,15 +60,12 @@ class Gateway:
 
     async def charge(self, key: str, request: str) -> int | None:
         """See `ports.Models`."""
-        for again in range(_TRIES):
-            try:
-                status, _, found = await self._send("GET", f"/headrace/v1/explain/{request}", key, None, {})
-            except Unreachable:
-                status, found = 0, None
-            if status == 200 and found["kind"] == "request" and "charge_nanousd" in (found.get("request") or {}):
-                return int(found["request"]["charge_nanousd"])
-            await asyncio.sleep(0.1 * 2**again)
-        return None
+        return await asking.booked(self._loopback, key, request)
+
+    async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
+        """See `ports.Models`."""
+        body = {"model": model, "requests": requests, "within_s": within_s, "label": label}
+        await self._send("POST", "/headrace/v1/expect", key, body, {})
 
     async def models(self, key: str) -> set[str]:
         """The models that a key may use. Raises Unreachable."""
@@ -75,22 +78,8 @@ class Gateway:
         self, method: str, path: str, key: str, body: dict[str, Any] | None, more: dict[str, str]
     ) -> tuple[int, dict[str, str], Any]:
         data = msgspec.json.encode(body) if body is not None else b""
-        given = {"host": "headrace", "connection": "close", "authorization": f"Bearer {keys.acting(self._pepper, key)}",
-                 "content-type": "application/json", "content-length": str(len(data)), **more}  # fmt: skip
-        head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in given.items())
+        answered = await self._loopback.send(method, path, key=key, data=data, headers=more)
         try:
-            reader, writer = await asyncio.open_connection(*self._at, limit=1 << 16)
-            try:
-                writer.write(head.encode() + b"\r\n" + data)
-                first, *lines = (await reader.readuntil(b"\r\n\r\n"))[:-4].decode("latin-1").split("\r\n")
-                pairs = (line.partition(":") for line in lines)
-                headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-                length = int(headers["content-length"])
-                if length > BODY_BYTES_MAX:
-                    raise Unreachable("the gateway's answer is too large")
-                text = await reader.readexactly(length)
-            finally:
-                writer.close()
-            return int(first.split()[1]), headers, msgspec.json.decode(text)
-        except (OSError, EOFError, ValueError, KeyError, asyncio.LimitOverrunError) as error:
+            return answered.status, dict(answered.headers), msgspec.json.decode(answered.body)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise Unreachable(f"the gateway broke off: {error!r}") from None

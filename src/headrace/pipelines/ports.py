@@ -1,9 +1,11 @@
-"""What a runner needs of the world: a journal that commits, models that answer, a place for large results, time."""
+"""What a runner needs of the world: a journal that commits, models that answer, time; also `headrace.ports.Objects`."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
 
 import msgspec
+
+CHILD: Final = "/headrace/v1/runs"  # the path of a call that is a run of another pipeline
 
 
 class Quote(msgspec.Struct, frozen=True):
@@ -27,11 +29,21 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 class Models(Protocol):
     """The models of this cloud, through its own gateway, as the holder of a key. Both raise Unreachable."""
 
-    async def quote(self, key: str, path: str, body: dict[str, Any]) -> Quote:
+    async def quote(self, key: str, path: str, body: dict[str, Any], *, agent_step: bool = False) -> Quote:
         """What it would cost. Raises Invalid or Refused in the gateway's words."""
         ...
 
-    async def send(self, key: str, path: str, body: dict[str, Any], *, once: str, label: str, cap_nanousd: int) -> Said:
+    async def send(
+        self,
+        key: str,
+        path: str,
+        body: dict[str, Any],
+        *,
+        once: str,
+        label: str,
+        cap_nanousd: int,
+        agent_step: bool = False,
+    ) -> Said:
         """Ask. `once` is the Idempotency-Key; a call dearer than the cap is refused by the gateway."""
         ...
 
@@ -39,9 +51,17 @@ class Models(Protocol):
         """What a finished request was charged; None when that cannot be learned now."""
         ...
 
+    async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
+        """Say that so many requests will come to a model under that label; 0 takes it back."""
+        ...
+
 
 class Runs(Protocol):
     """The journal of all runs, and the pipelines that are deployed."""
+
+    async def begin(self, run: str, started: bytes) -> bool:
+        """Its first event, durable when this returns; False, and nothing done, when there is such a run."""
+        ...
 
     async def append(self, run: str, events: Sequence[bytes]) -> None:
         """Durable, all or none, when this returns."""
@@ -72,15 +92,19 @@ class Runs(Protocol):
         ...
 
 
-class Objects(Protocol):
-    """Large results by the digest of their content."""
+class Fetched(msgspec.Struct, frozen=True, kw_only=True):
+    """What another server answered."""
 
-    def put(self, data: bytes) -> str:
-        """Keep; the digest."""
-        ...
+    status: int
+    content_type: str
+    body: bytes
 
-    def get(self, digest: str) -> bytes:
-        """What was kept. Raises Permanent when it is gone or damaged."""
+
+class Web(Protocol):
+    """Other servers, for tools."""
+
+    async def fetch(self, method: str, url: str, headers: Mapping[str, str], body: bytes, most_bytes: int) -> Fetched:
+        """Ask. Raises Refused for an address that is not allowed, Unreachable, Permanent for too large an answer."""
         ...
 
 

@@ -13,6 +13,7 @@ import msgspec
 from headrace import telemetry
 from headrace.errors import HeadraceError, Invalid
 from headrace.pipelines import author, execute, graph
+from headrace.pipelines.children import Family
 from headrace.pipelines.context import Context, StepFailed, World
 from headrace.specs import pipeline as spec
 from headrace.state.run import AnyEvent, Ended, Retried, Run, Started, fold
@@ -41,26 +42,40 @@ class Runner:
         self._watchers: dict[str, set[asyncio.Queue[AnyEvent]]] = {}
         self._cancelled: set[str] = set()
         self._contexts: dict[str, Context] = {}
+        self.leaving = False
 
-    async def start(self, tenant: str, key: str, wanted: Wanted, *, run: str = "") -> str:
-        """Durable when this returns; the run's id. Raises Invalid."""
+    async def start(self, tenant: str, key: str, wanted: Wanted, *, run: str = "", depth: int = 0) -> str:
+        """Durable when this returns; the run's id. Raises Invalid.
+
+        A run that is there already is not begun again; one that was begun with something else is refused.
+        """
         source = self.source(tenant, wanted)
         name, cap, time_us, width, inputs = self._bounds(source, wanted)
         run = run or f"run_{secrets.token_hex(8)}"
-        known = self.events(run)
-        if known:
-            if fold(known).phase == "running":  # a runner may have died just after it wrote the first event
-                await self.world.runs.mark(run, False)
-                self._spawn(run)
-            return run
         now_us = self.world.clock.now_us()
         started = Started(at_us=now_us, run=run, tenant=tenant, key=key, pipeline=name, version=self._version(source),
                           source=source, inputs=inputs, cap_nanousd=cap, deadline_us=now_us + time_us,
-                          width=width)  # fmt: skip
-        await self.world.runs.append(run, [msgspec.json.encode(started)])
-        await self.world.runs.mark(run, False)
+                          width=width, depth=depth)  # fmt: skip
+        if not await self.world.runs.begin(run, msgspec.json.encode(started)):
+            self._same(self.state(run), started)
+            return run
         self._spawn(run)
         return run
+
+    def _same(self, known: Run, wanted: Started) -> None:
+        if (known.started.version, known.started.inputs) != (wanted.version, wanted.inputs):
+            message = "This Idempotency-Key was used for another run; use a new one for each run."
+            raise Invalid(message, param="Idempotency-Key", code="unprocessable", status=422)
+
+    def cap_nanousd(self, tenant: str, pipeline: str) -> int:
+        """See `children.Parent`."""
+        source = self.source(tenant, Wanted(pipeline=pipeline))
+        return self._python(source).cap_nanousd if source.startswith(PYTHON) else spec.read(source).limits.cost_nanousd
+
+    async def child(self, of: Started, run: str, pipeline: str, inputs: dict[str, Any], cap_nanousd: int) -> None:
+        """See `children.Parent`."""
+        wanted = Wanted(pipeline=pipeline, inputs=inputs, cost=f"{cap_nanousd // 10**9}.{cap_nanousd % 10**9:09}")
+        await self.start(of.tenant, of.key, wanted, run=run, depth=of.depth + 1)
 
     def resume(self) -> int:
         """Go on with all that has not ended; how many."""
@@ -128,6 +143,7 @@ class Runner:
 
     async def stop(self) -> None:
         """Leave every run where it is: its journal has it, and the next runner goes on."""
+        self.leaving = True
         tasks = list(self._tasks.values())
         for context in self._contexts.values():
             context.leaving = True
@@ -197,8 +213,9 @@ class Runner:
         task.add_done_callback(lambda _: (self._tasks.pop(run, None), self._contexts.pop(run, None)))
 
     async def _live(self, run: str) -> None:
-        context = Context(fold(self.events(run)), self.world, lambda event: self._told(run, event))
-        state = context.run
+        state = fold(self.events(run))
+        world = msgspec.structs.replace(self.world, models=Family(self.world.models, self, state.started))
+        context = Context(state, world, lambda event: self._told(run, event))
         self._contexts[run] = context
         try:
             left_us = state.deadline_us - context.now_us

@@ -1,32 +1,27 @@
-"""The runner as a process: its routes on a unix socket that gateways alone relay to, and the runs it goes on with.
-
-A gateway has proven the client's key; it tells its id, tenant and role with a proof that it knows the pepper.
-"""
+"""Pipelines and their runs over HTTP: a part of the runner's process."""
 
 import asyncio
-import contextlib
 import hashlib
-import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from headrace import errors, telemetry
+from headrace import telemetry
 from headrace.errors import Invalid, Refused
 from headrace.pipelines import estimate, graph, views
 from headrace.pipelines.context import World
 from headrace.pipelines.gateway import Gateway
 from headrace.pipelines.runner import PYTHON, Runner, Wanted
-from headrace.settings import Settings
+from headrace.serving import bodies
+from headrace.serving.bodies import answer
+from headrace.serving.caller import Caller, Door
 from headrace.specs import pipeline as spec
 from headrace.specs.problem import closest
-from headrace.state import keys
 from headrace.state.run import Run
 from headrace.units import duration_us
 
@@ -55,16 +50,25 @@ class Asked(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Service:
-    """The routes."""
+    """`serving.Part`. `code` is the folder of pipelines in Python, which only this machine's operator writes."""
 
-    def __init__(self, runner: Runner, pepper: bytes) -> None:
-        self._runner = runner
-        self._proof = keys.proof(pepper, "pipelines")
+    def __init__(self, world: World, code: Path, door: Door) -> None:
+        self._runner = Runner(world, code)
+        self._code, self._door = code, door
 
-    def app(self) -> Starlette:
-        """The ASGI app."""
+    async def begin(self) -> None:
+        """Go on with the runs that have not ended."""
+        await asyncio.to_thread(self._code.mkdir, mode=0o700, exist_ok=True)
+        telemetry.logger().info("pipelines.resumed", runs=self._runner.resume())
+
+    async def stop(self) -> None:
+        """Leave every run where it is."""
+        await self._runner.stop()
+
+    def routes(self) -> list[Route]:
+        """Its paths."""
         at, runs = "/headrace/v1/pipelines", "/headrace/v1/runs"
-        routes = [
+        return [
             Route(at, self.pipelines, methods=["GET"]),
             Route(at, self.deploy, methods=["POST"]),
             Route(at + "/estimate", self.estimate, methods=["POST"]),
@@ -76,53 +80,52 @@ class Service:
             Route(runs + "/{run}/retry", self.retry, methods=["POST"]),
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
         ]
-        return Starlette(routes=routes, exception_handlers={errors.HeadraceError: _told})
 
     async def pipelines(self, request: Request) -> Response:
         """What is deployed."""
-        found = self._runner.world.runs.deployed(self._who(request)["tenant"])
-        return _json({"object": "list", "data": [{"name": name, "model": f"pipeline/{name}"} for name in found]})
+        found = self._runner.world.runs.deployed(self._door.caller(request).tenant)
+        return answer({"object": "list", "data": [{"name": name, "model": f"pipeline/{name}"} for name in found]})
 
     async def deploy(self, request: Request) -> Response:
         """Keep a pipeline; it can be called as the model pipeline/NAME."""
-        who, asked = self._who(request), await _body(request, Asked)
+        who, asked = self._door.caller(request), await bodies.read(request, Asked)
         if not asked.text and asked.pipeline:  # one in Python, which the operator has put in its folder
-            self._runner.source(who["tenant"], asked.wanted())
-            return _json({"name": asked.pipeline, "model": f"pipeline/{asked.pipeline}"})
+            self._runner.source(who.tenant, asked.wanted())
+            return answer({"name": asked.pipeline, "model": f"pipeline/{asked.pipeline}"})
         found = spec.read(asked.text)
         graph.needs(found)
-        await self._models(found, who["key"])
-        await self._runner.world.runs.deploy(who["tenant"], found.name, asked.text)
-        return _json({"name": found.name, "model": f"pipeline/{found.name}"})
+        await self._models(found, who.key)
+        await self._runner.world.runs.deploy(who.tenant, found.name, asked.text)
+        return answer({"name": found.name, "model": f"pipeline/{found.name}"})
 
     async def estimate(self, request: Request) -> Response:
         """What a run would cost."""
-        who, asked = self._who(request), await _body(request, Asked)
-        source = self._runner.source(who["tenant"], asked.wanted())
+        who, asked = self._door.caller(request), await bodies.read(request, Asked)
+        source = self._runner.source(who.tenant, asked.wanted())
         if source.startswith(PYTHON):
             raise Invalid("a pipeline in Python decides while it runs; only its cap is known before: see its `cost`")
         found = spec.read(source)
         given = graph.given(found, asked.inputs)
-        return _json(await estimate.estimate(found, self._runner.world.models, who["key"], given))
+        return answer(await estimate.estimate(found, self._runner.world.models, who.key, given))
 
     async def start(self, request: Request) -> Response:
         """Start a run; with an Idempotency-Key, once."""
-        who, asked = self._who(request), await _body(request, Asked)
+        who, asked = self._door.caller(request), await bodies.read(request, Asked)
         if asked.text:
-            await self._models(spec.read(asked.text), who["key"])
+            await self._models(spec.read(asked.text), who.key)
         once = request.headers.get("idempotency-key")
-        run = await self._runner.start(who["tenant"], who["key"], asked.wanted(), run=_once(who, once))
-        return _json(views.whole(self._runner.state(run)))
+        run = await self._runner.start(who.tenant, who.key, asked.wanted(), run=_once(who, once))
+        return answer(views.whole(self._runner.state(run)))
 
     async def list(self, request: Request) -> Response:
         """The newest runs of the caller's tenant; of all, for administrators."""
-        who = self._who(request)
+        who = self._door.caller(request)
         found = [self._runner.state(run) for run in self._runner.world.runs.recent(100)]
-        return _json({"object": "list", "data": [views.summary(run) for run in found if _may(who, run)]})
+        return answer({"object": "list", "data": [views.summary(run) for run in found if _may(who, run)]})
 
     async def show(self, request: Request) -> Response:
         """All of a run."""
-        return _json(views.whole(self._found(request)))
+        return answer(views.whole(self._found(request)))
 
     async def events(self, request: Request) -> Response:
         """Its events as they come, until its end."""
@@ -139,27 +142,27 @@ class Service:
         """End it."""
         run = self._found(request).started.run
         await self._runner.cancel(run)
-        return _json(views.whole(self._runner.state(run)))
+        return answer(views.whole(self._runner.state(run)))
 
     async def retry(self, request: Request) -> Response:
         """Begin it again."""
-        run, again = self._found(request).started.run, await _body(request, Again)
+        run, again = self._found(request).started.run, await bodies.read(request, Again)
         await self._runner.retry(run, step=again.step, cost=again.cost, time_us=_span(again.time))
-        return _json(views.whole(self._runner.state(run)))
+        return answer(views.whole(self._runner.state(run)))
 
     async def chat(self, request: Request) -> Response:
         """A pipeline called as a model: its first input is the last turn; the answer is its output."""
-        who, body = self._who(request), msgspec.json.decode(await request.body())
+        who, body = self._door.caller(request), msgspec.json.decode(await request.body())
         if body.get("stream"):
             raise Invalid("a pipeline answers whole; leave out stream, or read its run's events", param="stream")
         name = body["model"].removeprefix("pipeline/")
-        source = self._runner.source(who["tenant"], Wanted(pipeline=name))
+        source = self._runner.source(who.tenant, Wanted(pipeline=name))
         inputs = {} if source.startswith(PYTHON) else spec.read(source).input
         text = body["messages"][-1]["content"]
         first = next((word for word, value in inputs.items() if value is None), next(iter(inputs), "prompt"))
         wanted = Wanted(pipeline=name, inputs={first: text})
         run = await self._runner.start(
-            who["tenant"], who["key"], wanted, run=_once(who, request.headers.get("idempotency-key"))
+            who.tenant, who.key, wanted, run=_once(who, request.headers.get("idempotency-key"))
         )
         return _completion(await self._runner.ended(run), body["model"])
 
@@ -176,45 +179,11 @@ class Service:
                         status=404,
                     )
 
-    def _who(self, request: Request) -> dict[str, str]:
-        if not keys.same(request.headers.get("x-headrace-proof", ""), self._proof):
-            raise Refused("only a gateway may ask", status=403, code="permission_denied")
-        return {name: request.headers[f"x-headrace-{name}"] for name in ("key", "tenant", "role")}
-
     def _found(self, request: Request) -> Run:
-        who, run = self._who(request), self._runner.state(request.path_params["run"])
+        who, run = self._door.caller(request), self._runner.state(request.path_params["run"])
         if not _may(who, run):
             raise Invalid(f"there is no run {run.started.run!r}", code="not_found", status=404)
         return run
-
-
-async def serve(settings: Settings, world: World, pepper: bytes) -> None:
-    """Until SIGTERM."""
-    code = settings.pipelines / "code"
-    await asyncio.to_thread(code.mkdir, mode=0o700, exist_ok=True)
-    runner = Runner(world, code)
-    telemetry.logger().info("pipelines.resumed", runs=runner.resume())
-    socket = settings.pipelines_socket
-    await asyncio.to_thread(socket.unlink, missing_ok=True)
-    config = uvicorn.Config(Service(runner, pepper).app(), uds=str(socket), loop="none", http="httptools", ws="none",
-                            lifespan="off", access_log=False, log_config=None, server_header=False)  # fmt: skip
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    serving = asyncio.ensure_future(_Server(config).serve())
-    waiting = asyncio.ensure_future(stop.wait())
-    await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
-    serving.cancel()
-    waiting.cancel()
-    await runner.stop()
-
-
-class _Server(uvicorn.Server):
-    """Leaves the process's signals to `serve`."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def _completion(run: Run, model: str) -> Response:
@@ -227,31 +196,24 @@ def _completion(run: Run, model: str) -> Response:
     usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
     made = {"id": run.started.run, "object": "chat.completion", "created": ended.at_us // 1_000_000, "model": model,
             "choices": [choice], "usage": usage}  # fmt: skip
-    answer = _json(made)
+    said = answer(made)
     spent = run.spent_nanousd
-    answer.headers["x-headrace-cost"] = f"{spent // 10**9}.{spent % 10**9:09}"
-    answer.headers["x-headrace-cost-unit"] = "USD"
-    answer.headers["x-headrace-run"] = run.started.run
-    return answer
+    said.headers["x-headrace-cost"] = f"{spent // 10**9}.{spent % 10**9:09}"
+    said.headers["x-headrace-cost-unit"] = "USD"
+    said.headers["x-headrace-run"] = run.started.run
+    return said
 
 
-def _once(who: dict[str, str], given: str | None) -> str:
+def _once(who: Caller, given: str | None) -> str:
     """The run of an Idempotency-Key, the same whenever it is sent."""
     if not given:
         return ""
-    digest = hashlib.sha256(f"{who['tenant']}/{given}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{who.tenant}/{given}".encode()).hexdigest()
     return f"run_{digest[:16]}"
 
 
-def _may(who: dict[str, str], run: Run) -> bool:
-    return who["role"] == "admin" or run.started.tenant == who["tenant"]
-
-
-async def _body(request: Request, kind: Any) -> Any:
-    try:
-        return msgspec.json.decode(await request.body() or b"{}", type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Invalid(f"the body cannot be used: {error}", code="invalid_body") from None
+def _may(who: Caller, run: Run) -> bool:
+    return who.role == "admin" or run.started.tenant == who.tenant
 
 
 def _span(text: str | None) -> int | None:
@@ -261,16 +223,3 @@ def _span(text: str | None) -> int | None:
         return duration_us(text)
     except ValueError as error:
         raise Invalid(str(error), param="time") from None
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
-
-
-async def _told(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, errors.HeadraceError)
-    status = error.status if isinstance(error, Invalid | Refused) else 503
-    code = error.code if isinstance(error, Invalid | Refused) else "unavailable"
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    param = error.param if isinstance(error, Invalid) else None
-    return _json(errors.openai_error(str(error), kind=kind, code=code, param=param), status)

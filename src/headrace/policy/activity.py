@@ -24,7 +24,7 @@ class Activity:
         found = {}
         for model in catalog.models:
             seen = reported.get(model.key)
-            busy = seen is not None and (seen.in_flight or seen.queued)
+            busy = seen is not None and (seen.in_flight or seen.queued or seen.expected)
             last_us = max(self._last_us.get(model.key, now_us), seen.last_us if seen else 0, now_us if busy else 0)
             self._last_us[model.key] = last_us
             if seen is None:

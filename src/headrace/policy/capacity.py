@@ -61,4 +61,5 @@ def rate(performance: Performance, at: Point, input_tokens: int) -> WorkRate:
     least_ns = performance.prefill_ns(1)
     slope = (at.prefill_ns - least_ns) / (input_tokens - 1) if input_tokens > 1 else 0.0
     fixed_ns = at.prefill_ns - input_tokens * slope
-    return WorkRate(fixed_ns=round(fixed_ns), input_ns=round(slope), output_ns=round(at.step_ns / at.batch))
+    output_ns = round(at.step_ns / at.batch)
+    return WorkRate(fixed_ns=round(fixed_ns), input_ns=round(slope), output_ns=output_ns, batch=at.batch)

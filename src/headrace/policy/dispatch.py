@@ -141,11 +141,14 @@ class Dispatch:
             self._drain(lane, now_us, answers, seat)
         return answers
 
-    def answered(self, model: str, version: str, output_tokens: int, whole: bool = True) -> None:
-        """How long an answer was: the next ones are expected to be like it, if it was whole."""
+    def answered(self, model: str, version: str, output_tokens: int, whole: bool = True, decode_us: int = 0) -> None:
+        """How long an answer was: the next ones are expected to be like it, if it was whole.
+
+        `decode_us` is from its first token to its last, 0 where nobody saw them.
+        """
         lane = self._lanes.get(f"{model}@{version}")
         if lane is not None and whole:
-            lane.answered(output_tokens)
+            lane.answered(output_tokens, decode_us)
 
     def left(self, request_id: str, now_us: int) -> list[Answer]:
         """The client went away, while its request was held or ran."""
@@ -331,6 +334,8 @@ class Dispatch:
                 seat = routing.pick(lane, ticket, now_us, freed)
                 if seat is not None:
                     break
+                if ticket.request.priority == BATCH and not ticket.avoid:
+                    return  # nothing is left over for those behind it either
             else:
                 return
             self._unqueue(ticket)

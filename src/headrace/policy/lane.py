@@ -118,6 +118,7 @@ class Lane:
         "mean_work_ns",
         "measured",
         "open",
+        "paced",
         "prefixes",
         "queue",
         "readmit_us",
@@ -129,6 +130,7 @@ class Lane:
         "route",
         "running",
         "seats",
+        "slow",
         "spare",
         "work_us",
     )
@@ -153,6 +155,7 @@ class Lane:
         self.mean_work_ns = 0
         self.asked_ns = 0
         self.measured = 0
+        self.paced = self.slow = 0
         self.arrivals = 0
         self.refused = 0
         self.last_us = 0
@@ -212,8 +215,11 @@ class Lane:
             self.asked_ns += work_ns
         self.mean_work_ns += (work_ns - self.mean_work_ns) >> 6 if self.mean_work_ns else work_ns
 
-    def answered(self, output_tokens: int) -> None:
-        """Fold the length of an answer into the running mean, 1/16 each."""
+    def answered(self, output_tokens: int, decode_us: int) -> None:
+        """Fold the length of an answer into the running mean, 1/16 each, and see whether it kept its pace."""
+        if decode_us and output_tokens > 1 and self.route.tpot_us:
+            self.paced += 1
+            self.slow += decode_us > (output_tokens - 1) * self.route.tpot_us
         if self.mean_output < 0:
             self.mean_output = output_tokens << 4
         else:
@@ -238,6 +244,8 @@ class Lane:
             asked_us=self.asked_ns // 1000,
             backlog_us=waiting * self.mean_work_ns // 1000,
             batch=held - waiting + self.spare,
+            paced=self.paced,
+            slow=self.slow,
         )
         self.arrivals = self.refused = 0
         self.work_us = work_us

@@ -15,7 +15,7 @@ PREFIXES_MAX: Final = 4096  # remembered for each model version; a slot's cache 
 def pick(lane: Lane, ticket: Ticket, now_us: int, freed: Seat | None = None) -> Seat | None:
     """The seat for a request, None when every one it may use is full.
 
-    0. Batch work only where slots are left over.
+    0. Batch work only where slots are left over, and where it makes nobody slower than promised.
     1. One open seat: that one, if it has room.
     2. The seat that served the same prefix last, while its load is at most the least load + max(1, slots / 4).
     3. The least loaded; ties by rotation. When one slot is free and it is the one just `freed`, nobody is looked for.
@@ -29,7 +29,7 @@ def pick(lane: Lane, ticket: Ticket, now_us: int, freed: Seat | None = None) -> 
         seat = seats[0]
         if seat.own + seat.others >= seat.limit or (careful and ticket.bars(seat, now_us)):
             return None
-        return seat
+        return seat if ticket.request.priority != BATCH or _calm(lane, seat) else None
     if lane.room == 1 and not careful and freed is not None and freed.open and _has_room(freed):
         best: Seat | None = freed
     else:
@@ -39,7 +39,7 @@ def pick(lane: Lane, ticket: Ticket, now_us: int, freed: Seat | None = None) -> 
     prefix = ticket.request.prefix_hash
     if prefix:
         best = _affine(lane, prefix, best, ticket, now_us)
-    return best
+    return best if ticket.request.priority != BATCH or _calm(lane, best) else None
 
 
 def _has_room(seat: Seat) -> bool:
@@ -49,6 +49,12 @@ def _has_room(seat: Seat) -> bool:
 def _left_over(lane: Lane) -> bool:
     """Whether a slot may be given to batch work: an eighth of them, at least one of several, is for who asks now."""
     return lane.room > (max(1, lane.capacity >> 3) if lane.capacity > 1 else 0)
+
+
+def _calm(lane: Lane, seat: Seat) -> bool:
+    """Whether one more there keeps the pace of those who are there, with an eighth for who may come."""
+    batch = lane.route.rate.batch if lane.route.rate is not None else 0
+    return not batch or seat.own + seat.others < max(1, batch - (batch >> 3))
 
 
 def reason(lane: Lane, seat: Seat) -> str:

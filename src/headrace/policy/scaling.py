@@ -36,7 +36,8 @@ def desired(model: ModelSpec, have: int, replicas: Sequence[Replica], demand: De
        Where no gateway has reported (`demand` is None) nothing is known, and what runs is kept: a controller that
        has just started must not end what its predecessor's gateways work on.
 
-    Formula: ceil(load / (slots * 0.8)), within [min, max]; load = max(in_flight + queued, work_us / window_us)
+    Formula: ceil(load / (slots * 0.8)), within [min, max];
+        load = max(in_flight + queued + expected, work_us / window_us)
     Units: requests; slots of one replica; work in slot-microseconds used within the window.
     Source: work signal of the autoscaler comparison: count work and backlog, and replicas that still start.
     Assumes: requests of one model take alike long. `demand.last_us`, the replicas' moments and `now_us` are of one
@@ -73,18 +74,25 @@ def settle_us(model: ModelSpec) -> int:
 
 
 def busy(demand: Demand | None) -> bool:
-    """Whether anything is in flight or held."""
-    return demand is not None and bool(demand.in_flight or demand.queued)
+    """Whether anything is in flight, held or announced."""
+    return demand is not None and bool(demand.in_flight or demand.queued or demand.expected)
 
 
 def _load_milli(demand: Demand | None) -> int:
     if demand is None:
         return 0
     worked = demand.work_us * 1000 // demand.window_us if demand.window_us else 0
-    asked = demand.in_flight + demand.queued
+    asked = demand.in_flight + demand.queued + demand.expected
     if demand.batch:  # batch work keeps one replica awake, and asks for no more
         return min(1000 * asked, max(1000 * (asked - demand.batch), 1))
     return max(1000 * asked, worked if busy(demand) else 0)
+
+
+def announced(model: ModelSpec, demand: Demand) -> int:
+    """Replicas that announced work wants when it comes beside what is there; 0 where none is announced."""
+    if not demand.expected:
+        return 0
+    return _count(1000 * (demand.in_flight + demand.queued + demand.expected), model.engine.slots, GROW_PERCENT)
 
 
 def _count(load_milli: int, slots: int, percent: int) -> int:
@@ -94,7 +102,8 @@ def _count(load_milli: int, slots: int, percent: int) -> int:
 def _asked(demand: Demand | None) -> str:
     assert demand is not None, "there is no load without demand"
     held = f", {demand.queued} held for {format_us(demand.oldest_wait_us)}" if demand.queued else ""
-    return f"{demand.in_flight} requests at work{held}"
+    coming = f", {demand.expected} announced" if demand.expected else ""
+    return f"{demand.in_flight} requests at work{held}{coming}"
 
 
 def used_us(replica: Replica) -> int:

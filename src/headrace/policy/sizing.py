@@ -21,7 +21,13 @@ from headrace.units import US_PER_S, format_us
 
 BOOT_US: Final = 30 * US_PER_S  # until one was measured
 ROUND_US: Final = 10 * US_PER_S  # between seeing and doing
-FULL: Final = 1.0  # of a replica at its batch that may be planned with; slots beyond that batch take bursts
+FULL: Final = 1.0  # of a replica at its batch that is planned with at first; slots beyond that batch take bursts
+FULL_MIN: Final = 0.7
+FULL_MAX: Final = 1.2
+PACE_US: Final = 60 * US_PER_S  # between two looks at how many answers kept their pace
+PACE_ANSWERS: Final = 50  # of which a look needs as many at least
+PACE_GAIN: Final = 0.01  # of what was kept short of the promise, or far beyond it, goes into FULL, a look
+PACE_FAR: Final = 0.15  # so much more than promised is far; one replica less keeps as much less
 SIGMAS: Final = 1.5  # of a minute's noise that are kept free
 DRAIN_MIN_US: Final = 10 * US_PER_S  # a backlog is to be worked off in the time of a start, within these
 DRAIN_MAX_US: Final = 60 * US_PER_S
@@ -59,10 +65,12 @@ class BySlots:
 class _Known:
     """What is known of one model: its outlook, what it needs now, and what it needed lately."""
 
-    __slots__ = ("expected", "lately", "need", "outlook", "since_us")
+    __slots__ = ("expected", "full", "lately", "looked_us", "need", "outlook", "paced", "since_us", "slow")
 
     def __init__(self, now_us: int) -> None:
-        self.since_us = now_us
+        self.since_us = self.looked_us = now_us
+        self.full = FULL
+        self.paced = self.slow = 0
         self.outlook = Outlook()
         self.expected = Expectation(0.0, 0.0, 0.0)
         self.need = 0.0
@@ -76,6 +84,20 @@ class _Known:
         while self.lately[0][0] < now_us - window_us:
             self.lately.popleft()
 
+    def look(self, paced: int, slow: int, promised: int, now_us: int) -> None:
+        """How full replicas may be planned, by how many of the last answers kept their pace.
+
+        A fleet of one replica tells nothing: there is no smaller one.
+        """
+        answers, late = paced - self.paced, slow - self.slow
+        if 0 <= answers < PACE_ANSWERS or (answers > 0 and now_us - self.looked_us < PACE_US):
+            return
+        self.paced, self.slow, self.looked_us = paced, slow, now_us
+        if answers > 0 and self.need > 1:
+            over = 1 - late / answers - promised / 100
+            self.full += PACE_GAIN * (over if over < 0 else max(0.0, over - PACE_FAR))
+            self.full = min(FULL_MAX, max(FULL_MIN, self.full))
+
     @property
     def most(self) -> float:
         return self.lately[0][1] if self.lately else self.need
@@ -84,15 +106,19 @@ class _Known:
 class ByWork:
     """By arriving work, its forecast over a start, its noise, and the backlog.
 
-    Formula: need = peak + 1.5 sigma + backlog / drain; grow to ceil(need - 1/5) at once, shrink to
-        ceil(most need of the last calm time + 1/5), the calm time being a minute or a start, whichever is longer.
-    Units: replicas; peak, and sigma of minutes, in seconds of work a second; drain is a start's time, 10 s to 60 s.
+    Formula: need = (peak + 1.5 sigma) / full + backlog / drain; grow to ceil(need - 1/5) at once, shrink to
+        ceil(most need of the last calm time + 1/5), the calm time being a minute or a start, whichever is longer;
+        each minute full falls by (promised - kept) / 100 or rises by (kept - promised - 0.15) / 100, where that is
+        more than nothing, from 0.7 to 1.2, while more than one replica is needed.
+    Units: replicas; peak, and sigma of minutes, in seconds of work a second; drain is a start's time, 10 s to 60 s;
+        kept and promised are shares of answers whose time per output token is the objective's at most.
     Source: work signal with forecast and hysteresis of the autoscaler comparison in docs/benchmarks.md.
     Assumes: `asked_us` counts all arrivals; a start takes `boot_us`.
     """
 
     def __init__(self) -> None:
         self.boot_us: dict[str, int] = {}  # how long a start takes, by `name@version`, as measured
+        self.tpot_percent: dict[str, int] = {}  # of answers that are to keep their pace, by `name@version`
         self._known: dict[str, _Known] = {}
 
     def note(self, demand: Mapping[str, Demand], now_us: int, wall_us: int) -> None:
@@ -105,7 +131,9 @@ class ByWork:
             known.outlook.note(one.asked_us, now_us, wall_us)
             expected = known.expected = known.outlook.expect(boot_us + ROUND_US, wall_us)
             drain_us = min(max(boot_us, DRAIN_MIN_US), DRAIN_MAX_US)
-            need = (expected.peak + SIGMAS * expected.sigma) / FULL + one.backlog_us / drain_us
+            if key in self.tpot_percent:
+                known.look(one.paced, one.slow, self.tpot_percent[key], now_us)
+            need = (expected.peak + SIGMAS * expected.sigma) / known.full + one.backlog_us / drain_us
             known.take(need, now_us, max(CALM_US, boot_us))
 
     def desired(
@@ -124,7 +152,8 @@ class ByWork:
         if (known.most < 0.001 or over) and not scaling.busy(demand):
             return scaling.desired(model, have, replicas, demand, now_us)
         limits = model.scaling
-        grown, shrunk = math.ceil(known.need - SLACK), math.ceil(known.most + SLACK)
+        coming = scaling.announced(model, demand)
+        grown, shrunk = max(coming, math.ceil(known.need - SLACK)), max(coming, math.ceil(known.most + SLACK))
         young = now_us - known.since_us < CALM_US
         count = grown if grown > have else have if young else min(have, shrunk)
         count = max(limits.min_replicas, 1, min(limits.max_replicas, count))
@@ -133,8 +162,10 @@ class ByWork:
     def _told(self, model: ModelSpec, known: _Known, demand: Demand, count: int) -> str:
         expected, boot_us = known.expected, self.boot_us.get(model.key, BOOT_US)
         held = f", {demand.queued} held" if demand.queued else ""
+        full = f", {100 * known.full:.0f} % full" if known.full != FULL else ""
+        held += f", {demand.expected} announced" if demand.expected else ""
         return (
             f"work for {expected.level:.2f} replicas arrives, at most {expected.peak:.2f} while one starts "
-            f"({format_us(boot_us)}), noise {expected.sigma:.2f}{held}: {count} wanted "
+            f"({format_us(boot_us)}), noise {expected.sigma:.2f}{full}{held}: {count} wanted "
             f"(min {model.scaling.min_replicas}, max {model.scaling.max_replicas})"
         )

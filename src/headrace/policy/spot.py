@@ -81,8 +81,9 @@ def without_spare(scaling: Scaling, there: There) -> int:
 def split(scaling: Scaling, pools: Pools, there: There, count: int) -> Split:
     """`count` replicas for the load, divided.
 
-    Formula: spot = n - a + s, or 0 when dear; firm = max(a, min(n, n + s - spot there)), a = 1 where a minimum must
-        stay, s = 1 spare. Dear to begin with: (n - a + s) p_spot > (n - a) p_firm; dear to stay with: p_spot > p_firm.
+    Formula: spot = n - a + s, or what has no room elsewhere when it is dear; firm = max(a, min(n, n + s - spot there)),
+        a = 1 where a minimum must stay, s = 1 spare. Dear to begin with: (n - a + s) p_spot > (n - a) p_firm; dear to
+        stay with: p_spot > p_firm.
     Units: replicas; p nano-dollars a replica an hour.
     Assumes: losses come one at a time; a model that may sleep needs no spare for its only replica, since its users
         wait for starts anyway.
@@ -95,7 +96,9 @@ def split(scaling: Scaling, pools: Pools, there: There, count: int) -> Split:
     on_spot = count - reachable
     spare = 1 if on_spot and (count > 1 or scaling.min_replicas) else 0
     dear = _dear(pools, there, on_spot, spare)
-    target = 0 if dear else min(on_spot + spare, most - reachable)
+    if dear:  # but for what has no room elsewhere
+        on_spot = max(0, count - there.firm - there.firm_room)
+    target = min(on_spot + spare, most - reachable) if on_spot else 0
     reach = min(target, there.spot + there.spot_room) if pools.firm else target
 
     def firm(spot: int) -> int:

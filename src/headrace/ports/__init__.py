@@ -1,13 +1,16 @@
-"""The four sockets: everything that touches the world stands behind one of these.
+"""The sockets: everything that touches the world stands behind one of these.
 
 `Clock` tells the time, `Engine` knows how a kind of model is run, `Substrate` runs processes, `Store` keeps records;
-`Journal` is the store's fast end, beside each gateway. Adapters live in engines/, substrates/ and stores/; one
-contract suite under tests/contracts/ runs against every adapter of a port.
+`Journal` is the store's fast end, beside each gateway; `Objects` and `Records` keep what the runner's parts must not
+lose. Adapters live in engines/, substrates/ and stores/; one contract suite under tests/contracts/ runs against every
+adapter of a port.
 """
 
 from headrace.ports.clock import Clock
 from headrace.ports.engine import Artifact, Command, Engine
 from headrace.ports.gateway import IDEMPOTENCY_KEY_BYTES_MAX, Journal, Repeat, Repeats
+from headrace.ports.objects import Objects
+from headrace.ports.records import Page, Record, Records
 from headrace.ports.store import KeyRecord, Rate, Statements, Store
 from headrace.ports.substrate import Substrate, WorkerSpec, WorkerStatus
 
@@ -19,7 +22,11 @@ __all__ = [
     "Engine",
     "Journal",
     "KeyRecord",
+    "Objects",
+    "Page",
     "Rate",
+    "Record",
+    "Records",
     "Repeat",
     "Repeats",
     "Statements",

@@ -7,8 +7,8 @@ private door: everything here, any client could do.
 import http.client
 import json
 import uuid
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from headrace.errors import HeadraceError, Invalid, Permanent, Refused, Transient, Unreachable
@@ -16,6 +16,20 @@ from headrace.units import US_PER_S
 
 TIMEOUT_S: Final = 600.0
 BODY_BYTES_MAX: Final = 1 << 20  # of a refusal
+
+
+class Got(NamedTuple):
+    """A whole answer: its bytes, and its headers by name in small letters."""
+
+    data: bytes
+    headers: Mapping[str, str]
+
+    def json(self) -> Any:
+        """The JSON in it. Raises Permanent."""
+        try:
+            return json.loads(self.data)
+        except ValueError:
+            raise Permanent(f"the server sent something that is not JSON: {self.data[:80]!r}") from None
 
 
 class Client:
@@ -48,6 +62,20 @@ class Client:
         """Send JSON (or text, as YAML); the JSON that answers."""
         return self._json("POST", path, body, headers)
 
+    def fetch(self, path: str, body: Any = None) -> Got:
+        """Send JSON, or ask for what is at a path; the bytes that answer."""
+        return self._whole("GET" if body is None else "POST", path, body, {})
+
+    def form(self, path: str, fields: Mapping[str, str], files: Mapping[str, tuple[str, bytes]]) -> Got:
+        """Send a form with files (name and bytes, by field); the bytes that answer."""
+        from headrace.wire import multipart  # only for those who send files
+
+        parts = [multipart.Part(name, value.encode()) for name, value in fields.items()]
+        parts += [multipart.Part(name, data, filename) for name, (filename, data) in files.items()]
+        boundary = f"headrace-{uuid.uuid4().hex}"
+        body = multipart.write(parts, boundary.encode())
+        return self._whole("POST", path, body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
+
     def write(self, path: str, body: Any, **headers: str) -> Any:
         """Change something, once: sent again with the same Idempotency-Key when the connection breaks under it."""
         headers["Idempotency-Key"] = uuid.uuid4().hex
@@ -78,10 +106,17 @@ class Client:
         return True
 
     def _json(self, method: str, path: str, body: Any, headers: dict[str, str] | None = None) -> Any:
-        connection, answer = self._send(method, path, body, headers or {})
+        got = self._whole(method, path, body, headers or {})
         try:
-            return json.loads(answer.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            return json.loads(got.data)
+        except ValueError as error:
+            raise Unreachable(f"the answer of {self.base_url} broke off: {error}") from None
+
+    def _whole(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Got:
+        connection, answer = self._send(method, path, body, headers)
+        try:
+            return Got(answer.read(), {name.lower(): value for name, value in answer.headers.items()})
+        except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"the answer of {self.base_url} broke off: {error}") from None
         finally:
             connection.close()
@@ -91,7 +126,11 @@ class Client:
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
         connection = kind(self._url.hostname or "", self._url.port, timeout=self._timeout_s)
-        data = body.encode() if isinstance(body, str) else None if body is None else json.dumps(body).encode()
+        data: bytes | None
+        if isinstance(body, str | bytes):
+            data = body.encode() if isinstance(body, str) else body
+        else:
+            data = None if body is None else json.dumps(body).encode()
         content = "application/yaml" if isinstance(body, str) else "application/json"
         sent = {"Authorization": f"Bearer {self._key}", "Content-Type": content, **headers}
         try:
@@ -137,7 +176,7 @@ class Stream:
                     said = json.loads(data)
                 except ValueError:
                     raise Permanent(f"the server sent an event that is not JSON: {data[:80]!r}") from None
-                if isinstance(said, dict) and "error" in said:
+                if isinstance(said, dict) and isinstance(said.get("error"), dict):  # events of runs have a text there
                     raise refused(502, data)
                 yield said
             raise Unreachable("the stream ended without its end")

@@ -192,7 +192,9 @@ class _Resolver:
             memory_bytes=self._memory(own.memory or model.memory, engine, path),
             pools=pools,
             objective=Objective(
-                ttft_us=units.duration_us(model.objective.ttft), tpot_us=units.duration_us(model.objective.tpot)
+                ttft_us=units.duration_us(model.objective.ttft),
+                tpot_us=units.duration_us(model.objective.tpot),
+                tpot_percent=model.objective.tpot_percent,
             ),
             scaling=scaling,
             golden=None if golden is None else Golden(**_fields(golden)),

@@ -11,11 +11,19 @@ import msgspec
 
 from headrace.errors import Invalid
 from headrace.specs import tree
+from headrace.specs.agent import TOOLS_MAX, ToolSpec, check
 from headrace.units import duration_us, nanousd
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 RESERVED: Final = frozenset({"item", "index", "round", "last", "range", "best", "worst", "results"})
 EACH_MAX: Final = 1_000
+KINDS: Final = {
+    "chat": ("prompt",),
+    "agent": ("prompt",),
+    "embed": ("texts",),
+    "rerank": ("query", "documents"),
+    "value": (),
+}  # what a step may be, and which fields it needs then
 Bound = Annotated[int, msgspec.Meta(ge=1, le=100)]
 
 
@@ -36,9 +44,10 @@ class Instead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One step: exactly one of chat, embed, rerank (a model's name) or value (a template)."""
+    """One step: exactly one of KINDS, which names a model, or is a template (value)."""
 
     chat: str | None = None
+    agent: str | None = None
     embed: str | None = None
     rerank: str | None = None
     value: Any = None
@@ -52,6 +61,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     temperature: float | None = None
     seed: int | str | None = None
     schema: dict[str, Any] | None = None
+    tools: dict[str, ToolSpec] = {}
+    first: tuple[str, ...] = ()
+    max_steps: Bound = 8
+    cost: str | float | None = None
+    time: str | None = None
     when: str = ""
     each: Any = None
     enough: str = ""
@@ -62,18 +76,28 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def kind(self) -> str:
-        """Which of the four it is."""
-        return next((kind for kind in ("chat", "embed", "rerank") if getattr(self, kind) is not None), "value")
+        """Which of them it is."""
+        return next((kind for kind in KINDS if getattr(self, kind) is not None), "value")
 
     @property
     def model(self) -> str:
         """The model it asks, empty for a value."""
-        return self.chat or self.embed or self.rerank or ""
+        return "" if self.kind == "value" else str(getattr(self, self.kind))
 
     @property
     def timeout_us(self) -> int:
         """The most one call of it may take."""
         return duration_us(self.timeout)
+
+    @property
+    def cost_nanousd(self) -> int | None:
+        """The most an agent may spend; None: as much as the run."""
+        return None if self.cost is None else nanousd(self.cost)
+
+    @property
+    def time_us(self) -> int | None:
+        """How long an agent may take; None: as long as the run."""
+        return None if self.time is None else duration_us(self.time)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,12 +157,11 @@ def _limits(found: Pipeline) -> None:
 
 
 def _check(name: str, step: Step) -> None:
-    kinds = [kind for kind in ("chat", "embed", "rerank", "value") if getattr(step, kind) is not None]
+    kinds = [kind for kind in KINDS if getattr(step, kind) is not None]
     if len(kinds) != 1:
         said = " and ".join(kinds) or "nothing"
-        raise _wrong(f"step {name}: it is {said}; give exactly one of chat, embed, rerank, value")
-    needs = {"chat": ("prompt",), "embed": ("texts",), "rerank": ("query", "documents"), "value": ()}[kinds[0]]
-    for field in needs:
+        raise _wrong(f"step {name}: it is {said}; give exactly one of {', '.join(KINDS)}")
+    for field in KINDS[kinds[0]]:
         if not getattr(step, field):
             raise _wrong(f"step {name}: {kinds[0]} needs `{field}`; give it")
     if step.enough and step.each is None:
@@ -150,6 +173,31 @@ def _check(name: str, step: Step) -> None:
             raise ValueError("timeout must be above 0")
     except ValueError as error:
         raise _wrong(f"step {name}: timeout: {error}") from None
+    _check_agent(name, step)
+
+
+def _check_agent(name: str, step: Step) -> None:
+    own = [field for field in ("tools", "first", "cost", "time") if getattr(step, field)]
+    if step.agent is None:
+        if own:
+            raise _wrong(f"step {name}: `{own[0]}` belongs to an agent; write `agent: MODEL`, or leave it out")
+        return
+    try:
+        if (step.cost_nanousd or 1) <= 0 or (step.time_us or 1) <= 0:
+            raise ValueError("cost and time must be above 0")
+    except ValueError as error:
+        raise _wrong(f"step {name}: cost or time: {error}") from None
+    try:
+        if len(step.tools) > TOOLS_MAX:
+            raise ValueError(f"{len(step.tools)} tools; {TOOLS_MAX} is the most")
+        for word, tool in step.tools.items():
+            check(word, tool)
+        if unknown := [word for word in step.first if word not in step.tools]:
+            raise ValueError(f"`first` names {unknown[0]!r}, which is none of its tools")
+        if len(step.first) >= step.max_steps:
+            raise ValueError("`first` leaves no step for the answer; raise max_steps")
+    except ValueError as error:
+        raise _wrong(f"step {name}: {error}") from None
 
 
 def _wrong(message: str) -> Invalid:

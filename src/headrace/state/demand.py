@@ -12,6 +12,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     Work as `state.work` has it, time of one replica: `asked_us` of all that arrived since the one who tells began to,
     so that nothing is lost with a report; `backlog_us` of what is held now. Both are 0 where it is not known, and leave
     out batch work, which no replica is started for: `batch` of those in flight or held are of that class.
+    `expected` requests have been announced and are not here yet. `paced` are answers of several tokens since the one
+    who tells began to; `slow` of them came slower than promised.
     """
 
     model: str
@@ -27,6 +29,9 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     asked_us: int = 0
     backlog_us: int = 0
     batch: int = 0
+    paced: int = 0
+    slow: int = 0
+    expected: int = 0
 
     @property
     def key(self) -> str:
@@ -56,4 +61,7 @@ def total(parts: "list[Demand]") -> Demand:
         asked_us=sum(part.asked_us for part in parts),
         backlog_us=sum(part.backlog_us for part in parts),
         batch=sum(part.batch for part in parts),
+        paced=sum(part.paced for part in parts),
+        slow=sum(part.slow for part in parts),
+        expected=sum(part.expected for part in parts),
     )

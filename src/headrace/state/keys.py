@@ -11,6 +11,7 @@ from typing import Final
 
 ID_LENGTH: Final = 12
 SECRET_BYTES: Final = 32
+RUNNER: Final = "pipelines"  # the nonce of a gateway's proof to the runner
 _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 _FORM: Final = re.compile(r"hr-([a-z0-9]{12})-([A-Za-z0-9_-]{43})")
 

@@ -6,6 +6,7 @@ from there. Money is nano-dollars, moments are microseconds of the wall clock. A
     spent + lost + sum of held <= cap
 
 where `held` is the worst case of each call at work and `lost` the worst case of calls whose charge was never learned.
+The same holds within the bounds of each agent (`Scope`).
 """
 
 from collections.abc import Iterable
@@ -35,11 +36,20 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
     cap_nanousd: int
     deadline_us: int
     width: int
+    depth: int = 0
+
+
+class Bounded(Event, frozen=True, kw_only=True, tag="bounded"):
+    """An agent begins; `scope` is the place it asks from. Its bounds lie within the run's."""
+
+    scope: str
+    cap_nanousd: int
+    deadline_us: int
 
 
 class Called(Event, frozen=True, kw_only=True, tag="called"):
     """A call is about to be sent; `held_nanousd` is the most it may come to. `call` is STEP#KEY/NUMBER/ATTEMPT;
-    `choice` says which of the step's alternatives it is, 0 the first.
+    `choice` says which of the step's alternatives it is, 0 the first; `scope` whose bounds it counts against too.
     """
 
     call: str
@@ -47,6 +57,7 @@ class Called(Event, frozen=True, kw_only=True, tag="called"):
     model: str
     held_nanousd: int
     choice: int = 0
+    scope: str = ""
 
 
 class Answered(Event, frozen=True, kw_only=True, tag="answered"):
@@ -72,6 +83,28 @@ class Doubted(Event, frozen=True, kw_only=True, tag="doubted"):
 
     call: str
     nanousd: int
+
+
+class Settled(Event, frozen=True, kw_only=True, tag="settled"):
+    """What a call that was cut off really came to, learned from the usage records of the gateways after its end."""
+
+    call: str
+    charge_nanousd: int
+
+
+class ToolBegan(Event, frozen=True, kw_only=True, tag="tool_began"):
+    """A tool is about to be called, from `place`. One that began and has no end after a crash may have acted."""
+
+    step: str
+    place: str
+    tool: str
+
+
+class ToolFailed(Event, frozen=True, kw_only=True, tag="tool_failed"):
+    """A tool's failure ended its agent; a retried run may call it again."""
+
+    place: str
+    error: str
 
 
 class Chosen(Event, frozen=True, kw_only=True, tag="chosen"):
@@ -107,19 +140,47 @@ class Retried(Event, frozen=True, kw_only=True, tag="retried"):
     step: str = ""
 
 
-AnyEvent = Started | Called | Answered | Doubted | Chosen | StepEnded | Ended | Retried
+AnyEvent = (
+    Started | Bounded | Called | Answered | Doubted | Settled | ToolBegan | ToolFailed | Chosen | StepEnded | Ended
+    | Retried
+)  # fmt: skip
 
 
 class StageCost(msgspec.Struct, kw_only=True):
-    """One stage's part of the bill."""
+    """One stage's part of the bill. `cut_nanousd` of what was spent went to calls that were cut off."""
 
     calls: int = 0
     spent_nanousd: int = 0
     lost_nanousd: int = 0
+    cut_nanousd: int = 0
+
+
+class Scope(msgspec.Struct, kw_only=True):
+    """An agent's bounds, and what of its money is spent or lost; what is held for it stands in `Run.open`."""
+
+    cap_nanousd: int
+    deadline_us: int
+    used_nanousd: int = 0
+
+
+class Span(msgspec.Struct, kw_only=True):
+    """A call of a model or a tool: when, and what it cost. `name` is the model or the tool; None: not known."""
+
+    step: str
+    kind: Literal["call", "tool"]
+    name: str
+    started_us: int
+    ended_us: int = 0
+    outcome: str = "running"
+    charge_nanousd: int | None = 0
+    request: str = ""
 
 
 class Run(msgspec.Struct, kw_only=True):
-    """What is so. `results` by step key; `open` calls at work; `attempts` counts the calls of each place."""
+    """What is so. `results` by step key; `open` calls at work; `attempts` counts the calls of each place.
+
+    `tools` are at work by place. `cut` are calls whose charge was never learned. `spans` by call or place.
+    """
 
     started: Started
     phase: RunPhase = "running"
@@ -131,6 +192,10 @@ class Run(msgspec.Struct, kw_only=True):
     answers: dict[str, Any] = {}
     steps: list[tuple[str, str]] = []
     open: dict[str, Called] = {}
+    cut: dict[str, Called] = {}
+    tools: dict[str, ToolBegan] = {}
+    scopes: dict[str, Scope] = {}
+    spans: dict[str, Span] = {}
     attempts: dict[str, int] = {}
     stages: dict[str, StageCost] = {}
     chosen: list[Chosen] = []
@@ -146,25 +211,49 @@ class Run(msgspec.Struct, kw_only=True):
         """What a further call may come to."""
         return self.cap_nanousd - self.spent_nanousd - self.lost_nanousd - self.held_nanousd
 
+    def left(self, scope: str = "") -> int:
+        """What a further call may come to, within the bounds of an agent too. Nano-dollars."""
+        bounds = self.scopes.get(scope)
+        if bounds is None:
+            return self.left_nanousd
+        held = sum(call.held_nanousd for call in self.open.values() if call.scope == scope)
+        return min(self.left_nanousd, bounds.cap_nanousd - bounds.used_nanousd - held)
+
+    def could(self, scope: str = "") -> int:
+        """What would be left if all that is at work cost nothing. Nano-dollars."""
+        bounds, most = self.scopes.get(scope), self.left_nanousd + self.held_nanousd
+        return most if bounds is None else min(most, bounds.cap_nanousd - bounds.used_nanousd)
+
+    def deadline(self, scope: str = "") -> int:
+        """When a call must have ended."""
+        bounds = self.scopes.get(scope)
+        return self.deadline_us if bounds is None else min(self.deadline_us, bounds.deadline_us)
+
     def take(self, event: AnyEvent) -> None:
         """The next event."""
         match event:
             case Called():
-                self.open[event.call] = event
-                place, _, attempt = event.call.rpartition("/")
-                self.attempts[place] = max(self.attempts.get(place, 0), int(attempt))
-                self.stages.setdefault(stage(event.step), StageCost()).calls += 1
+                self._call(event)
             case Answered():
-                self._settle(event)
+                self._answer(event)
             case Doubted():
-                self.lost_nanousd += event.nanousd
-                self.stages[stage(self.open[event.call].step)].lost_nanousd += event.nanousd
+                self._lose(self.open[event.call], event.nanousd)
+            case Settled():
+                self._settle(event)
             case StepEnded():
                 self.results[event.key] = event.result
                 self._forget(event.step, event.key)
                 self.steps.append((event.step, event.key))
+                self._end_tool(place(event.step, event.key), event.at_us, "finished")
             case Chosen():
                 self.chosen.append(event)
+            case Bounded():
+                self.scopes[event.scope] = Scope(cap_nanousd=event.cap_nanousd, deadline_us=event.deadline_us)
+            case ToolBegan():
+                self.tools[event.place] = event
+                self.spans[event.place] = Span(step=event.step, kind="tool", name=event.tool, started_us=event.at_us)
+            case ToolFailed():
+                self._end_tool(event.place, event.at_us, "failed")
             case Ended():
                 self.phase, self.ended = event.phase, event
             case Retried():
@@ -172,19 +261,52 @@ class Run(msgspec.Struct, kw_only=True):
             case Started():
                 raise ValueError("a journal begins once")
 
-    def _settle(self, event: Answered) -> None:
+    def _call(self, event: Called) -> None:
+        self.open[event.call] = event
+        origin, _, attempt = event.call.rpartition("/")
+        self.attempts[origin] = max(self.attempts.get(origin, 0), int(attempt))
+        self.stages.setdefault(stage(event.step), StageCost()).calls += 1
+        self.spans[event.call] = Span(step=event.step, kind="call", name=event.model, started_us=event.at_us)
+
+    def _answer(self, event: Answered) -> None:
         called = self.open.pop(event.call, None)
         if called is None:
             return  # told twice
         if event.outcome == "finished":
             self.answers[event.call.rpartition("/")[0]] = event.body
-        cost = self.stages[stage(called.step)]
+        span = self.spans[event.call]
+        span.ended_us, span.outcome, span.request = event.at_us, event.outcome, event.request
+        span.charge_nanousd = event.charge_nanousd
         if event.charge_nanousd is None:
-            self.lost_nanousd += called.held_nanousd
-            cost.lost_nanousd += called.held_nanousd
+            self.cut[event.call] = called
+            self._lose(called, called.held_nanousd)
         else:
-            self.spent_nanousd += event.charge_nanousd
-            cost.spent_nanousd += event.charge_nanousd
+            self._spend(called, event.charge_nanousd)
+
+    def _settle(self, event: Settled) -> None:
+        called = self.cut.pop(event.call, None)
+        if called is None:
+            return  # told twice
+        self._lose(called, -called.held_nanousd)
+        self._spend(called, event.charge_nanousd)
+        self.stages[stage(called.step)].cut_nanousd += event.charge_nanousd
+        self.spans[event.call].charge_nanousd = event.charge_nanousd
+
+    def _spend(self, called: Called, nanousd: int) -> None:
+        self.spent_nanousd += nanousd
+        self.stages[stage(called.step)].spent_nanousd += nanousd
+        if called.scope in self.scopes:
+            self.scopes[called.scope].used_nanousd += nanousd
+
+    def _lose(self, called: Called, nanousd: int) -> None:
+        self.lost_nanousd += nanousd
+        self.stages[stage(called.step)].lost_nanousd += nanousd
+        if called.scope in self.scopes:
+            self.scopes[called.scope].used_nanousd += nanousd
+
+    def _end_tool(self, origin: str, at_us: int, outcome: str) -> None:
+        if self.tools.pop(origin, None) is not None:
+            self.spans[origin].ended_us, self.spans[origin].outcome = at_us, outcome
 
     def _forget(self, step: str, key: str) -> None:
         """The answers that a step was made of."""
@@ -194,6 +316,7 @@ class Run(msgspec.Struct, kw_only=True):
 
     def _again(self, event: Retried) -> None:
         self.phase, self.ended = "running", None
+        self.scopes.clear()  # who asks for more gives each agent its bounds anew
         self.cap_nanousd, self.deadline_us = event.cap_nanousd, event.deadline_us
         first = next((i for i, (step, _) in enumerate(self.steps) if stage(step) == event.step), len(self.steps))
         for _, key in self.steps[first:]:

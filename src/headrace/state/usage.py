@@ -56,7 +56,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, tag="usage", omit_default
     From `sent_us` to `left_us` (wall clock) it held a slot of `replica`; `failed` are attempts that came to nothing.
     `charge_nanousd` is what it is charged, by the price called `price`, pinned at admission; it counts against
     `budgets`, where `held_nanousd` had been held for it. `label` is what its client called the
-    work: RUN/STEP of a pipeline.
+    work: RUN/STEP of a pipeline; `agent_steps` is 1 for a turn of an agent.
     """
 
     request: str
@@ -99,6 +99,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, tag="usage", omit_default
     budgets: tuple[str, ...] = ()
     note: str = ""
     label: str = ""
+    agent_steps: int = 0
 
 
 Entry = Begun | Progress | Usage

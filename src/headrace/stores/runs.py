@@ -1,14 +1,10 @@
 """Runs of pipelines in a SQLite file of their own; appends of many runs share one commit and one fsync."""
 
-import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-import apsw
-
-from headrace.errors import Transient
+from headrace.stores.group_commit import GroupCommit
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS event (seq INTEGER PRIMARY KEY, run TEXT NOT NULL, data BLOB NOT NULL);
@@ -16,95 +12,55 @@ CREATE INDEX IF NOT EXISTS event_of ON event (run, seq);
 CREATE TABLE IF NOT EXISTS run (seq INTEGER PRIMARY KEY, run TEXT UNIQUE NOT NULL, done INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS pipeline (tenant TEXT, name TEXT, text TEXT NOT NULL, PRIMARY KEY (tenant, name));
 """
-_Write = tuple[str, tuple[str | bytes | int, ...]]
 
 
 class SqliteRuns:
     """`pipelines.ports.Runs`. Reads see every append that has returned."""
 
     def __init__(self, path: Path) -> None:
-        self._db = apsw.Connection(str(path))
-        path.chmod(0o600)
-        self._db.set_busy_timeout(5_000)
-        for setting in ("journal_mode = WAL", "synchronous = FULL"):
-            self._db.execute(f"PRAGMA {setting}")
-        self._db.execute(_SCHEMA)
-        self._reader = apsw.Connection(str(path))  # the writer is busy in its thread
-        self._thread = ThreadPoolExecutor(1, "runs")
-        self._waiting: list[tuple[list[_Write], asyncio.Future[None]]] = []
-        self._writing = False
+        self._db = GroupCommit(path, _SCHEMA, "the journal of runs")
+
+    async def begin(self, run: str, started: bytes) -> bool:
+        """See `ports.Runs`. The name is unique in the table, so that of two at once one begins it."""
+        (new, _) = await self._db.write(
+            ("INSERT INTO run (run, done) VALUES (?, 0) ON CONFLICT (run) DO NOTHING", (run,)),
+            ("INSERT INTO event (run, data) SELECT ?, ? WHERE changes() = 1", (run, started)),
+        )
+        return new == 1
 
     async def append(self, run: str, events: Sequence[bytes]) -> None:
         """See `ports.Runs`."""
-        await self._write([("INSERT INTO event (run, data) VALUES (?, ?)", (run, event)) for event in events])
+        await self._db.write(*(("INSERT INTO event (run, data) VALUES (?, ?)", (run, event)) for event in events))
 
     def events(self, run: str) -> list[bytes]:
         """See `ports.Runs`."""
-        return [
-            bytes(row[0]) for row in self._reader.execute("SELECT data FROM event WHERE run = ? ORDER BY seq", (run,))
-        ]
+        return [bytes(row[0]) for row in self._db.read("SELECT data FROM event WHERE run = ? ORDER BY seq", run)]
 
     def unfinished(self) -> list[str]:
         """See `ports.Runs`."""
-        return [str(row[0]) for row in self._reader.execute("SELECT run FROM run WHERE NOT done ORDER BY seq")]
+        return [str(row[0]) for row in self._db.read("SELECT run FROM run WHERE NOT done ORDER BY seq")]
 
     def recent(self, limit: int) -> list[str]:
         """See `ports.Runs`."""
-        return [str(row[0]) for row in self._reader.execute("SELECT run FROM run ORDER BY seq DESC LIMIT ?", (limit,))]
+        return [str(row[0]) for row in self._db.read("SELECT run FROM run ORDER BY seq DESC LIMIT ?", limit)]
 
     async def mark(self, run: str, done: bool) -> None:
         """See `ports.Runs`."""
-        await self._write([
+        await self._db.write(
             ("INSERT INTO run (run, done) VALUES (?1, ?2) ON CONFLICT (run) DO UPDATE SET done = ?2", (run, int(done)))
-        ])  # fmt: skip
+        )
 
     async def deploy(self, tenant: str, name: str, text: str) -> None:
         """See `ports.Runs`."""
-        await self._write(
-            [("INSERT OR REPLACE INTO pipeline (tenant, name, text) VALUES (?, ?, ?)", (tenant, name, text))]
+        await self._db.write(
+            ("INSERT OR REPLACE INTO pipeline (tenant, name, text) VALUES (?, ?, ?)", (tenant, name, text))
         )
 
     def deployed(self, tenant: str) -> dict[str, str]:
         """See `ports.Runs`."""
-        found = self._reader.execute("SELECT name, text FROM pipeline WHERE tenant = ? ORDER BY name", (tenant,))
+        found = self._db.read("SELECT name, text FROM pipeline WHERE tenant = ? ORDER BY name", tenant)
         return {str(name): str(text) for name, text in found}
 
     def close(self) -> None:
         """Finish what is being written, and let go of the file."""
-        self._thread.shutdown()
-        self._reader.close()
         self._db.close()
-
-    async def _write(self, writes: list[_Write]) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((writes, done))
-        if not self._writing:
-            self._writing = True
-            self._groups = asyncio.ensure_future(self._write_groups())
-        await asyncio.shield(done)
-
-    async def _write_groups(self) -> None:
-        """All that waits in one transaction, while there is any."""
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            group, self._waiting = self._waiting, []
-            error: Transient | None = None
-            try:
-                await loop.run_in_executor(
-                    self._thread, self._commit, [write for writes, _ in group for write in writes]
-                )
-            except apsw.Error as problem:
-                error = Transient(f"the journal of runs cannot be written: {problem}", delay_us=1_000_000)
-            for _, done in group:
-                if done.done():
-                    continue
-                if error is None:
-                    done.set_result(None)
-                else:
-                    done.set_exception(error)
-        self._writing = False
-
-    def _commit(self, writes: list[_Write]) -> None:
-        with self._db:
-            for statement, values in writes:
-                self._db.execute(statement, values)

@@ -193,6 +193,7 @@ def route_models(catalog: Catalog, rates: dict[str, WorkRate], wake_us: dict[str
             created_s=0,
             wake_us=wake_us.get(model.key, 0),
             rate=rates.get(model.key),
+            tpot_us=model.objective.tpot_us,
         )
         for model in catalog.models
     )

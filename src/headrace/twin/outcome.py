@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.economics.sharing import split
-from headrace.twin.trace import Trace
+from headrace.twin.trace import BATCH, Trace
 from headrace.twin.world import FAILED, REFUSED, SERVED, World
 from headrace.units import US_PER_HOUR
 
@@ -43,7 +43,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 class ModelPart(Part, frozen=True, kw_only=True):
     """One model. `held` waited for a start; `causes_nanousd` adds up to the cost.
 
-    `utilisation_ppm` is time with work of all time of replicas; `output_tokens` what was answered.
+    `utilisation_ppm` is time with work of all time of replicas; `output_tokens` what was answered. Latencies are of
+    those who wait: `batch` requests, of which `batch_served` were, are in all else. `useful_us` is the work that was
+    served, time of a replica at its best batch.
     """
 
     ttft: Latency
@@ -56,6 +58,14 @@ class ModelPart(Part, frozen=True, kw_only=True):
     input_tokens: int
     output_tokens: int
     tenants: tuple[Part, ...]
+    batch: int
+    batch_served: int
+    useful_us: int
+
+    @property
+    def nanousd_per_useful_hour(self) -> int:
+        """What an hour of a replica at its best batch cost, all that was lost beside it included."""
+        return self.cost_nanousd * US_PER_HOUR // max(1, self.useful_us)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,9 +117,13 @@ def _model(world: World, key: str, rows: NDArray[np.bool_], columns: dict[str, N
     assert spec is not None, "keys are of the catalog"
     fate, first, end = columns["fate"][rows], columns["first"][rows], columns["end"][rows]
     served = fate == SERVED
-    output = trace.output_tokens[rows]
-    ttft = first[served] - trace.arrival_us[rows][served]
-    long = served & (output > 1)
+    output, input_ = trace.output_tokens[rows], trace.input_tokens[rows]
+    batch = trace.priority[rows] == BATCH
+    rate = world.scenario.rates[key]
+    useful_ns = served.sum() * rate.fixed_ns
+    useful_ns += (input_[served] * float(rate.input_ns) + output[served] * float(rate.output_ns)).sum()
+    ttft = (first - trace.arrival_us[rows])[served & ~batch]
+    long = served & ~batch & (output > 1)
     tpot = (end[long] - first[long]) / np.maximum(1, output[long] - 1)
     causes, replica_us, busy_us, peak = _leases(world, key)
     shares = columns["share"][rows]
@@ -120,16 +134,19 @@ def _model(world: World, key: str, rows: NDArray[np.bool_], columns: dict[str, N
         refused=int((fate == REFUSED).sum()),
         failed=int((fate == FAILED).sum()),
         cost_nanousd=sum(causes.values()),
-        ttft=_latency(ttft, spec.objective.ttft_us, len(fate)),
+        ttft=_latency(ttft, spec.objective.ttft_us, int((~batch).sum())),
         tpot=_latency(tpot, spec.objective.tpot_us, int(long.sum())),
         starts=sum(one[0].model == spec.name for one in world.fleet.ended),
         replica_us=replica_us,
         peak_replicas=peak,
         causes_nanousd=causes,
         utilisation_ppm=int(1_000_000 * busy_us / replica_us) if replica_us else 0,
-        input_tokens=int(trace.input_tokens[rows][served].sum()),
+        input_tokens=int(input_[served].sum()),
         output_tokens=int(output[served].sum()),
         tenants=_tenants(trace, rows, fate, shares, causes["work"]),
+        batch=int(batch.sum()),
+        batch_served=int((served & batch).sum()),
+        useful_us=int(useful_ns / 1000),
     )
 
 

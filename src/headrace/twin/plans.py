@@ -4,14 +4,15 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.errors import Invalid
 from headrace.planner.optimum import Pool, optimum, slots
 from headrace.planner.schedule import schedule
 from headrace.specs.catalog import ModelSpec
-from headrace.state.work import WorkRate
 from headrace.twin.outcome import outcome
 from headrace.twin.scenario import Scenario
+from headrace.twin.trace import BATCH
 from headrace.twin.world import World
 
 WHOLE_S: Final = 2.0  # of solving for whole replicas, for each model
@@ -49,8 +50,8 @@ def planned(scenario: Scenario, *, missed: float, simulate: bool) -> Planned:
     choices: list[Choice] = []
     whole = 0
     for model in scenario.catalog.models:
-        pools = _pools(scenario, model)
-        work = _work(scenario, model, scenario.rates[model.key])
+        pools = pools_of(scenario, model)
+        work = work_of(scenario, model)
         best = optimum(work, pools, missed=missed)
         whole += schedule(work, pools, missed=missed, limit_s=WHOLE_S).nanousd
         used = {name: hours for name, hours in best.hours.items() if hours > 1e-6}
@@ -77,19 +78,21 @@ def planned(scenario: Scenario, *, missed: float, simulate: bool) -> Planned:
     )
 
 
-def _work(scenario: Scenario, model: ModelSpec, rate: WorkRate) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    trace = scenario.trace
+def work_of(scenario: Scenario, model: ModelSpec) -> NDArray[np.float64]:
+    """A model's work that arrives in each slot and is not batch work, microseconds of a replica of its first pool."""
+    trace, rate = scenario.trace, scenario.rates[model.key]
     rows = np.isin(trace.model, [place for place, name in enumerate(scenario.names) if name == model.name])
+    rows &= trace.priority != BATCH
     work_ns = (
         rate.fixed_ns
         + trace.input_tokens[rows] * float(rate.input_ns)
         + trace.output_tokens[rows] * float(rate.output_ns)
     )
-    found: np.ndarray[tuple[int], np.dtype[np.float64]] = slots(trace.arrival_us[rows], work_ns / 1000, trace.span_us)
+    found: NDArray[np.float64] = slots(trace.arrival_us[rows], work_ns / 1000, trace.span_us)
     return found
 
 
-def _pools(scenario: Scenario, model: ModelSpec) -> list[Pool]:
+def pools_of(scenario: Scenario, model: ModelSpec) -> list[Pool]:
     """The pools a model may use. Capacities are relative to the first pool's replica, at the mean request."""
     found = []
     for name in model.pools:

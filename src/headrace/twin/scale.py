@@ -1,4 +1,4 @@
-"""More or less of a trace: by request (`thin`), or by client, whose own rhythm stays (`scale_clients`).
+"""More or less of a trace: by request (`thin`), or by client, whose own rhythm stays (`scale_clients`); batch work.
 
 Thinning a stream whose counts have the index of dispersion I (variance over mean) by p leaves 1 + p (I - 1): a tenth of
 bursty traffic looks calm. Whole clients keep theirs, and a sum of independent clients has their common index.
@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.errors import Invalid
-from headrace.twin.trace import DTYPES, ROWS_MAX, Trace, merge, trace_of
+from headrace.twin.trace import BATCH, DTYPES, ROWS_MAX, Trace, merge, trace_of
 from headrace.units import US_PER_HOUR
 
 SHIFT_US: Final = US_PER_HOUR  # at most so much earlier or later is a copy, besides whole days
 DAY_US: Final = 24 * US_PER_HOUR
 FACTOR_MAX: Final = 1000
+BATCH_TENANT: Final = "batch"
 
 
 def thin(trace: Trace, part: float, seed: int) -> Trace:
@@ -48,6 +49,22 @@ def scale_clients(trace: Trace, factor: float, seed: int) -> Trace:
     if not parts:
         raise Invalid(f"{factor} times {clients} tenants are none; raise the factor, or thin by request")
     return merge(*parts)
+
+
+def with_batch(trace: Trace, part: float, seed: int) -> Trace:
+    """Batch requests beside a trace's own, `part` times as many: sizes and models drawn from it, at any moment of it.
+
+    They are of a tenant `batch` and share no prefix. Raises Invalid for nothing or too much.
+    """
+    count = round(part * len(trace))
+    if not 0 < count <= ROWS_MAX - len(trace):
+        raise Invalid(f"{part} times {len(trace)} batch requests; give a share that makes 1 to {ROWS_MAX - len(trace)}")
+    rng = np.random.default_rng(seed)
+    like = rng.integers(0, len(trace), count)
+    columns: dict[str, Any] = {name: getattr(trace, name)[like] for name in ("input_tokens", "output_tokens", "model")}
+    columns["arrival_us"] = np.sort(rng.integers(0, trace.span_us, count))
+    columns["priority"] = np.full(count, BATCH)
+    return merge(trace, trace_of(columns, models=trace.models, tenants=[BATCH_TENANT], span_us=trace.span_us))
 
 
 def _some(count: int, part: float, rng: np.random.Generator) -> NDArray[np.bool_]:

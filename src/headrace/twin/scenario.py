@@ -21,9 +21,10 @@ from headrace.specs.problem import closest
 from headrace.state.work import WorkRate
 from headrace.twin.replica import Behaviour
 from headrace.twin.trace import Trace
-from headrace.units import US_PER_S
+from headrace.units import US_PER_HOUR, US_PER_S
 
 PATIENCE_US: Final = 120 * US_PER_S
+BATCH_PATIENCE_US: Final = 24 * US_PER_HOUR  # what a batch API promises
 ROUND_US: Final = 5 * US_PER_S
 BOOT_US: Final = 30 * US_PER_S
 SPOT_AWAY_US: Final = 1800 * US_PER_S  # an assumption: nobody publishes how long capacity stays away
@@ -36,7 +37,8 @@ class Options:
     `spot_away_us` is how long a lost spot device cannot be had, in the mean.
     `boot_us` is a start from nothing to ready, unless a model has a measured one; `billing_min_us` the shortest time
     that a pool is billed for; `mtbf_hours` the mean time between failures of a replica (0: none);
-    `patience_us` how long a request may wait; `wall_us` is the time of day at which the trace begins; `warm` are
+    `patience_us` how long a request may wait, `batch_patience_us` one of class batch; `wall_us` is the time of day at
+    which the trace begins; `warm` are
     replicas that are ready when it begins, by `name@version`.
     """
 
@@ -45,6 +47,7 @@ class Options:
     billing_min_us: int = 0
     round_us: int = ROUND_US
     patience_us: int = PATIENCE_US
+    batch_patience_us: int = BATCH_PATIENCE_US
     mtbf_hours: float = 0.0
     spot_away_us: int = SPOT_AWAY_US
     seed: int = 0
@@ -70,6 +73,7 @@ class Scenario:
     billing_min_us: int
     round_us: int
     patience_us: int
+    batch_patience_us: int
     mtbf_hours: float
     spot_away_us: int
     seed: int
@@ -106,8 +110,8 @@ def scenario(
         if not model.owned or not rows.any():
             continue
         boots[model.key] = given.boots_us.get(model.key, given.boot_us)
-        for pool in (pool for pool in catalog.pools if pool.name in model.pools):
-            performance = _performance(model, pool, (measured or {}).get(model.key))
+        for pool in filter(None, map(catalog.pool, model.pools)):  # the first is what work is told in
+            performance = performance_of(model, pool, (measured or {}).get(model.key))
             sizes = (trace.input_tokens[rows], trace.output_tokens[rows])
             behaviours[model.key, pool.name], rate, able = _behaviour(model, pool, performance, sizes, boots[model.key])
             capacities[model.key, pool.name] = able
@@ -117,6 +121,7 @@ def scenario(
     rule = sizing if sizing is not None else ByWork()
     if isinstance(rule, ByWork):
         rule.boot_us.update(boots)
+        rule.tpot_percent.update({model.key: model.objective.tpot_percent for model in catalog.models})
     return Scenario(
         trace=trace,
         catalog=_without_unused(catalog, {known[place] for place in set(trace.model.tolist())}),
@@ -130,6 +135,7 @@ def scenario(
         billing_min_us=given.billing_min_us,
         round_us=given.round_us,
         patience_us=given.patience_us,
+        batch_patience_us=given.batch_patience_us,
         mtbf_hours=given.mtbf_hours,
         spot_away_us=given.spot_away_us,
         seed=given.seed,
@@ -157,7 +163,8 @@ def _named(name: str, catalog: Catalog, names: Mapping[str, str]) -> str:
     )
 
 
-def _performance(model: ModelSpec, pool: PoolSpec, measured: Measured | None) -> Performance:
+def performance_of(model: ModelSpec, pool: PoolSpec, measured: Measured | None = None) -> Performance:
+    """How fast a model is on a pool. Raises Invalid where nobody knows."""
     if measured is not None:
         return measured
     known = foretold(model, pool)

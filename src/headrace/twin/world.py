@@ -7,6 +7,7 @@ cloud call them; the fleet that carries it out is simulated. Deterministic: the 
 import heapq
 import random
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -16,13 +17,14 @@ from headrace.policy.activity import Activity
 from headrace.policy.dispatch import Dispatch
 from headrace.policy.keepalive import Keepalive
 from headrace.policy.plan import plan, replica_id
-from headrace.state.request import Request
+from headrace.state.request import BATCH, Request
 from headrace.state.table import Table
 from headrace.twin.fleet import Running, SimFleet, route_models
 from headrace.twin.scenario import Scenario
 from headrace.units import US_PER_DAY, US_PER_HOUR
 
 AFTER_US: Final = US_PER_HOUR  # how long the last requests may take once the trace is over
+BATCH_HELD: Final = 64  # batch requests of a model that wait in the gateway; whoever runs the job keeps the others
 STEP, READY, ROUND, DRAINED, FAULT, LOSS, RETURN = range(7)
 PENDING, SERVED, REFUSED, FAILED = range(4)
 Progress = Callable[[int, int], None]
@@ -68,6 +70,9 @@ class World:
         self._counted: dict[str, tuple[int, int]] = {}
         self._keepalive = Keepalive()
         self._spot: list[tuple[str, float, random.Random]] = []  # device, losses a microsecond, and its own chance
+        self._jobs: dict[str, deque[int]] = {}  # batch requests that were not asked yet, by model
+        self._offered = dict.fromkeys(scenario.names, 0)  # of them in the gateway, not at work
+        self._pending = 0  # requests of other classes without a fate
 
     def run(self) -> None:
         """From the first arrival to the last end. Interrupted, what was simulated up to then stands."""
@@ -105,10 +110,33 @@ class World:
         finally:
             self.fleet.close(self.now_us)
         self._progress(at, count)
+        for left, fate in enumerate(self.fate):  # nobody waits for batch work that is left when the trace is over
+            if fate == PENDING:
+                self.fate[left], self.end_us[left] = REFUSED, self.now_us
 
     # --- requests ------------------------------------------------------------------------------------------------
 
     def _arrive(self, at: int) -> None:
+        if self._priorities[at] != BATCH:
+            self._pending += 1
+            self._ask(at, self.scenario.patience_us)
+        else:
+            self._jobs.setdefault(self._models[at], deque()).append(at)
+            self._feed(self._models[at])
+
+    def _feed(self, model: str) -> None:
+        """Batch work comes as a job's runner brings it: a few wait in the gateway, and the next ones after them."""
+        job = self._jobs[model]
+        while job and self._offered[model] < BATCH_HELD:
+            at = job.popleft()
+            left_us = self._arrived[at] + self.scenario.batch_patience_us - self.now_us
+            if left_us <= 0:
+                self._fated(at, REFUSED)
+            else:
+                self._offered[model] += 1
+                self._ask(at, left_us)
+
+    def _ask(self, at: int, patience_us: int) -> None:
         prefix = self._prefixes[at]
         request = Request(
             id=str(at),
@@ -119,7 +147,7 @@ class World:
             input_tokens=self._inputs[at],
             output_tokens_max=1 << 20,
             arrived_us=self.now_us,
-            deadline_us=self.now_us + self.scenario.patience_us,
+            deadline_us=self.now_us + patience_us,
             prefix_hash=prefix + 1 if prefix >= 0 else 0,
             priority=self._priorities[at],
         )
@@ -131,6 +159,8 @@ class World:
     def _act(self, answer: Answer) -> None:
         if isinstance(answer, Assign):
             at = int(answer.request)
+            if self._priorities[at] == BATCH:
+                self._offered[self._models[at]] -= 1
             one = self.fleet.running[answer.replica]
             prompt_us = self._prompt_us[one.lease.version, one.lease.pool][at]
             if self._prefixes[at] >= 0:
@@ -143,10 +173,15 @@ class World:
                 self._push(one.engine.due_us, STEP, one, one.engine.stamp)
         elif isinstance(answer, Reject):
             at = int(answer.request)
-            self.fate[at] = REFUSED
-            self.end_us[at] = self.now_us
+            if self._priorities[at] == BATCH:
+                self._offered[self._models[at]] -= 1
+            self._fated(at, REFUSED)
         elif answer.wake:
             self._push(self.now_us, ROUND, None, 1)
+
+    def _fated(self, at: int, fate: int) -> None:
+        self.fate[at], self.end_us[at] = fate, self.now_us
+        self._pending -= self._priorities[at] != BATCH
 
     def _act_all(self, answers: Iterable[Answer]) -> None:
         for answer in answers:
@@ -161,13 +196,15 @@ class World:
         if first >= 0 and not self.first_us[first]:
             self.first_us[first] = now_us
         if ended >= 0:
-            self.end_us[ended] = now_us
+            self._fated(ended, SERVED)
             self.share_us[ended] += share_us
-            self.fate[ended] = SERVED
-            self._dispatch.answered(one.lease.model, one.lease.version, self._outputs[ended])
+            decode_us = now_us - self.first_us[ended] if self._priorities[ended] != BATCH else 0
+            self._dispatch.answered(one.lease.model, one.lease.version, self._outputs[ended], decode_us=decode_us)
             answers = self._dispatch.ended(str(ended), now_us)
             if answers:
                 self._act_all(answers)
+            if self._jobs.get(one.lease.model):
+                self._feed(one.lease.model)
             if one.until_us and not engine.running:
                 self.fleet.end(one, now_us, "drained")
                 self._table(now_us)
@@ -220,15 +257,19 @@ class World:
         self._table(now_us)
         for at in sorted(hit):
             if self.first_us[at]:  # its client has seen the beginning: it cannot be asked again
-                self.fate[at], self.end_us[at] = FAILED, now_us
+                self._fated(at, FAILED)
                 self._act_all(self._dispatch.left(str(at), now_us))
             else:
+                if self._priorities[at] == BATCH:
+                    self._offered[self._models[at]] += 1  # it waits again, or is counted out when it is at work
                 self._act(self._dispatch.lost(str(at), now_us, crashed=crashed))
 
     def _round(self, *, regular: bool) -> None:
         """What the controller does every so often, and at once when a gateway wakes it."""
         scenario, now_us = self.scenario, self.now_us
         self._act_all(self._dispatch.tick(now_us))
+        for model in self._jobs:
+            self._feed(model)
         reported = {demand.key: demand for demand in self._dispatch.demand(now_us)}
         demand = self._activity.demand(scenario.catalog, reported, now_us)
         scenario.sizing.note(demand, now_us, scenario.wall_us + now_us)
@@ -283,7 +324,7 @@ class World:
         heapq.heappush(self._events, (at_us, self._number, kind, one, stamp))
 
     def _busy(self) -> bool:
-        return self._dispatch.held > 0 or any(one.engine.running for one in self.fleet.running.values())
+        return self._pending > 0
 
     def _count(self) -> None:
         """How many replicas there are, whenever that has changed."""

@@ -26,6 +26,7 @@ class Call(msgspec.Struct, kw_only=True):
     `priority` is a place in `state.request.CLASSES`; `patience_us`, when not 0, is how long its client
     waits for a beginning.
     `buffered` (valid after `render`): the stream asked for is made by `finish_stream` from a whole answer.
+    `salt` keeps the prefix cache of an engine that takes one apart by tenant.
     `also` are tasks beside `task` whose models can answer it. `content_type` (valid after `render`) is the body's,
     empty for JSON; `answer_type` that of the answer.
     """
@@ -43,7 +44,9 @@ class Call(msgspec.Struct, kw_only=True):
     prefix: bytes = b""
     priority: int = 0
     patience_us: int = 0
+    agent_steps: int = 0
     buffered: bool = False
+    salt: str = ""
     also: tuple[str, ...] = ()
     content_type: bytes = b""
     answer_type: bytes = b"application/json"
@@ -77,8 +80,8 @@ class Call(msgspec.Struct, kw_only=True):
             output = min(output, self.n * self.output_max)
         return Counts(input_tokens=self.input_tokens, output_tokens=output, items=self.items)
 
-    def meter(self, dialect: str) -> StreamMeter:
-        """What reads this call's stream."""
+    def meter(self, dialect: str, request_id: str = "", wall_us: int = 0) -> StreamMeter:  # noqa: ARG002 - for the APIs whose streams name them
+        """What reads this call's stream; `wall_us` is when the request came."""
         return StreamMeter(
             include_usage=self.include_usage,
             dialect=dialect,
@@ -90,6 +93,10 @@ class Call(msgspec.Struct, kw_only=True):
     def finish_stream(self, body: bytes, request_id: str, created_s: int, counts: Counts | None = None) -> list[bytes]:
         """A whole answer as the stream that was asked for; the last item is sent once the usage is durable."""
         raise NotImplementedError
+
+    def quoted(self, quote: dict[str, object]) -> bytes:
+        """A quote of this call, as its client shall see it."""
+        return msgspec.json.encode(quote)
 
     def check_context(self, context_tokens: int) -> None:
         """Refuse what cannot possibly fit, before an engine sees it."""

@@ -8,15 +8,18 @@ from msgspec import UNSET, Meta
 from headrace import errors
 from headrace.state.request import FLEX, INTERACTIVE
 from headrace.state.table import Ability
-from headrace.wire import answer, sampling, schemas
+from headrace.wire import answer, media, sampling, schemas
 from headrace.wire import tools as tooling  # a request has a field of that name
 from headrace.wire.call import PREFIX_MAX_BYTES, Call, estimate
-from headrace.wire.messages import Message, Turn, turn
+from headrace.wire.messages import Message, Turn, turn, unseen, words
+from headrace.wire.messages import pictures as pictures_of
 from headrace.wire.reading import read, size_of, unsupported
 from headrace.wire.usage import Counts
 
 PATH: Final = "/v1/chat/completions"
 MESSAGES_MAX: Final = 10_000
+PICTURES_MAX: Final = 16
+PICTURE_TOKENS: Final = 1_024  # what a picture is taken for before an engine has counted
 
 
 class SchemaSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -102,11 +105,13 @@ _REFUSED: Final = (
 class ChatCall(Call, kw_only=True):
     """A chat request that has been read. `emulated` and `counting` are valid after `render`.
 
+    `pictures` are those in its messages: where their addresses stand, and these.
     `counting`: log probabilities are asked for only because llama.cpp's usage counts one choice of several.
     """
 
     request: ChatRequest
     turns: list[Turn]
+    pictures: tuple[tuple[str, str], ...] = ()
     emulated: bool = False
     counting: bool = False
 
@@ -117,6 +122,8 @@ class ChatCall(Call, kw_only=True):
         request = self.request
         self.check_context(context_tokens)
         rare = _check_ability(request, ability)
+        if self.pictures:
+            _look(self.pictures, ability)
         limit = min(self.output_max or output_default, context_tokens)
         out = ChatOut(
             model=upstream_model,
@@ -125,6 +132,8 @@ class ChatCall(Call, kw_only=True):
             temperature=request.temperature,
             n=request.n,
         )
+        if self.salt and ability.dialect == "vllm":
+            out.cache_salt = self.salt
         if rare:
             sampling.put_rare(out, request, rare, ability)
         self.counting = self.n > 1 and not self.stream and ability.dialect == "llama_cpp" and not request.logprobs
@@ -168,7 +177,7 @@ class ChatCall(Call, kw_only=True):
             return
         if not request.tools or request.tool_choice == "none":
             if not ability.tools:
-                out.messages = tooling.plain_turns(self.turns)
+                out.messages = tooling.plain_turns(self.turns, calls=not request.tools)
             elif request.tools:
                 out.tools, out.tool_choice = request.tools, "none"
             return
@@ -204,11 +213,13 @@ def parse(body: bytes) -> Call:
     """The body of a chat request. Raises Invalid."""
     request = read(_DECODER, body, _KNOWN)
     _check(request)
-    turns, size = [], 0
+    turns, size, pictures = [], 0, []
     for index, message in enumerate(request.messages):
         each = turn(message, index)
         turns.append(each)
-        size += _size(each)
+        size += turn_bytes(each)
+        if type(each.content) is list:
+            pictures += pictures_of(each, index)
     if request.tools:
         size += tooling.check(request.tools, request.tool_choice)
     output = request.max_completion_tokens if request.max_tokens is None else request.max_tokens
@@ -221,12 +232,13 @@ def parse(body: bytes) -> Call:
         include_usage=stream and request.stream_options is not None and request.stream_options.include_usage is True,
         n=request.n or 1,
         input_bytes=size,
-        input_tokens=estimate(size, len(turns)),
+        input_tokens=estimate(size, len(turns)) + PICTURE_TOKENS * len(pictures),
         output_max=output,
-        prefix=_prefix(turns),
+        prefix=request.prompt_cache_key.encode() if request.prompt_cache_key else prefix(turns),
         priority=FLEX if request.service_tier == "flex" else INTERACTIVE,
         request=request,
         turns=turns,
+        pictures=tuple(pictures),
     )
 
 
@@ -261,17 +273,31 @@ def _check_ability(request: ChatRequest, ability: Ability) -> list[str]:
     return rare
 
 
-def _size(each: Turn) -> int:
-    size = size_of(each.content) if each.content else 0
+def _look(pictures: tuple[tuple[str, str], ...], ability: Ability) -> None:
+    """Refuse pictures that this model cannot see, or nobody can."""
+    if not ability.images:
+        raise unseen("image_url", pictures[0][0].removesuffix(".image_url.url"))
+    if len(pictures) > PICTURES_MAX:
+        raise errors.Invalid(
+            f"The messages hold {len(pictures)} pictures; the limit is {PICTURES_MAX}.", param=pictures[-1][0]
+        )
+    for at, url in pictures:
+        media.picture(media.data_url(url, at), ability.media, at)
+
+
+def turn_bytes(each: Turn) -> int:
+    """Bytes of a turn's text and calls. Raises Invalid on a lone surrogate."""
+    size = size_of(words(each.content)) if each.content else 0
     if each.tool_calls is not UNSET and each.tool_calls:
         size += sum(size_of(call.function.arguments) + 64 for call in each.tool_calls)
     return size
 
 
-def _prefix(turns: list[Turn]) -> bytes:
+def prefix(turns: list[Turn]) -> bytes:
+    """The beginning of a conversation, for affinity."""
     text = ""
     for each in turns[:8]:
-        text = f"{text}\n{each.role}:{(each.content or '')[:PREFIX_MAX_BYTES]}"
+        text = f"{text}\n{each.role}:{words(each.content)[:PREFIX_MAX_BYTES]}"
         if len(text) > PREFIX_MAX_BYTES:
             break
     return text.encode()[1 : 1 + PREFIX_MAX_BYTES]

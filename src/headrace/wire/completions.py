@@ -81,6 +81,8 @@ class CompletionCall(Call, kw_only=True):
             stream=streaming,
             stream_options=sampling.WITH_USAGE if streaming else None,
         )
+        if self.salt and ability.dialect == "vllm":
+            out.cache_salt = self.salt
         sampling.put_rare(out, request, rare, ability)
         return PATH, msgspec.json.encode(out)
 

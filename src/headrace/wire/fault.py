@@ -103,15 +103,21 @@ def event(code: str, message: str = "") -> bytes:
 
 def of(error: errors.HeadraceError) -> tuple[int, bytes]:
     """Status and body for an error of ours; anything that is not about the request is an `internal_error`."""
+    found, code, message, param = told(error)
+    return found, body(code, message, param)
+
+
+def told(error: errors.HeadraceError) -> tuple[int, str, str, str | None]:
+    """The same before it is worded: status, code, message, param."""
     match error:
         case errors.Invalid():
-            return error.status, body(error.code, error.message, error.param)
+            return error.status, error.code, error.message, error.param
         case errors.Refused():
-            return error.status, body(error.code, error.message)
+            return error.status, error.code, error.message, None
         case errors.Transient():
-            return status("upstream_invalid"), body("upstream_invalid")
+            return status("upstream_invalid"), "upstream_invalid", "", None
         case _:
-            return status("internal_error"), body("internal_error")
+            return status("internal_error"), "internal_error", "", None
 
 
 def of_upstream(upstream_status: int, upstream_body: bytes, *, ours: bool = False) -> errors.HeadraceError:

@@ -1,6 +1,6 @@
 """Chat messages as clients send them, and as engines get them: one text each, roles engines know."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -25,8 +25,17 @@ class RefusalPart(msgspec.Struct, tag="refusal", tag_field="type", forbid_unknow
     refusal: str
 
 
-class ImagePart(msgspec.Struct, tag="image_url", tag_field="type"):
-    """Refused by name: no model here sees."""
+class ImageUrl(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A picture, which must stand in the address itself."""
+
+    url: str
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImagePart(msgspec.Struct, tag="image_url", tag_field="type", forbid_unknown_fields=True):
+    """A picture, for a model that sees."""
+
+    image_url: ImageUrl
 
 
 class AudioPart(msgspec.Struct, tag="input_audio", tag_field="type"):
@@ -103,7 +112,7 @@ class Turn(msgspec.Struct):
     """A message as it is sent to an engine."""
 
     role: str
-    content: str | None
+    content: str | list[TextPart | ImagePart] | None
     name: str | UnsetType = UNSET
     tool_calls: list[ToolCall] | UnsetType = UNSET
     tool_call_id: str | UnsetType = UNSET
@@ -113,12 +122,25 @@ def turn(message: Message, index: int) -> Turn:
     """One message for engines. Raises Invalid for what no model here takes."""
     content = message.content
     if content is not None and not isinstance(content, str):
+        if isinstance(message, User) and any(isinstance(part, ImagePart) for part in content):
+            return _seen(message, content, index)
         content = _text(content, index)
     if isinstance(message, Assistant):
         return _assistant(message, content, index)
     if isinstance(message, Tool):
         return Turn("tool", content, tool_call_id=message.tool_call_id)
     made = Turn("user" if isinstance(message, User) else "system", content)
+    if message.name is not None:
+        made.name = message.name
+    return made
+
+
+def _seen(message: User, parts: list[Any], index: int) -> Turn:
+    """A user's message with pictures: its parts stay apart, in their order."""
+    kept: list[TextPart | ImagePart] = []
+    for place, part in enumerate(parts):
+        kept.append(part if isinstance(part, ImagePart) else TextPart(_text([part], index, place)))
+    made = Turn("user", kept)
     if message.name is not None:
         made.name = message.name
     return made
@@ -146,9 +168,9 @@ def _assistant(message: Assistant, content: str | None, index: int) -> Turn:
     return made
 
 
-def _text(parts: list[Any], index: int) -> str:
+def _text(parts: list[Any], index: int, first: int = 0) -> str:
     texts: list[str] = []
-    for place, part in enumerate(parts):
+    for place, part in enumerate(parts, first):
         match part:
             case TextPart():
                 texts.append(part.text)
@@ -156,9 +178,35 @@ def _text(parts: list[Any], index: int) -> str:
                 texts.append(part.refusal)
             case _:
                 kind = part.__struct_config__.tag
-                raise errors.Invalid(
-                    f"Content of type '{kind}' is not supported by this model; it takes text.",
-                    param=f"messages[{index}].content[{place}].type",
-                    code="unsupported_value",
-                )
+                raise unseen(str(kind), f"messages[{index}].content[{place}]")
     return "\n".join(texts)
+
+
+def pictures(turn: Turn, index: int) -> list[tuple[str, str]]:
+    """The pictures of a message: where each one's address stands, and the address."""
+    if turn.content is None or isinstance(turn.content, str):
+        return []
+    found = enumerate(turn.content)
+    return [(f"messages[{index}].content[{place}].image_url.url", part.image_url.url) for place, part in found
+            if isinstance(part, ImagePart)]  # fmt: skip
+
+
+def words(content: str | list[TextPart | ImagePart] | None) -> str:
+    """The text of a message, its pictures left out."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "\n".join(part.text for part in content if isinstance(part, TextPart))
+
+
+def seen(parts: list[TextPart | ImagePart]) -> str | list[TextPart | ImagePart]:
+    """What is said in parts: one text, unless there are pictures among them."""
+    return parts if any(isinstance(part, ImagePart) for part in parts) else words(parts)
+
+
+def unseen(kind: str, at: str) -> errors.Invalid:
+    """A part of a message that the model cannot take."""
+    return errors.Invalid(
+        f"Content of type '{kind}' is not supported by this model; it takes text.",
+        param=f"{at}.type",
+        code="unsupported_value",
+    )

@@ -201,7 +201,7 @@ def formed(parts: list[multipart.Part]) -> tuple[bytes, bytes]:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.data)
-    boundary = b"headrace-" + digest.hexdigest().encode()
+    boundary = b"headrace-" + digest.hexdigest()[:48].encode()  # RFC 2046 allows 70 characters
     return b"multipart/form-data; boundary=" + boundary, multipart.write(parts, boundary)
 
 

@@ -69,6 +69,15 @@ def refusal(text: str, known: tuple[str, ...]) -> errors.Invalid:
     return errors.Invalid(f"Invalid value for '{path}': {said}.", param=path, code=code)
 
 
+def convert(value: Any, kind: type[T], at: str) -> T:
+    """A part of a body, decoded loosely before, as its type; `at` is where it stands. Raises Invalid."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        said, _, path = str(error).partition(" - at `$")
+        raise refusal(f"{said} - at `$.{at}{path.removesuffix('`')}`", ()) from None
+
+
 def unsupported(param: str, why: str = "is not supported by this model") -> errors.Invalid:
     """A parameter that is known, and not served."""
     return errors.Invalid(f"Unsupported parameter: '{param}' {why}.", param=param, code="unsupported_parameter")

@@ -85,6 +85,7 @@ class SamplingOut(msgspec.Struct, kw_only=True, omit_defaults=True):
     repeat_penalty: float | None = None
     repetition_penalty: float | None = None
     min_tokens: int | None = None
+    cache_salt: str | None = None
 
 
 WITH_USAGE: Final = {"include_usage": True}

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from headrace import errors
+from headrace.wire import fault
 from headrace.wire.usage import Counts, Figures, Timings, counts_from
 
 EVENT_MAX_BYTES: Final = 1 << 20
@@ -48,7 +49,7 @@ class EventScanner:
         return len(self._rest)
 
 
-class _Chunk(msgspec.Struct, omit_defaults=True):
+class Chunk(msgspec.Struct, omit_defaults=True):
     """One chunk as it may be sent on: the declared fields of OpenAI's chunk, usage and timings taken out."""
 
     id: str = ""
@@ -63,7 +64,7 @@ class _Chunk(msgspec.Struct, omit_defaults=True):
     error: Any = None
 
 
-_CHUNK: Final = msgspec.json.Decoder(_Chunk)
+_CHUNK: Final = msgspec.json.Decoder(Chunk)
 
 
 class StreamMeter:
@@ -102,7 +103,7 @@ class StreamMeter:
     ) -> None:
         self._include_usage = include_usage
         self._dialect = dialect
-        self._first: _Chunk | None = None
+        self._first: Chunk | None = None
         self._model = model
         self._choices = choices
         self._prompts = prompts
@@ -145,7 +146,7 @@ class StreamMeter:
         """What follows once the usage is durable: the usage chunk with these counts if asked for, and `[DONE]`."""
         if not self._include_usage or counts is None:
             return DONE
-        first = self._first or _Chunk()
+        first = self._first or Chunk()
         chunk = {
             "id": first.id,
             "object": first.object,
@@ -156,7 +157,12 @@ class StreamMeter:
         }
         return b"data: " + msgspec.json.encode(chunk) + b"\n\n" + DONE
 
+    def broken(self, code: str, message: str) -> bytes:
+        """The last event of a stream that has begun and cannot be finished."""
+        return fault.event(code, message)
+
     def _slow(self, block: bytes) -> bytes:
+        """Event by event."""
         kept: list[bytes] = []
         for event in block.replace(b"\r\n", b"\n").split(b"\n\n"):
             if self.done or self.failed:
@@ -181,7 +187,7 @@ class StreamMeter:
             return b""
         return self._chunk(chunk)
 
-    def _chunk(self, chunk: _Chunk) -> bytes:
+    def _chunk(self, chunk: Chunk) -> bytes:
         if self._first is None:
             if self._model and chunk.model != self._model:
                 self._from = b'"model":' + msgspec.json.encode(chunk.model)
@@ -194,6 +200,10 @@ class StreamMeter:
         if not chunk.choices:
             return b""
         self.pieces += 1
+        return self._told(chunk)
+
+    def _told(self, chunk: Chunk) -> bytes:
+        """A chunk with choices in the client's form."""
         shown = msgspec.structs.replace(chunk, usage=None, timings=None)
         return b"data: " + msgspec.json.encode(shown) + b"\n\n"
 
@@ -202,9 +212,7 @@ class StreamMeter:
         try:
             data.decode()
             loose = msgspec.json.decode(data)
-            chunk = msgspec.convert(
-                {k: v for k, v in loose.items() if k not in ("usage", "timings", "choices")}, _Chunk
-            )
+            chunk = msgspec.convert({k: v for k, v in loose.items() if k not in ("usage", "timings", "choices")}, Chunk)
             choices = loose["choices"]
             chunk.choices = [msgspec.Raw(msgspec.json.encode(choice)) for choice in choices]
         except (msgspec.MsgspecError, ValueError, RecursionError, AttributeError, KeyError, TypeError):

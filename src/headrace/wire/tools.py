@@ -12,7 +12,7 @@ from msgspec import Meta, Raw
 
 from headrace import errors
 from headrace.wire import answer, schemas
-from headrace.wire.messages import Turn
+from headrace.wire.messages import Turn, words
 
 TOOLS_MAX: Final = 128
 _TOTAL_MAX_BYTES: Final = 256 << 10
@@ -62,8 +62,11 @@ class _Out(msgspec.Struct):
 _OUT: Final = msgspec.json.Decoder(_Out)
 
 
-def check(tools: list[ToolSpec], choice: ToolChoice | None) -> int:
-    """Bytes of the tools' description. Raises Invalid for doubled names, odd schemas, a choice of none of them."""
+def check(tools: list[ToolSpec], choice: ToolChoice | None, at: str = "function.parameters") -> int:
+    """Bytes of the tools' description. Raises Invalid for doubled names, odd schemas, a choice of none of them.
+
+    `at` is where the API has a tool's schema.
+    """
     names = [tool.function.name for tool in tools]
     if len(set(names)) != len(names):
         raise errors.Invalid("Two tools have the same name.", param="tools")
@@ -74,7 +77,7 @@ def check(tools: list[ToolSpec], choice: ToolChoice | None) -> int:
         )
     for index, tool in enumerate(tools):
         if tool.function.parameters is not None:
-            schemas.check(tool.function.parameters, f"tools[{index}].function.parameters")
+            schemas.check(tool.function.parameters, f"tools[{index}].{at}")
     size = len(msgspec.json.encode(tools))
     if size > _TOTAL_MAX_BYTES:
         raise errors.Invalid(f"The tools have {size} bytes; the limit is {_TOTAL_MAX_BYTES}.", param="tools")
@@ -102,25 +105,30 @@ def emulate(
     prompt = "\n".join(lines)
     plain = plain_turns(turns)
     if plain and plain[0].role == "system":
-        first = Turn("system", f"{plain[0].content}\n\n{prompt}")
+        first = Turn("system", f"{words(plain[0].content)}\n\n{prompt}")
         return [first, *plain[1:]], schema
     return [Turn("system", prompt), *plain], schema
 
 
-def plain_turns(turns: list[Turn]) -> list[Turn]:
-    """History with calls and results written out, for engines that know neither."""
+def plain_turns(turns: list[Turn], *, calls: bool = True) -> list[Turn]:
+    """History with calls and results written out, for engines that know neither.
+
+    Without `calls` only what was said and what came of them: a small model that may call nothing writes calls all the
+    same when it sees some.
+    """
     names: dict[str, str] = {}
     made: list[Turn] = []
     for turn in turns:
         if turn.tool_calls:
-            written = [turn.content] if turn.content else []
+            written = [words(turn.content)] if turn.content else []
             for call in turn.tool_calls:
                 names[call.id] = call.function.name
                 written.append(f'{{"name": "{call.function.name}", "arguments": {call.function.arguments or "{}"}}}')
-            made.append(Turn("assistant", "\n".join(written)))
+            if calls or turn.content:
+                made.append(Turn("assistant", "\n".join(written if calls else written[:1])))
         elif turn.role == "tool":
             name = names.get(str(turn.tool_call_id), "the function")
-            made.append(Turn("user", f"Result of {name}: {turn.content}"))
+            made.append(Turn("user", f"Result of {name}: {words(turn.content)}"))
         else:
             made.append(turn)
     return made

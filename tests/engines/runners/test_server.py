@@ -155,3 +155,40 @@ def test_sigterm_lets_what_runs_finish(tmp_path: Path) -> None:
         writer.close()
 
     talk(tmp_path, {("POST", "/slow"): slow}, client)
+
+
+def test_progress_is_told_where_a_runner_has_it_under_the_name_the_client_gave(tmp_path: Path) -> None:
+    """`x-request-id` names a request; one that is no plain word is as none; without progress there is no such path."""
+    names: list[str] = []
+
+    async def work(exchange: Exchange) -> None:
+        names.append(exchange.name)
+        exchange.json({})
+
+    async def client(path: str) -> None:
+        reader, writer = await asyncio.open_unix_connection(path)
+        for more in ("X-Request-Id: req_1\r\n", "", "x-request-id: two words\r\n"):
+            writer.write(request("/work", more=more))
+            assert (await answer_of(reader))[0] == 200
+        writer.write(b"GET /progress HTTP/1.1\r\nhost: e\r\n\r\n")
+        assert (await answer_of(reader))[0] == 404
+        writer.close()
+
+    talk(tmp_path, {("POST", "/work"): work}, client)
+    assert names == ["req_1", "", ""]
+
+    async def asked() -> None:
+        told = [{"id": "req_1", "step": 3, "steps": 8}]
+        path = str(tmp_path / "p.sock")
+        made = Server({}, dict, lambda: told)
+        serving = asyncio.ensure_future(serve(made, path, time.monotonic()))
+        while not os.path.exists(path):  # noqa: PTH110
+            await asyncio.sleep(0)
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"GET /progress HTTP/1.1\r\nhost: e\r\n\r\n")
+        assert await answer_of(reader) == (200, {"running": told})
+        writer.close()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(serving, 10)
+
+    asyncio.run(asked())

@@ -3,6 +3,8 @@
 One JSON with the facts, and `text`, the same in lines a person reads; CLI and clients show the same words.
 """
 
+from typing import Final
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,6 +16,7 @@ from headrace.control.controller import Controller
 from headrace.economics.entries import HOUR_US
 from headrace.economics.receipt import Receipt, receipt
 from headrace.ports import Clock
+from headrace.specs.priced import ITEMS, SCALES
 from headrace.state.decision import Decision
 from headrace.state.fleet import Lease
 from headrace.state.table import Price
@@ -151,13 +154,33 @@ def request_lines(row: Usage, lease: Lease | None) -> list[str]:
         prefill, decode = format_us(row.engine_prefill_us), format_us(row.engine_decode_us)
         engine = f" (engine: prefill {prefill}, decode {decode})"
     lines.append(f"timing    total {format_us(total_us)}{first}{busy}{engine}")
-    cached = f" ({row.cached_tokens} cached)" if row.cached_tokens else ""
-    lines.append(f"tokens    {row.input_tokens} in{cached}, {row.output_tokens} out, counted by the {row.counted}")
+    lines.append(used_line(row))
     end = f"{row.outcome}, status {row.status}"
     if row.outcome == "cancelled":
         end += f", after {row.events} pieces"
     lines.append(f"ended     {end}{f': {row.error}' if row.error else ''}")
     return lines
+
+
+def used_line(row: Usage) -> str:
+    """What a request used, in the unit of its task.
+
+    >>> from headrace.state.usage import Usage
+    >>> of = {"request": "r", "epoch": "e", "tenant": "t", "key": "k", "model": "m", "outcome": "finished"}
+    >>> at = {"status": 200, "arrived_us": 1, "ended_us": 2}
+    >>> used_line(Usage(**of, **at, task="transcribe", items=3_449))
+    'used      0.057 minutes of audio, counted by the engine'
+    """
+    unit = ITEMS.get(row.task)
+    if unit is not None and not (row.input_tokens or row.output_tokens):
+        each = SCALES[unit][0]
+        amount = f"{row.items / each:.3f}" if unit in _LONG else f"{row.items}"
+        return f"used      {amount} {_LONG.get(unit, unit.replace('_', ' '))}, counted by the {row.counted}"
+    cached = f" ({row.cached_tokens} cached)" if row.cached_tokens else ""
+    return f"tokens    {row.input_tokens} in{cached}, {row.output_tokens} out, counted by the {row.counted}"
+
+
+_LONG: Final[dict[str, str]] = {"audio_ms": "minutes of audio", "video_ms": "seconds of video"}
 
 
 def _clock(moment_us: int) -> str:

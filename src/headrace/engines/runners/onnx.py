@@ -15,11 +15,13 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from headrace.engines.runners.batching import Batcher, Text
+from headrace.engines.runners.batching import Batch, Batcher, Bounds, Item, padded
 from headrace.engines.runners.server import Exchange, Server, serve
 from headrace.errors import Invalid
 
 _INPUTS_MAX: Final = 2048  # OpenAI's limit
+_BOUNDS: Final = Bounds(count=32, cost=4096)  # texts, and tokens with padding
+Text = tuple[Sequence[int], Sequence[int]]  # token ids and segment ids of equal length
 Token = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -68,28 +70,28 @@ class Encoder:
         self.tokenizer.no_padding()
         self.vocabulary: int = self.tokenizer.get_vocab_size()
 
-    def compute(self, batch: list[Text]) -> list[Any]:
+    def compute(self, batch: Batch[Text]) -> list[Any]:
         """Per text: one logit, or token vectors float32 [tokens, hidden]. Runs in the encoder's thread."""
-        longest = max(len(text.ids) for text in batch)
-        ids = np.zeros((len(batch), longest), np.int64)
+        texts = batch.works
+        ids = np.zeros((len(texts), max(len(text) for text, _ in texts)), np.int64)
         mask, segments = np.zeros_like(ids), np.zeros_like(ids)
-        for row, text in enumerate(batch):
-            ids[row, : len(text.ids)] = text.ids
-            segments[row, : len(text.ids)] = text.segments
-            mask[row, : len(text.ids)] = 1
+        for row, (text, parts) in enumerate(texts):
+            ids[row, : len(text)] = text
+            segments[row, : len(text)] = parts
+            mask[row, : len(text)] = 1
         feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": segments}
         output = self.session.run(None, {name: value for name, value in feed.items() if name in self.names})[0]
         if self.pairs:
             return [float(row.reshape(-1)[0]) for row in output]
-        return [output[row, : len(text.ids)] for row, text in enumerate(batch)]
+        return [output[row, : len(text)] for row, (text, _) in enumerate(texts)]
 
-    def encode(self, text: str, pair: str | None, param: str) -> tuple[Sequence[int], Sequence[int]]:
+    def encode(self, text: str, pair: str | None, param: str) -> Text:
         """(ids, segments) of a text or a pair. Raises Invalid when it is too long."""
         encoded = self.tokenizer.encode(text) if pair is None else self.tokenizer.encode(text, pair)
         self.fits(len(encoded.ids), param)
         return encoded.ids, encoded.type_ids
 
-    def given(self, tokens: list[int], param: str) -> tuple[Sequence[int], Sequence[int]]:
+    def given(self, tokens: list[int], param: str) -> Text:
         """(ids, segments) of token ids as they came."""
         if not tokens:
             raise Invalid(f"{param} holds an empty list of tokens; give at least one", param=param)
@@ -113,7 +115,7 @@ class Runner:
 
     def __init__(self, encoder: Encoder, alias: str) -> None:
         self.encoder, self.alias = encoder, alias
-        self.batcher = Batcher(encoder.compute)
+        self.batcher = Batcher(encoder.compute, _BOUNDS, padded)
 
     async def embeddings(self, exchange: Exchange) -> None:
         """POST /v1/embeddings: mean of the token vectors, length one."""
@@ -121,7 +123,7 @@ class Runner:
         if request.encoding_format not in ("float", "base64"):
             raise Invalid("encoding_format must be float or base64", param="encoding_format")
         encoded = self._inputs(request.input)
-        vectors = [pooled(found) for found in await self.batcher.encode(encoded)]
+        vectors = [pooled(found) for found in await self._encode(encoded)]
         if request.dimensions not in (None, len(vectors[0])):
             raise Invalid(f"dimensions must be {len(vectors[0])} for this model, or left out", param="dimensions")
         whole = request.encoding_format == "float"
@@ -148,11 +150,11 @@ class Runner:
             raise Invalid("top_n must be at least 1", param="top_n")
         if self.encoder.pairs:
             encoded = [self.encoder.encode(request.query, text, "documents") for text in texts]
-            scores = [sigmoid(logit) for logit in await self.batcher.encode(encoded)]
+            scores = [sigmoid(logit) for logit in await self._encode(encoded)]
         else:
             encoded = [self.encoder.encode(request.query, None, "query")]
             encoded += [self.encoder.encode(text, None, "documents") for text in texts]
-            asked, *found = await self.batcher.encode(encoded)
+            asked, *found = await self._encode(encoded)
             scores = [late_interaction(asked, vectors) for vectors in found]
         order = sorted(range(len(texts)), key=lambda index: (-scores[index], index))[: request.top_n]
         results: list[dict[str, Any]] = [{"index": index, "relevance_score": scores[index]} for index in order]
@@ -176,7 +178,10 @@ class Runner:
             encoded = self._inputs(decode(exchange.body, EmbeddingsRequest).input)
         exchange.json({"count": sum(len(ids) for ids, _ in encoded)})
 
-    def _inputs(self, given: str | list[Any]) -> list[tuple[Sequence[int], Sequence[int]]]:
+    async def _encode(self, texts: list[Text]) -> list[Any]:
+        return await self.batcher.run([Item(text, cost=len(text[0])) for text in texts])
+
+    def _inputs(self, given: str | list[Any]) -> list[Text]:
         if isinstance(given, str) or (given and all(isinstance(entry, int) for entry in given)):
             given = [given]
         if not given or len(given) > _INPUTS_MAX:
@@ -235,7 +240,7 @@ def main() -> None:
         words.add_argument(f"--{name}", type=int, required=True)
     given = words.parse_args()
     encoder = Encoder(given.weights, given.tokenizer, given.threads, given.context)
-    encoder.compute([Text([0, 1], [0, 0], None)])  # type: ignore[arg-type]  # the first run allocates
+    encoder.compute(Batch([Item(([0, 1], [0, 0]))]))  # the first run allocates
     asyncio.run(_serve(encoder, given, began))
 
 

@@ -8,6 +8,7 @@ httptools: an ASGI server cost 0.25 s of start and 20 MB more.
 import asyncio
 import json
 import os
+import re
 import signal
 import time
 from collections import deque
@@ -24,6 +25,7 @@ BODY_MAX_BYTES: Final = 40 << 20  # 25 MiB of a recording as base64, and its req
 _PIPELINE_MAX: Final = 16
 _DRAIN_MAX_S: Final = 3600.0
 _CLOSE_GRACE_S: Final = 1.0
+_NAME: Final = re.compile(rb"[!-~]{1,128}")
 
 Route = Callable[["Exchange"], Awaitable[None]]
 
@@ -31,12 +33,13 @@ Route = Callable[["Exchange"], Awaitable[None]]
 class Exchange:
     """One request and its answer: `json` or `whole` (other bytes) once; or `open`, `send`..., `close` for events."""
 
-    __slots__ = ("_connection", "_keep_alive", "answered", "body", "method", "path")
+    __slots__ = ("_connection", "_keep_alive", "answered", "body", "method", "name", "path")
 
     def __init__(self, connection: "_Connection", method: str, path: str, body: bytes, keep_alive: bool) -> None:
         self._connection = connection
         self._keep_alive = keep_alive
         self.method, self.path, self.body = method, path, body
+        self.name = connection.name  # what GET /progress calls it: the client's x-request-id
         self.answered = False
 
     def json(self, value: Any, status: int = 200) -> None:
@@ -70,15 +73,22 @@ class Exchange:
 
 
 class Server:
-    """The routes and what runs now. `load` adds to what GET /load answers."""
+    """The routes and what runs now. `load` is what GET /load answers, `progress` what GET /progress does."""
 
-    def __init__(self, routes: Mapping[tuple[str, str], Route], load: Callable[[], dict[str, int]]) -> None:
+    def __init__(
+        self,
+        routes: Mapping[tuple[str, str], Route],
+        load: Callable[[], dict[str, int]],
+        progress: Callable[[], list[dict[str, Any]]] | None = None,
+    ) -> None:
         self.routes = {**routes, ("GET", "/health"): self._health, ("GET", "/load"): self._load}
+        if progress is not None:
+            self.routes["GET", "/progress"] = self._progress
         self.connections: set[_Connection] = set()
         self.gone = asyncio.Event()  # set while there is no connection
         self.gone.set()
         self.draining = False
-        self._load_of_runner = load
+        self._load_of_runner, self._progress_of_runner = load, progress
 
     async def answer(self, exchange: Exchange) -> None:
         """Route one request; errors become OpenAI error objects."""
@@ -99,6 +109,10 @@ class Server:
 
     async def _load(self, exchange: Exchange) -> None:
         exchange.json(self._load_of_runner())
+
+    async def _progress(self, exchange: Exchange) -> None:
+        assert self._progress_of_runner is not None, "else there is no such route"
+        exchange.json({"running": self._progress_of_runner()})
 
 
 def refuse(exchange: Exchange, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
@@ -125,7 +139,7 @@ class _Connection(asyncio.Protocol):
         self.waiting: deque[Exchange] = deque()
         self.task: asyncio.Task[None] | None = None
         self.parser = httptools.HttpRequestParser(self)
-        self.path, self.body, self.size = b"", [b""], 0
+        self.path, self.body, self.size, self.name = b"", [b""], 0, ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -155,10 +169,14 @@ class _Connection(asyncio.Protocol):
             self.transport.close()
 
     def on_message_begin(self) -> None:
-        self.path, self.body, self.size = b"", [], 0
+        self.path, self.body, self.size, self.name = b"", [], 0, ""
 
     def on_url(self, url: bytes) -> None:
         self.path += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"x-request-id" and _NAME.fullmatch(value):
+            self.name = value.decode()
 
     def on_body(self, data: bytes) -> None:
         self.size += len(data)

@@ -1,0 +1,114 @@
+"""What `headrace plan` found, as a person reads it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from headrace.cli.dollars import dollars
+from headrace.cli.shown import table
+from headrace.units import US_PER_HOUR
+
+if TYPE_CHECKING:
+    from headrace.twin.mixes import Mixed
+    from headrace.twin.plans import Planned
+    from headrace.twin.tails import Tailed
+    from headrace.twin.windows import Window
+
+
+def fleet(found: "Planned") -> str:
+    """The least cost, pool by pool, and the twin's beside it."""
+    heads = ["MODEL", "POOLS", "LEAST COST", "REPLICA HOURS", "OF THE BEST"]
+    rows = [
+        [
+            one.model,
+            ", ".join(one.hours) if one.cheapest else next(iter(one.hours)),
+            dollars(one.nanousd) if one.nanousd is not None else one.why,
+            ", ".join(f"{name} {hours:.1f}" for name, hours in one.hours.items() if one.nanousd is not None),
+            f"{one.nanousd / found.least_of(one.model):.2f}" if one.nanousd is not None else "-",
+        ]
+        for one in found.choices
+    ]
+    lines = [
+        table(heads, rows),
+        "",
+        f"least cost of all: {dollars(found.nanousd)}; with whole replicas {dollars(found.whole_nanousd)} or less",
+    ]
+    if found.simulated_nanousd is not None:
+        lines.append(
+            f"simulated with Headrace's policy: {dollars(found.simulated_nanousd)}, "
+            f"{found.simulated_nanousd / max(1, found.nanousd):.2f} times the least; first tokens in time: "
+            + ", ".join(f"{name} {ppm / 10_000:.2f} %" for name, ppm in found.kept_ppm.items())
+        )
+    return "\n".join(lines)
+
+
+def mix(found: "Mixed") -> str:
+    """Devices, where each length goes, and what one kind of device alone would cost."""
+    routes = [
+        [
+            one.model,
+            one.bucket,
+            one.requests,
+            ", ".join(f"{pool} {100 * share:.0f} %" for pool, share in one.share.items()) or "nobody asks",
+        ]
+        for one in found.routes
+    ]
+    held = ", ".join(f"{count} of {pool}" for pool, count in found.devices.items()) or "no device"
+    lines = [
+        table(["MODEL", "TOKENS", "REQUESTS", "SERVED BY"], routes),
+        "",
+        f"the cheapest mix for each of {found.hours} hours: {held}, {dollars(found.nanousd_per_hour)} an hour; no mix "
+        f"costs less than {dollars(found.bound_nanousd_per_hour)}",
+        "replicas: " + ", ".join(f"{count} of {name}" for name, count in found.replicas.items()),
+    ]
+    for one in found.singles:
+        if one.nanousd_per_hour is None:
+            lines.append(f"all on {one.pool}: {one.why}")
+        else:
+            times = one.nanousd_per_hour / max(1, found.nanousd_per_hour)
+            lines.append(f"all on {one.pool}: {dollars(one.nanousd_per_hour)} an hour, {times:.2f} times the mix")
+    return "\n".join(lines)
+
+
+def tail(found: "Tailed") -> str:
+    """The exact optimum of exclusive work, by pool, and the twin's cost beside it."""
+    rows = [
+        [
+            one.pool,
+            one.models,
+            one.requests,
+            dollars(one.nanousd),
+            f"{one.device_us / US_PER_HOUR:.2f}",
+            f"{one.device_us / max(1, one.busy_us):.2f}",
+            one.boots,
+            one.reused,
+        ]
+        for one in found.pools
+    ]
+    heads = ["POOL", "MODELS", "REQUESTS", "LEAST COST", "DEVICE HOURS", "OF BUSY", "BOOTS", "REUSED"]
+    lines = [table(heads, rows), "", f"least cost, one request a device at a time: {dollars(found.nanousd)}"]
+    if found.simulated_nanousd is not None:
+        lines.append(
+            f"simulated with Headrace's policy: {dollars(found.simulated_nanousd)}, "
+            f"{found.simulated_nanousd / max(1, found.nanousd):.2f} times the least; begun within 10 s: "
+            f"{found.soon_ppm / 10_000:.1f} %"
+        )
+    return "\n".join(lines)
+
+
+def by_window(found: "Sequence[Window]") -> str:
+    """Cost over the least, window by window."""
+    rows = [
+        [
+            one.model,
+            f"{one.from_us / US_PER_HOUR:.1f} h",
+            f"{one.to_us / US_PER_HOUR:.1f} h",
+            one.requests,
+            dollars(one.paid_nanousd),
+            dollars(one.least_nanousd),
+            f"{one.ratio_ppm / 1_000_000:.2f}" if one.ratio_ppm is not None else "-",
+            f"{one.kept_ppm / 10_000:.2f} %",
+        ]
+        for one in found
+    ]
+    heads = ["MODEL", "FROM", "TO", "REQUESTS", "PAID", "LEAST", "PAID / LEAST", "FIRST TOKENS IN TIME"]
+    return table(heads, rows)

@@ -1,0 +1,96 @@
+"""Pictures from words on onnxruntime: the painter of training/painter, served by our own runner.
+
+Made by assembly. Prepared weights are the given ones: a graph and its recipe, checked by the golden question.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from headrace.engines import artifact as artifacts_on_disk
+from headrace.engines import golden, sources
+from headrace.errors import Permanent
+from headrace.ports import Artifact, Command
+from headrace.settings import interpreter
+from headrace.specs.catalog import ModelSpec
+from headrace.state.table import Ability, Media
+from headrace.units import MIB
+
+SIZES: Final = ("256x256", "64x64", "128x128", "512x512", "1024x1024")
+FORMATS: Final = ("png", "jpeg", "webp")
+_PACKAGES: Final = ("onnxruntime", "numpy", "httptools", "PIL")
+_LIBRARY_BYTES: Final = 90 * MIB
+_PIXELS_MAX: Final = 4096 * 4096
+_RECIPE: Final = "painter.json"
+
+
+class PainterEngine:
+    """One process a replica; pictures of many requests share each step."""
+
+    kind = "painter"
+
+    def ability(self, model: ModelSpec) -> Ability:  # noqa: ARG002 - the same for every painter
+        """Square pictures, from words or from a picture and words."""
+        media = Media(sizes=SIZES, pixels_max=_PIXELS_MAX, formats=FORMATS, edits=True)
+        return Ability(
+            dialect="headrace", stream=False, json_schema=False, logprobs=False, completions=False, media=media
+        )
+
+    def problems(self, model: ModelSpec) -> list[str]:
+        """Why this model cannot run here."""
+        found = [
+            f"the engine painter needs the Python package {name}; install headrace's requirements"
+            for name in _PACKAGES
+            if importlib.util.find_spec(name) is None
+        ]
+        if model.task != "image":
+            found.append(f"the engine painter serves the task image, not {model.task}; use another engine")
+        if model.engine.quantise:
+            found.append(f"quantise {model.engine.quantise!r} is not known to the engine painter; leave it out")
+        if reason := sources.missing(model.source):
+            found.append(reason)
+        elif (folder := sources.local(model.source)) is not None and not (folder / _RECIPE).is_file():
+            found.append(f"{model.source} has no {_RECIPE}; give a folder that training/painter/export.py wrote")
+        return found
+
+    def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
+        """Take the graph and its recipe as they are, ask the golden question."""
+        found = artifacts_on_disk.load(model, artifacts)
+        if found is None:
+            if problems := self.problems(model):
+                raise Permanent("; ".join(problems))
+            found = self._build(model, artifacts)
+        return golden.prove(self, model, found, artifacts, say)
+
+    def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
+        """The runner on a unix socket."""
+        engine = model.engine
+        folder = Path(artifact.path)
+        argv = (
+            *interpreter(),
+            "-m",
+            "headrace.engines.runners.painter",
+            f"--weights={folder / artifact.files['weights']}",
+            f"--recipe={folder / artifact.files['recipe']}",
+            f"--listen={address.removeprefix('unix:')}",
+            f"--alias={model.name}",
+            f"--slots={engine.slots}",
+            f"--threads={engine.threads}",
+        )
+        return Command(argv=argv, env={"OMP_NUM_THREADS": str(engine.threads)}, address=address)
+
+    def _build(self, model: ModelSpec, artifacts: Path) -> Artifact:
+        source = sources.fetch(model.source)
+        graph, recipe = sources.one(source, ".onnx"), source / _RECIPE
+        with artifacts_on_disk.building(model, artifacts) as folder:
+            artifacts_on_disk.place(graph, folder / "painter.onnx")
+            artifacts_on_disk.place(recipe, folder / _RECIPE)
+            return artifacts_on_disk.publish(
+                model,
+                artifacts,
+                folder,
+                {"weights": "painter.onnx", "recipe": _RECIPE},
+                {file.name: artifacts_on_disk.sha256(file) for file in (graph, recipe)},
+                graph.stat().st_size * 3 + _LIBRARY_BYTES,
+            )

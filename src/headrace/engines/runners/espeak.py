@@ -1,0 +1,45 @@
+"""A replica for text to speech with espeak-ng, behind OpenAI's request.
+
+Started by `engines.espeak.command`.
+"""
+
+import argparse
+import asyncio
+import time
+from collections.abc import Callable
+
+from headrace.engines import voices
+from headrace.engines.runners.espeak_library import RATE_MAX, RATE_MIN, RATE_NORMAL, Library
+from headrace.engines.runners.recording import Samples
+from headrace.engines.runners.speaking import Runner
+
+
+class EspeakVoices:
+    """The library behind speaking.Voices."""
+
+    names = voices.ALL
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self.rate = library.rate
+
+    def speak(self, text: str, voice: str, speed: float, wanted: Callable[[], bool]) -> tuple[Samples, float]:
+        """See `Voices.speak`: it speaks faster and slower itself as far as it can."""
+        pace = min(max(round(RATE_NORMAL * speed), RATE_MIN), RATE_MAX)
+        return self._library.speak(text, voices.spoken_by(voice), pace, wanted), speed * RATE_NORMAL / pace
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    began = time.monotonic()
+    words = argparse.ArgumentParser()
+    for name in ("library", "data", "listen", "alias"):
+        words.add_argument(f"--{name}", required=True)
+    words.add_argument("--slots", type=int, required=True)
+    given = words.parse_args()
+    runner = Runner(EspeakVoices(Library(given.library, given.data)), given.slots)
+    asyncio.run(runner.serve(given.listen, began))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""The C library espeak-ng, as far as it is used here: one text at a time, to samples. Source: espeak-ng's speak_lib.h.
+
+Not safe for threads: whoever has made a `Library` calls it from one thread.
+"""
+
+import ctypes
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from headrace.engines.runners.recording import Samples
+
+_SYNCHRONOUS: Final = 2  # AUDIO_OUTPUT_SYNCHRONOUS: `speak` returns when all of it has been given to the callback
+_PIECE_MS: Final = 200  # of sound for each call of the callback
+_UTF8: Final = 1  # espeakCHARS_UTF8; neither SSML nor phonemes in brackets are read
+_POSITION_CHARACTERS: Final = 1
+_RATE: Final = 1  # espeakRATE, words a minute
+RATE_NORMAL: Final = 175
+RATE_MIN, RATE_MAX = 80, 450  # what it keeps to; beyond, sound is stretched
+_SAMPLE: Final = ctypes.POINTER(ctypes.c_short)
+_CALLBACK: Final = ctypes.CFUNCTYPE(ctypes.c_int, _SAMPLE, ctypes.c_int, ctypes.c_void_p)
+
+
+class Library:
+    """`rate` is its samples a second. Raises OSError when the library or its data cannot be used."""
+
+    def __init__(self, library: str, data: str) -> None:
+        self._c: Any = ctypes.CDLL(library)
+        self.rate: int = self._c.espeak_Initialize(_SYNCHRONOUS, _PIECE_MS, data.encode(), 0)
+        if self.rate <= 0:
+            raise OSError(f"espeak-ng cannot read its data in {data}")
+        self._c.espeak_Synth.argtypes = (
+            ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint,
+            ctypes.c_void_p, ctypes.c_void_p,
+        )  # fmt: skip
+        self._pieces: list[bytes] = []
+        self._wanted: Callable[[], bool] = lambda: True
+        self._callback = _CALLBACK(self._heard)  # kept: the library has no reference to it
+        self._c.espeak_SetSynthCallback(self._callback)
+
+    def speak(self, text: str, voice: str, words_per_minute: int, wanted: Callable[[], bool]) -> Samples:
+        """The text as samples; what there is so far when `wanted` says no. `voice` is one that the library has.
+
+        Raises LookupError for another voice and RuntimeError when the library gives up.
+        """
+        if self._c.espeak_SetVoiceByName(voice.encode()):
+            raise LookupError(f"espeak-ng has no voice {voice!r}")
+        self._c.espeak_SetParameter(_RATE, words_per_minute, 0)
+        self._pieces, self._wanted = [], wanted
+        data = text.replace("\0", " ").encode()
+        if self._c.espeak_Synth(data, len(data) + 1, 0, _POSITION_CHARACTERS, 0, _UTF8, None, None):
+            raise RuntimeError("espeak-ng could not speak the text")
+        samples = np.frombuffer(b"".join(self._pieces), np.int16)
+        self._pieces = []
+        return samples
+
+    def _heard(self, samples: Any, count: int, _events: Any) -> int:
+        """A piece of sound; 1 ends the speaking."""
+        if samples and count > 0:
+            self._pieces.append(ctypes.string_at(samples, 2 * count))
+        return 0 if self._wanted() else 1

@@ -1,0 +1,69 @@
+"""A replica for text to speech with a neural voice given as ONNX, through sherpa-onnx, behind OpenAI's request.
+
+Started by `engines.sherpa.command`. Speakers are called by their numbers; OpenAI's names are given to them in order.
+"""
+
+import argparse
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import sherpa_onnx
+
+from headrace.engines.runners.recording import Samples
+from headrace.engines.runners.speaking import Runner
+from headrace.engines.voices import NAMED
+
+
+class SherpaVoices:
+    """The engine behind speaking.Voices."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+        self.rate: int = engine.sample_rate
+        speakers = max(engine.num_speakers, 1)
+        self._numbers = {name: place % speakers for place, name in enumerate(NAMED)}
+        self._numbers |= {str(number): number for number in range(speakers)}
+        self.names = tuple(self._numbers)
+
+    def speak(self, text: str, voice: str, speed: float, wanted: Callable[[], bool]) -> tuple[Samples, float]:
+        """See `Voices.speak`: asked between two sentences whether it is wanted."""
+        made = self._engine.generate(
+            text, sid=self._numbers[voice], speed=speed, callback=lambda _samples, _progress: int(wanted())
+        )
+        samples = np.clip(np.asarray(made.samples, np.float32), -1, 1)
+        return (samples * 32_767).astype(np.int16), 1.0
+
+
+def configuration(given: argparse.Namespace) -> Any:
+    """What sherpa-onnx is told: Kokoro when the folder has styles, else VITS, which Piper's voices are."""
+    paths = {"model": given.weights, "tokens": given.tokens, "data_dir": given.data, "lexicon": given.lexicon}
+    if given.styles:
+        kind = {"kokoro": sherpa_onnx.OfflineTtsKokoroModelConfig(voices=given.styles, **paths)}
+    else:
+        kind = {"vits": sherpa_onnx.OfflineTtsVitsModelConfig(**paths)}
+    return sherpa_onnx.OfflineTtsConfig(model=sherpa_onnx.OfflineTtsModelConfig(num_threads=given.threads, **kind))
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    began = time.monotonic()
+    words = argparse.ArgumentParser()
+    for name in ("weights", "tokens", "listen", "alias"):
+        words.add_argument(f"--{name}", required=True)
+    for name in ("data", "lexicon", "styles"):
+        words.add_argument(f"--{name}", default="")
+    for name in ("slots", "threads"):
+        words.add_argument(f"--{name}", type=int, required=True)
+    given = words.parse_args()
+    wanted = configuration(given)
+    if not wanted.validate():
+        raise SystemExit("sherpa-onnx does not take this folder; its own words are above")
+    runner = Runner(SherpaVoices(sherpa_onnx.OfflineTts(wanted)), given.slots)
+    asyncio.run(runner.serve(given.listen, began))
+
+
+if __name__ == "__main__":
+    main()

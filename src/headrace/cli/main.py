@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "cost": "What it cost and why, by whom and for what.",
     "budget": "What may be spent, by whom.",
     "quote": "What a request would cost, before it is made.",
+    "batch": "Many requests at once, done while the machine is idle.",
     "pipeline": "Chained and parallel calls of models, durable and capped.",
     "events": "What the cloud did and why.",
     "logs": "The last lines of a replica.",

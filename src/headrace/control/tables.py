@@ -52,6 +52,7 @@ def route_model(
         shadow=model.shadow,
         fallback=model.fallback,
         tpot_us=model.objective.tpot_us,
+        hedge=model.hedge,
     )
 
 

@@ -6,12 +6,13 @@ from typing import Final
 from headrace.gateway.bill import Bill
 from headrace.gateway.sizes import Sizes
 from headrace.policy.actions import Assign
-from headrace.state.request import BATCH, Request
+from headrace.state.request import BATCH, INTERACTIVE, Request
 from headrace.state.table import RouteKey, RouteModel
 from headrace.state.usage import Begun, Outcome, Progress, Span, Usage
 from headrace.wire.call import Call
 from headrace.wire.usage import Counts, plausible
 
+SHORT_TOKENS_MAX: Final = 64  # of a chat answer that is soon there
 PATIENCE_US: Final = (0, 600_000_000, 600_000_000)  # by class: how long who is not in a hurry is held at least
 
 
@@ -72,6 +73,7 @@ class Record:
             version=model.version if call.model == f"{model.name}@{model.version}" else "",
             priority=call.priority,
             strict=call.patience_us > 0,
+            short=model.hedge and _short(call, model.task, output_max),
         )
 
     def assigned(self, assign: Assign, now_us: int) -> None:
@@ -96,13 +98,17 @@ class Record:
             self.busy_us += now_us - self.sent_us
             self.left_us = now_us
         elif self.served_by is not None:
-            span = Span(
-                replica=self.served_by.replica,
-                incarnation=self.served_by.incarnation,
-                start_us=self._wall(self.sent_us),
-                end_us=self._wall(now_us),
-            )
-            self.failed = (*self.failed, span)
+            self.wasted(self.served_by, self.sent_us, now_us)
+
+    def wasted(self, assign: Assign, sent_us: int, now_us: int) -> None:
+        """A replica worked on it for nothing."""
+        span = Span(
+            replica=assign.replica,
+            incarnation=assign.incarnation,
+            start_us=self._wall(sent_us),
+            end_us=self._wall(now_us),
+        )
+        self.failed = (*self.failed, span)
 
     def decode_us(self) -> int:
         """From the first token that was sent to the last, of who was promised a pace; 0 where nobody saw them."""
@@ -211,3 +217,10 @@ class Record:
             label=self.label,
             agent_steps=self.call.agent_steps,
         )
+
+
+def _short(call: Call, task: str, output_max: int) -> bool:
+    """Whether a call is answered whole and soon, by somebody who waits for it."""
+    if call.stream or call.priority != INTERACTIVE:
+        return False
+    return task in ("embed", "rerank") or (task == "chat" and output_max <= SHORT_TOKENS_MAX)

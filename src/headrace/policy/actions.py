@@ -45,13 +45,14 @@ class Plan:
 
 
 class Assign(msgspec.Struct, frozen=True):
-    """Fast brain: send the request to this replica."""
+    """Fast brain: send the request to this replica; after `hedge_us` without an answer, ask for a second (0: never)."""
 
     request: str
     replica: str
     incarnation: str
     version: str
     reason: str
+    hedge_us: int = 0
 
 
 class Wait(msgspec.Struct, frozen=True):

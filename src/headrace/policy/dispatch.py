@@ -120,6 +120,35 @@ class Dispatch:
             return self._assign(ticket, other, now_us)
         return self._hold(ticket)
 
+    def hedge(self, request_id: str, now_us: int) -> Assign | None:
+        """A second replica for a short call that takes long, None without one. `Assign.hedge_us` said when to ask.
+
+        Whoever answers first ends the request (`ended`); a try that is over before that has `parted`.
+        """
+        ticket = self._tickets.get(request_id)
+        if ticket is None or ticket.seat is None or ticket.second is not None:
+            return None
+        lane = ticket.lane
+        seat = routing.second(lane, ticket, now_us)
+        if seat is None or not lane.retries.take(lane.slots(), now_us):
+            return None
+        reason = f"a second replica: {ticket.seat.id} has not answered for {format_us(now_us - ticket.since_us)}"
+        lane.occupy(seat, now_us)
+        ticket.second, ticket.second_us = seat, now_us
+        ticket.attempts += 1
+        return Assign(request_id, seat.id, seat.incarnation, lane.route.version, reason)
+
+    def parted(self, request_id: str, incarnation: str, now_us: int) -> list[Answer]:
+        """One of the two replicas of a request works on it no more, the other does; answers as those of `ended`."""
+        ticket = self._tickets.get(request_id)
+        if ticket is None or ticket.seat is None or ticket.second is None:
+            return []
+        gone = ticket.second
+        if ticket.seat.incarnation == incarnation:
+            gone, ticket.seat, ticket.began_us = ticket.seat, ticket.second, ticket.second_us
+        ticket.second = None
+        return self._vacate(ticket.lane, gone, now_us)
+
     def ended(self, request_id: str, now_us: int, ok: bool = True) -> list[Answer]:
         """A request that ran is over; answers for held ones that get its slot. `ok` False is no proof of health."""
         ticket = self._tickets.pop(request_id, None)
@@ -131,12 +160,17 @@ class Dispatch:
             self._unqueue(ticket)
             return []
         self._release(ticket, now_us, now_us - ticket.began_us)
+        answers: list[Answer] = []
+        if ticket.second is not None:
+            other, ticket.second = ticket.second, None
+            answers += self._vacate(lane, other, now_us)
         if ok:
             lane.learn(now_us - ticket.began_us)
+            if ticket.request.short:
+                lane.quick.took(now_us - ticket.since_us)
             if seat.faults or seat.half_open:
                 health.success(seat)
                 lane.recount()
-        answers: list[Answer] = []
         if lane.queue:
             self._drain(lane, now_us, answers, seat)
         return answers
@@ -258,29 +292,31 @@ class Dispatch:
             reason = f"{reason}; held {format_us(now_us - ticket.held_us)}"
         if ticket.avoid:
             reason = f"{reason}; try {ticket.attempts + 1}"
-        seat.own += 1
-        lane.room -= seat.open  # it had room, or it had not been picked
-        lane.running += 1
-        lane.balance_us -= now_us
+        lane.occupy(seat, now_us)
         lane.spare += request.priority == BATCH
         ticket.seat = seat
-        ticket.began_us = now_us
+        ticket.began_us = ticket.since_us = now_us
         ticket.charged_us = lane.mean_us or 1
         lane.fair.sent(request.tenant, ticket.charged_us)
         ticket.attempts += 1
         self._tickets[request.id] = ticket
-        return Assign(request.id, seat.id, seat.incarnation, lane.route.version, reason)
+        hedge_us = lane.quick.after_us() if request.short and lane.route.hedge and len(lane.open) > 1 else 0
+        return Assign(request.id, seat.id, seat.incarnation, lane.route.version, reason, hedge_us)
+
+    def _vacate(self, lane: Lane, seat: Seat, now_us: int) -> list[Answer]:
+        """A seat that worked on a hedged request is free; whoever waits may have it."""
+        lane.leave(seat, now_us)
+        answers: list[Answer] = []
+        if lane.queue:
+            self._drain(lane, now_us, answers, seat)
+        return answers
 
     def _release(self, ticket: Ticket, now_us: int, took_us: int) -> None:
         """Give the slot back; `took_us` is what its tenant answers for."""
         seat, lane = ticket.seat, ticket.lane
-        assert seat is not None and seat.own > 0, "a slot is given back once"  # noqa: PT018 - an invariant of ours
-        seat.own -= 1
-        if seat.open and seat.own + seat.others < seat.limit:
-            lane.room += 1
-        lane.running -= 1
+        assert seat is not None, "who is held has no slot to give back"
+        lane.leave(seat, now_us)
         lane.spare -= ticket.request.priority == BATCH
-        lane.balance_us += now_us
         lane.fair.took(ticket.request.tenant, ticket.charged_us, took_us)
         lane.last_us = now_us
         ticket.seat = None

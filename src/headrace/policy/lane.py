@@ -8,6 +8,7 @@ CLOCK_MONOTONIC microseconds.
 from collections import OrderedDict
 
 from headrace.policy.fairness import Fairness
+from headrace.policy.hedging import Quick
 from headrace.policy.queue import Queue
 from headrace.policy.retries import Retries
 from headrace.state.demand import Demand
@@ -57,6 +58,7 @@ class Ticket:
     """One request from its arrival to its end. `seat` is None while it is held; `seq` is its place in the order.
 
     `avoid` is the incarnation that failed under it, not to be tried again before `avoid_until_us`.
+    `second` works on it beside `seat`, since `second_us`, when it is hedged; `since_us` is when its first try began.
     `charged_us` is what its tenant was charged for the try under way.
     """
 
@@ -71,7 +73,10 @@ class Ticket:
         "lane",
         "request",
         "seat",
+        "second",
+        "second_us",
         "seq",
+        "since_us",
     )
 
     def __init__(self, request: Request, lane: "Lane", seq: int, now_us: int) -> None:
@@ -79,6 +84,8 @@ class Ticket:
         self.lane = lane
         self.seq = seq
         self.seat: Seat | None = None
+        self.second: Seat | None = None
+        self.second_us = self.since_us = 0
         self.held_us = now_us
         self.began_us = 0
         self.charged_us = 0
@@ -121,6 +128,7 @@ class Lane:
         "paced",
         "prefixes",
         "queue",
+        "quick",
         "readmit_us",
         "refused",
         "reported_us",
@@ -143,6 +151,7 @@ class Lane:
         self.queue: Queue[Ticket] = Queue()
         self.fair = Fairness()
         self.retries = Retries(now_us)
+        self.quick = Quick()
         self.spare = 0
         self.prefixes: OrderedDict[int, Seat] = OrderedDict()
         self.affine = False
@@ -188,6 +197,22 @@ class Lane:
             if free > 0:
                 room += free
         self.capacity, self.room = capacity, room
+
+    def occupy(self, seat: Seat, now_us: int) -> None:
+        """A try takes a slot there."""
+        seat.own += 1
+        self.room -= seat.open  # it had room, or it had not been picked
+        self.running += 1
+        self.balance_us -= now_us
+
+    def leave(self, seat: Seat, now_us: int) -> None:
+        """A try gives its slot back."""
+        assert seat.own > 0, "a slot is given back once"
+        seat.own -= 1
+        if seat.open and seat.own + seat.others < seat.limit:
+            self.room += 1
+        self.running -= 1
+        self.balance_us += now_us
 
     def slots(self) -> int:
         """Slots of the open seats, together."""

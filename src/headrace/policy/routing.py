@@ -42,6 +42,19 @@ def pick(lane: Lane, ticket: Ticket, now_us: int, freed: Seat | None = None) -> 
     return best if ticket.request.priority != BATCH or _calm(lane, best) else None
 
 
+def second(lane: Lane, ticket: Ticket, now_us: int) -> Seat | None:
+    """The least loaded seat beside the one at work, where slots are left over and nobody waits; None without one."""
+    if lane.queue or not _left_over(lane):
+        return None
+    best: Seat | None = None
+    for seat in lane.open:
+        if seat is ticket.seat or not _has_room(seat) or ticket.bars(seat, now_us):
+            continue
+        if best is None or seat.own + seat.others < best.own + best.others:
+            best = seat
+    return best
+
+
 def _has_room(seat: Seat) -> bool:
     return seat.own + seat.others < seat.limit
 

@@ -124,6 +124,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `memory_bytes` is what one replica takes; `pools` where it may live, in order of preference. `shape` foretells its
     steps on an accelerator. `shadow` is the percent of the model's requests that are copied to this version, which
     only a rollout sets. `fallback` names models that may answer where this one cannot, in order.
+    With `hedge` a short call that takes long is asked of a second replica.
     """
 
     name: str
@@ -144,6 +145,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shape: Shape | None = None
     shadow: int = 0
     fallback: tuple[str, ...] = ()
+    hedge: bool = False
 
     @property
     def key(self) -> str:

@@ -334,6 +334,9 @@ class Model(Section, frozen=True):
         Annotated[list[Name], Meta(max_length=8)],
         Meta(description="models of the same task that answer where this one cannot, in order"),
     ] = []
+    hedge: Annotated[
+        bool, Meta(description="ask a second replica when a short call takes longer than nineteen of twenty do")
+    ] = False
     output_tokens: Annotated[_Tokens, Meta(description="expected length of an answer that sets no limit")] = 512
     price: Annotated[Price, Meta(description="what is charged for it")] = Price()
     compare_to: Annotated[

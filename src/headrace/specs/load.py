@@ -203,6 +203,7 @@ class _Resolver:
             price=money.price(model.price, model.task, (*path, "price"), self._note),
             compare_to=model.compare_to or "",
             fallback=tuple(model.fallback),
+            hedge=model.hedge,
             shape=None if model.shape is None else shaped.shape(model.shape, (*path, "shape"), self._note),
         )
 

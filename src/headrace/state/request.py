@@ -17,6 +17,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     share a replica's prefix cache and tenants never share one. `excluded` are replicas that failed under it.
     `priority` is a place in CLASSES: one that comes before another is served before it, and `batch` only where slots
     are left over. `strict` says that `deadline_us` is the client's own, after which an answer is worth nothing to it.
+    `short` calls are answered whole and soon, so that two replicas may be asked.
     """
 
     id: str
@@ -33,4 +34,5 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 1
     priority: int = INTERACTIVE
     strict: bool = False
+    short: bool = False
     excluded: tuple[str, ...] = ()

@@ -58,7 +58,7 @@ class RouteModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `wake_us` is how long a wake is expected to take (last measured), 0 when unknown. `fault` says why it cannot be
     served at all; then requests are refused instead of held. `rate` is the work of a request, None while not known.
-    `tpot_us` is the promised time per output token, 0 for none.
+    `tpot_us` is the promised time per output token, 0 for none. `hedge`: short calls may be asked of two replicas.
     `shadow` is the percent of the model's requests that are copied to it, for nobody. `fallback` are models that may
     answer where this one cannot.
     """
@@ -81,6 +81,7 @@ class RouteModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shadow: int = 0
     fallback: tuple[str, ...] = ()
     tpot_us: int = 0
+    hedge: bool = False
 
 
 class RouteReplica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

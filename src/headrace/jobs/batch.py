@@ -99,7 +99,8 @@ class Asked(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     def check(self) -> None:
         """Raises Invalid that names the value, the limit and the fix."""
-        served = sorted(path for path in ROUTES if path.startswith("/v") and not path.startswith(_NOT_JSON))
+        asked = {path for path, target in ROUTES.items() if path.startswith("/v") and not target.counts}
+        served = sorted(path for path in asked if not path.startswith(_NOT_JSON))
         if self.endpoint not in served:
             raise Invalid(f"endpoint is {self.endpoint[:60]!r}; give one of {', '.join(served)}", param="endpoint")
         if self.completion_window != "24h":

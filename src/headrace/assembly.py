@@ -54,11 +54,15 @@ def engines() -> "Mapping[str, Engine]":
     from headrace.engines.openai import OpenAIServer
     from headrace.engines.openvino import OpenVino
     from headrace.engines.painter import PainterEngine
+    from headrace.engines.rapidocr import RapidOcr
+    from headrace.engines.realesrgan import RealEsrgan
     from headrace.engines.sherpa import Sherpa
     from headrace.engines.vllm import Vllm
     from headrace.engines.whisper import Whisper
 
-    every = (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), PainterEngine(), Vllm(), Whisper(), Espeak(), Sherpa())
+    texts = (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), Vllm())
+    media = (PainterEngine(), RealEsrgan(), RapidOcr(), Whisper(), Espeak(), Sherpa())
+    every: tuple[Engine, ...] = (*texts, *media)
     return {engine.kind: engine for engine in every}
 
 

@@ -23,7 +23,7 @@ from headrace.state import keys
 from headrace.state.table import RouteKey
 from headrace.wire.call import Call
 
-RUNS: Final = b"run_"
+OWN: Final = (b"run_", b"batch_", b"video_")  # how labels of the runner's work begin
 PREFIX: Final = "pipeline/"
 _FOLDERS: Final = (
     "/headrace/v1/pipelines", "/headrace/v1/runs", "/v1/files", "/v1/batches", "/v1/videos", "/v1/responses", "/mcp",
@@ -50,21 +50,26 @@ class Desk(Protocol):
 def run_of(head: Head, key: RouteKey, doorman: Doorman) -> Run:
     """What a request says of the work that it belongs to. Raises Invalid.
 
-    Labels of runs, and turns of agents, are the runner's to tell: nobody else can make them, and so nobody can put
-    work into the receipt of a run that did not do it.
+    Labels of runs and batches, and turns of agents, are the runner's to tell: nobody else can make them, and so nobody
+    can put work into the receipt of a run that did not do it.
     """
     label, cap = head.headers.get(b"x-headrace-label"), head.headers.get(b"x-headrace-max-cost")
-    step = b"x-headrace-agent-step" in head.headers
+    step, gone = b"x-headrace-agent-step" in head.headers, head.headers.get(b"x-headrace-on-disconnect", b"cancel")
     if label is not None and not _LABEL.fullmatch(label):
         raise Invalid("x-headrace-label has 1 to 200 visible ASCII characters.", param="x-headrace-label")
     if cap is not None and not (cap.isdigit() and len(cap) <= 18):
         raise Invalid("x-headrace-max-cost is a whole number of nano-dollars.", param="x-headrace-max-cost")
-    owned = label is not None and label.startswith(RUNS)
+    if gone not in (b"cancel", b"finish") or (gone == b"finish" and b"idempotency-key" not in head.headers):
+        message = "x-headrace-on-disconnect is cancel, or finish together with an Idempotency-Key."
+        raise Invalid(message, param="x-headrace-on-disconnect")
+    owned = label is not None and label.startswith(OWN)
     if (owned or step) and not doorman.acting(head.headers, key):
         if owned:
-            raise Invalid("A label that begins with run_ belongs to a run; choose another.", param="x-headrace-label")
+            message = "A label that begins with run_, batch_ or video_ is the runner's; choose another."
+            raise Invalid(message, param="x-headrace-label")
         raise Invalid("x-headrace-agent-step is the runner's alone.", param="x-headrace-agent-step")
-    return Run(label=(label or b"").decode(), cap_nanousd=int(cap) if cap is not None else None, agent_steps=int(step))
+    return Run(label=(label or b"").decode(), cap_nanousd=int(cap) if cap is not None else None, agent_steps=int(step),
+               outlives=gone == b"finish")  # fmt: skip
 
 
 def took(

@@ -6,12 +6,13 @@ from typing import Final
 from headrace.gateway.bill import Bill
 from headrace.gateway.sizes import Sizes
 from headrace.policy.actions import Assign
-from headrace.state.request import BATCH, Request
+from headrace.state.request import BATCH, INTERACTIVE, Request
 from headrace.state.table import RouteKey, RouteModel
 from headrace.state.usage import Begun, Outcome, Progress, Span, Usage
 from headrace.wire.call import Call
 from headrace.wire.usage import Counts, plausible
 
+SHORT_TOKENS_MAX: Final = 64  # of a chat answer that is soon there
 PATIENCE_US: Final = (0, 600_000_000, 600_000_000)  # by class: how long who is not in a hurry is held at least
 
 
@@ -72,7 +73,7 @@ class Record:
             version=model.version if call.model == f"{model.name}@{model.version}" else "",
             priority=call.priority,
             strict=call.patience_us > 0,
-            short=model.hedge and short(call, model.task, output_max),
+            short=model.hedge and _short(call, model.task, output_max),
         )
 
     def assigned(self, assign: Assign, now_us: int) -> None:
@@ -216,3 +217,10 @@ class Record:
             label=self.label,
             agent_steps=self.call.agent_steps,
         )
+
+
+def _short(call: Call, task: str, output_max: int) -> bool:
+    """Whether a call is answered whole and soon, by somebody who waits for it."""
+    if call.stream or call.priority != INTERACTIVE:
+        return False
+    return task in ("embed", "rerank") or (task == "chat" and output_max <= SHORT_TOKENS_MAX)

@@ -107,7 +107,7 @@ def _running(spec: ToolSpec) -> _Call:
     async def call(at: Use, given: dict[str, Any]) -> Any:
         left = max(at.context.run.left(at.scope), 1)  # all of it is held while the child is at work
         most = min(spec.cost_nanousd or left, left)
-        body = {"pipeline": spec.pipeline, "inputs": given, "cost_nanousd": most}
+        body = {"model": f"pipeline/{spec.pipeline}", "pipeline": spec.pipeline, "inputs": given, "cost_nanousd": most}
         patience = Patience(retries=0, timeout_us=spec.timeout_us)
         try:
             return await at.context.ask(at.place, [Ask(path=CHILD, body=body)], patience, at.scope)

@@ -125,8 +125,8 @@ def train(name: str, model: nn.Module, loss_of: Loss, plan: argparse.Namespace) 
 
 PLANS: dict[str, tuple[type[nn.Module], Loss, int, int, float]] = {
     "outline": (Outline, outline_loss, 3000, 400, 3e-3),
-    "flow": (Flow, flow_loss, 900, 256, 3e-3),
-    "reader": (Reader, reader_loss, 1500, 64, 2e-3),
+    "flow": (Flow, flow_loss, 1200, 256, 3e-3),
+    "reader": (Reader, reader_loss, 1900, 64, 2e-3),
 }
 
 

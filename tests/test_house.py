@@ -24,6 +24,7 @@ CATCH_ALL = {
     "pipelines/tools.py": "outermost frame of an agent's tool: foreign code may raise anything, and its model is told",
     "jobs/batch_routes.py": "outermost frame of a batch: one mistake of ours ends that batch and no other",
     "engines/onnx_convert.py": "a parser of foreign bytes: whatever it raises, the file is to blame",
+    "engines/rapidocr.py": "a parser of foreign bytes: whatever it raises, the file is to blame",
     "engines/runners/batching.py": "outermost frame of the engine's thread: told to each request that waits",
     "engines/runners/pictures.py": "a parser of foreign bytes: whatever it raises, the file is to blame",
     "engines/runners/server.py": "outermost frame of a request: the replica lives on",

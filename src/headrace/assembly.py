@@ -54,11 +54,15 @@ def engines() -> "Mapping[str, Engine]":
     from headrace.engines.openai import OpenAIServer
     from headrace.engines.openvino import OpenVino
     from headrace.engines.painter import PainterEngine
+    from headrace.engines.rapidocr import RapidOcr
+    from headrace.engines.realesrgan import RealEsrgan
     from headrace.engines.sherpa import Sherpa
     from headrace.engines.vllm import Vllm
     from headrace.engines.whisper import Whisper
 
-    every = (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), PainterEngine(), Vllm(), Whisper(), Espeak(), Sherpa())
+    texts = (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), Vllm())
+    media = (PainterEngine(), RealEsrgan(), RapidOcr(), Whisper(), Espeak(), Sherpa())
+    every: tuple[Engine, ...] = (*texts, *media)
     return {engine.kind: engine for engine in every}
 
 
@@ -252,6 +256,8 @@ def run_pipelines(settings: Settings) -> int:
 
     from headrace import telemetry
     from headrace.jobs.parts import parts
+    from headrace.jobs.response_routes import ResponseService
+    from headrace.jobs.response_work import Shelf
     from headrace.mcp.service import Service as Mcp
     from headrace.pipelines.context import World
     from headrace.pipelines.gateway import Gateway
@@ -282,8 +288,10 @@ def run_pipelines(settings: Settings) -> int:
     loopback = Loopback(settings.host, settings.port, pepper, keep=64)
     jobs = parts(settings.jobs, records, lambda name: objects(settings, name), loopback, door, clock)
     try:
-        mcp = Mcp(Loopback(settings.host, settings.port, pepper), door, clock)
-        served: list[process.Part] = [Service(world, settings.pipelines / "code", door), mcp, *jobs]
+        once = Loopback(settings.host, settings.port, pepper)
+        responses, mcp = ResponseService(Shelf(records, once, clock), door), Mcp(once, door, clock)
+        pipelines = Service(world, settings.pipelines / "code", door)
+        served: list[process.Part] = [pipelines, *jobs, responses, mcp]
         uvloop.run(process.serve(settings.pipelines_socket, served))
     finally:
         runs.close()

@@ -37,7 +37,9 @@ def pooled(catalog: Catalog, seen: Iterable[Device]) -> list[Device]:
             if wanted == "cpu" or device.pool == "cpu":
                 fits = wanted == device.pool
             else:
-                fits = _words(wanted) <= _words(device.pool) and place not in taken
+                names = _words(device.pool)
+                instance = f"mig {pool.mig}" in device.pool if pool.mig else "mig" not in names
+                fits = _words(wanted) <= names and instance and place not in taken
             if not fits or number >= pool.count:
                 continue
             number += 1
@@ -47,7 +49,14 @@ def pooled(catalog: Catalog, seen: Iterable[Device]) -> list[Device]:
             left[place] -= memory_bytes
             cpus = min(pool.cpus, device.cpus) if device.cpus else pool.cpus
             found.append(
-                Device(node=device.node, device=device.device, pool=pool.name, memory_bytes=memory_bytes, cpus=cpus)
+                Device(
+                    node=device.node,
+                    device=device.device,
+                    pool=pool.name,
+                    memory_bytes=memory_bytes,
+                    cpus=cpus,
+                    grain_bytes=pool.grain_bytes,
+                )
             )
     return found
 
@@ -103,8 +112,8 @@ def ours(status: WorkerStatus) -> bool:
 
 def labels(model: ModelSpec, device: Device, cause: str) -> dict[str, str]:
     """What a worker carries so that a later controller knows it again, and why it was started."""
-    whole = device.memory_bytes
-    share_ppm = min(WHOLE_PPM, WHOLE_PPM * model.memory_bytes // whole) if whole else WHOLE_PPM
+    whole, held = device.memory_bytes, device.takes(model.memory_bytes)
+    share_ppm = min(WHOLE_PPM, WHOLE_PPM * held // whole) if whole else WHOLE_PPM
     return {
         "model": model.name,
         "version": model.version,
@@ -112,7 +121,7 @@ def labels(model: ModelSpec, device: Device, cause: str) -> dict[str, str]:
         "pool": device.pool,
         "node": device.node,
         "device": device.device,
-        "memory_bytes": str(model.memory_bytes),
+        "memory_bytes": str(held),
         "slots": str(model.engine.slots),
         "share_ppm": str(share_ppm),
         "cause": cause,

@@ -7,8 +7,11 @@ connection, which is what stops the engine.
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
+from headrace.gateway.desk import Desk
+from headrace.gateway.order import Order
 from headrace.gateway.upstream import Pool, Upstream, User
 from headrace.policy.actions import Assign
+from headrace.wire.call import Call
 
 STALE_US: Final = 100_000  # a connection that had been closed unseen says so at once
 
@@ -102,3 +105,14 @@ class Attempt:
         upstream.send(self._user, self._request)
         if self._user.slow:
             upstream.transport.pause_reading()
+
+
+def attempt_at(desk: Desk, order: Order, call: Call, assign: Assign, user: Trying) -> Attempt:
+    """A try at that replica, counted there from now on and not begun yet."""
+    desk.counters.flying("replica:" + assign.replica, 1)
+    pool = desk.directory.pools.get((assign.replica, assign.incarnation))
+    request = b""
+    if pool is not None:
+        path, body = order.render(pool.replica.upstream_model)
+        request = pool.request(path, body, call.content_type)
+    return Attempt(user, assign, pool, request)

@@ -11,10 +11,11 @@ from typing import Final
 import msgspec
 
 from headrace.errors import HeadraceError, Invalid, Transient
-from headrace.gateway import patience
-from headrace.gateway.attempt import Attempt
+from headrace.gateway import codes, patience
+from headrace.gateway.attempt import Attempt, attempt_at
 from headrace.gateway.client import Client
 from headrace.gateway.desk import Desk
+from headrace.gateway.hedge import Hedge
 from headrace.gateway.hold import Hold
 from headrace.gateway.order import Order
 from headrace.gateway.record import Record
@@ -31,20 +32,6 @@ ERROR_BYTES_MAX: Final = 64 << 10
 FIRST_COMMENT_US, COMMENT_US = 1_000_000, 5_000_000
 PROGRESS_PIECES: Final = 64
 _OWN_FAULT: Final = 500  # may be the request's own doing, so it says nothing about the replica
-_HOPELESS: Final = frozenset({"engine_crash", "insufficient_quota"})
-_REFUSALS: Final = frozenset(
-    {
-        "deadline_unreachable",
-        "overloaded",
-        "model_unavailable",
-        "model_not_found",
-        "insufficient_quota",
-        "budget_unavailable",
-    }
-)
-_ELSEWHERE: Final = frozenset(
-    {"overloaded", "deadline_unreachable", "model_unavailable", "start_timeout", "upstream_failed", "engine_crash"}
-)
 _NOT_RECORDED: Final = "The usage of this request cannot be recorded, so it is not served. Try again later."
 
 
@@ -53,7 +40,7 @@ class Exchange:
 
     __slots__ = (
         "_answer", "_answer_bytes", "_arrived", "_attempt", "_client", "_commented_us", "_estimate", "_heard_us",
-        "_hold", "_meter", "_order", "_record", "_reply", "_scanner", "_settled", "_status", "_worker",
+        "_hedge", "_hold", "_meter", "_order", "_record", "_reply", "_scanner", "_settled", "_status", "_worker",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +52,7 @@ class Exchange:
         self._order = Order(record, others)
         self._estimate = self._order.tokens
         self._attempt: Attempt | None = None
+        self._hedge: Hedge | None = None
         self._scanner: EventScanner | None = None
         self._meter: StreamMeter | None = None
         self._answer: list[bytes] = []
@@ -119,13 +107,9 @@ class Exchange:
         worker = self._worker
         self._heard_us = worker.clock.monotonic_us()
         self._record.assigned(assign, self._heard_us)
-        worker.counters.flying("replica:" + assign.replica, 1)
-        pool = worker.directory.pools.get((assign.replica, assign.incarnation))
-        request = b""
-        if pool is not None:
-            path, body = self._order.render(pool.replica.upstream_model)
-            request = pool.request(path, body, self._record.call.content_type)
-        self._attempt = Attempt(self, assign, pool, request)
+        self._attempt = attempt_at(worker, self._order, self._record.call, assign, self)
+        if assign.hedge_us:
+            self._hedge = Hedge(worker, self, self._order, self._record, assign.hedge_us)
         self._attempt.begin(worker.spawn)
 
     @property
@@ -288,25 +272,45 @@ class Exchange:
         record.released(now_us, failed=True)
         record.why = f"attempt {record.attempts} on {replica} failed: {reason}"
         self._worker.counters.flying("replica:" + replica, -1)
-        self.act(self._worker.dispatch.lost(record.request_id, now_us, crashed=crashed))
+        if self._hedge is None or not self._hedge.carries_on(attempt.assign, now_us):
+            self._hedge = None
+            self.act(self._worker.dispatch.lost(record.request_id, now_us, crashed=crashed))
+
+    def second_won(self, attempt: Attempt, sent_us: int, body: bytes) -> None:
+        """See `hedge.First`."""
+        record, worker, now_us = self._record, self._worker, self._worker.clock.monotonic_us()
+        first, self._attempt = self._attempt, attempt
+        if first is not None:
+            first.let_go()
+            record.released(now_us, failed=True)
+            worker.counters.flying("replica:" + first.assign.replica, -1)
+            worker.act_all(worker.dispatch.parted(record.request_id, first.assign.incarnation, now_us))
+        record.assigned(attempt.assign, sent_us)
+        self._status, self._hedge = 200, None
+        self._finish_whole(body)
+
+    def second_lost(self, reason: str) -> None:
+        """See `hedge.First`."""
+        self._hedge, self._record.why = None, f"{reason}; before that: {self._record.why}"
+        self.act(self._worker.dispatch.lost(self._record.request_id, self._worker.clock.monotonic_us()))
 
     def fail(self, code: str, message: str, param: str | None = None, retry_after_us: int | None = None) -> None:
         """The end without an answer, unless another model stands in."""
         record = self._record
-        if code in _ELSEWHERE and not record.first_us and self._order.stand_in(f"{code}: {message}"):
+        if code in codes.ELSEWHERE and not record.first_us and self._order.stand_in(f"{code}: {message}"):
             if not self._reply.started:
                 self._reply.headers += b"x-headrace-fallback: %b\r\n" % record.model.name.encode()
             self._ask(self._worker.clock.monotonic_us())
             return
         headers = b"" if retry_after_us is None else b"retry-after: %d\r\n" % -(-retry_after_us // 1_000_000)
-        headers += b"x-should-retry: false\r\n" if code in _HOPELESS else b""
-        outcome: Outcome = "refused" if code in _REFUSALS else "failed"
+        headers += b"x-should-retry: false\r\n" if code in codes.HOPELESS else b""
+        outcome: Outcome = "refused" if code in codes.REFUSALS else "failed"
         said = lambda: self._reply.error(code, message, param, headers)  # noqa: E731 - as above
         self._settle(outcome, fault.status(code), Counts(), said, code, message)
 
     def client_gone(self) -> None:
-        """The client hung up: free the slot, and record how far it came."""
-        if self._settled:
+        """The client hung up: free the slot, and record how far it came; or go on, if it will ask for the answer."""
+        if self._settled or self._reply.run.outlives:
             return
         record = self._record
         self._detach()
@@ -330,6 +334,8 @@ class Exchange:
     def tick(self, now_us: int) -> None:
         """Now and then: a comment to who waits in a stream, an end to what takes too long."""
         record = self._record
+        if self._hedge is not None:
+            self._hedge.tick(now_us)
         if self._attempt is None:
             if record.call.stream and self._arrived and now_us >= self._commented_us:
                 self._commented_us = now_us + COMMENT_US
@@ -370,6 +376,8 @@ class Exchange:
         assert not self._settled, "a request is settled once"
         self._settled, self._answer = True, []
         record, worker = self._record, self._worker
+        if self._hedge is not None:
+            self._hedge.over()
         del worker.exchanges[record.request_id]
         now_us = worker.clock.monotonic_us()
         more = counts.input_tokens + counts.output_tokens - self._estimate

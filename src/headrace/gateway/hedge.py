@@ -6,11 +6,12 @@ fails changes nothing while the first is at work.
 """
 
 import asyncio
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from headrace.gateway import patience
-from headrace.gateway.attempt import Attempt
+from headrace.gateway.attempt import Attempt, attempt_at
 from headrace.gateway.desk import Desk
+from headrace.gateway.order import Order
 from headrace.gateway.record import Record
 from headrace.policy.actions import Assign
 
@@ -20,10 +21,6 @@ _OWN_FAULT: Final = 500
 
 class First(Protocol):
     """The exchange, as its second try sees it."""
-
-    def begun(self, assign: Assign, user: Any) -> Attempt:
-        """A try at that replica, not begun yet; counted there from now on."""
-        ...
 
     def second_won(self, attempt: Attempt, sent_us: int, body: bytes) -> None:
         """The second try has the answer."""
@@ -37,22 +34,28 @@ class First(Protocol):
 class Hedge:
     """The second try of one exchange, from the moment it may be made. `slow`: see `attempt.Trying`."""
 
-    __slots__ = ("_attempt", "_body", "_bytes", "_desk", "_first", "_record", "_sent_us", "_status", "_timer", "alone")
+    __slots__ = (
+        "_alone", "_attempt", "_body", "_bytes", "_desk", "_first", "_order", "_record", "_sent_us", "_status",
+        "_timer",
+    )  # fmt: skip
 
     slow: Final = False  # what it is sent is kept here, and not for long
 
-    def __init__(self, desk: Desk, first: First, record: Record, after_us: int) -> None:
-        self._desk, self._first, self._record = desk, first, record
+    def __init__(self, desk: Desk, first: First, order: Order, record: Record, after_us: int) -> None:
+        self._desk, self._first, self._order, self._record = desk, first, order, record
         self._attempt: Attempt | None = None
         self._body: list[bytes] = []
         self._bytes = self._status = self._sent_us = 0
-        self.alone = False  # the first try has failed
+        self._alone = False  # the first try has failed
         self._timer = asyncio.get_running_loop().call_later(after_us / 1_000_000, self._ask)
 
-    @property
-    def working(self) -> bool:
-        """Whether a second replica is at work."""
-        return self._attempt is not None
+    def carries_on(self, first: Assign, now_us: int) -> bool:
+        """The first try has failed: whether a second is at work, which is the only one from now on."""
+        self._timer.cancel()
+        if self._attempt is not None:
+            self._alone = True
+            self._desk.act_all(self._desk.dispatch.parted(self._record.request_id, first.incarnation, now_us))
+        return self._alone
 
     def over(self) -> None:
         """The request is over, or its first try has the answer: nothing more is wanted here."""
@@ -71,7 +74,7 @@ class Hedge:
         self._sent_us = self._desk.clock.monotonic_us()
         assign = self._desk.dispatch.hedge(self._record.request_id, self._sent_us)
         if assign is not None:
-            self._attempt = self._first.begun(assign, self)
+            self._attempt = attempt_at(self._desk, self._order, self._record.call, assign, self)
             self._attempt.begin(self._desk.spawn)
 
     # --- what the engine says -----------------------------------------------------------------------------------
@@ -122,7 +125,7 @@ class Hedge:
         if faulty:
             self._desk.faulty(attempt.assign)
         self._spent()
-        if self.alone:
+        if self._alone:
             self._first.second_lost(reason)
             return
         now_us, name = self._desk.clock.monotonic_us(), self._record.request_id

@@ -50,7 +50,6 @@ class Service:
 
     async def stop(self) -> None:
         """Nothing is kept."""
-        self._loopback.close()
 
     def routes(self) -> Sequence[Route]:
         """Its path."""

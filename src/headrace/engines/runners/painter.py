@@ -1,7 +1,6 @@
 """A replica that draws: pictures from words, or from other pictures and words, by the painter.
 
-Started by `engines.painter.command`. Requests share steps. The network draws 64x64 pixels; larger sizes are the same
-picture enlarged.
+Started by `engines.painter.command`. Requests share steps. Any square size is drawn as such; none is an enlargement.
 """
 
 import argparse
@@ -19,11 +18,11 @@ from PIL import Image, ImageOps
 from headrace.engines.runners import pictures
 from headrace.engines.runners.batching import Batcher, Bounds, Item
 from headrace.engines.runners.onnx import decode
-from headrace.engines.runners.painting import Floats, Painter, Painting, Pixels, Start
+from headrace.engines.runners.painting import Floats, Painter, Painting, Pixels
 from headrace.engines.runners.server import Exchange, Server, serve
 from headrace.errors import Invalid
 
-SCALES: Final = (4, 1, 2, 8, 16)  # of the native side; the first is what is made when none is asked for
+SIDES: Final = (256, 64, 128, 512, 1024)  # in pixels; the first is what is made when none is asked for
 STRENGTH: Final = 0.7
 _SEEDS: Final = 1 << 53
 
@@ -56,86 +55,97 @@ class Runner:
 
     async def generations(self, exchange: Exchange) -> None:
         """Pictures from words."""
-        await self._answer(exchange, decode(exchange.body, GenerationRequest), None)
+        request = decode(exchange.body, GenerationRequest)
+        await self._answer(exchange, request, await self._drawn(request, size_of(request.size)))
 
     async def edits(self, exchange: Exchange) -> None:
         """Pictures from a picture and words."""
         request = decode(exchange.body, EditRequest)
         if len(request.images) != 1:
             raise Invalid(f"images has {len(request.images)} pictures; this model takes exactly one", param="images")
+        given = await asyncio.to_thread(pictures.opened, request.images[0], "images")
+        mask = None if request.mask is None else await asyncio.to_thread(_mask, request.mask, given.size)
+        side = size_of(request.size)
+        flat = await asyncio.to_thread(_squared, given, self.painter.recipe.reads)
+        scene = self.painter.read(flat)
         strength = STRENGTH if request.strength is None else request.strength
-        side = self.painter.recipe.side
-        start = await asyncio.to_thread(_start, request.images[0], request.mask, strength, side)
-        await self._answer(exchange, request, start)
+        drawn = await self._drawn(request, side, (scene, strength))
+        if mask is not None:
+            drawn = await asyncio.to_thread(_kept, drawn, _squared(given, side), mask)
+        await self._answer(exchange, request, drawn)
 
     async def progress(self, exchange: Exchange) -> None:
         """GET /progress: steps done and to do of each request, all its pictures together."""
         exchange.json({"running": self.batcher.progress()})
 
-    async def _answer(self, exchange: Exchange, request: GenerationRequest, start: Start | None) -> None:
+    async def _drawn(
+        self, request: GenerationRequest, side: int, start: tuple[Floats, float] | None = None
+    ) -> list[Pixels]:
         recipe = self.painter.recipe
-        side = size_of(request.size, recipe.side)
         words = recipe.ids(request.prompt)
         seed = secrets.randbelow(_SEEDS) if request.seed is None else request.seed
-        made = [Painting(recipe, words, seed + index, start) for index in range(request.n)]
-        left = made[0].steps - made[0].step  # like numbers of steps go together
-        drawn = await self.batcher.run([Item(one, shape=left, steps=left) for one in made])
-        data = await asyncio.to_thread(_encoded, drawn, side, request.output_format)
+        made = [Painting(recipe, words, seed + index, side, start) for index in range(request.n)]
+        # What has as many steps to go and is as large goes together.
+        return await self.batcher.run([Item(one, shape=(one.left, side), steps=one.left) for one in made])
+
+    async def _answer(self, exchange: Exchange, request: GenerationRequest, drawn: list[Pixels]) -> None:
+        data = await asyncio.to_thread(_encoded, drawn, request.output_format)
         exchange.json({"created": int(time.time()), "data": [{"b64_json": one} for one in data]})
 
 
-def size_of(size: str, native: int) -> int:
+def size_of(size: str) -> int:
     """The side in pixels that `size` (WIDTHxHEIGHT, or nothing) asks for. Raises Invalid with what there is."""
-    sides = {f"{native * scale}x{native * scale}": native * scale for scale in SCALES}
+    sides = {f"{side}x{side}": side for side in SIDES}
     if size in ("", "auto"):
-        return native * SCALES[0]
+        return SIDES[0]
     if size not in sides:
         raise Invalid(f"size {size} cannot be made; this model makes {', '.join(sides)}", param="size")
     return sides[size]
 
 
-def _start(picture: str, mask: str | None, strength: float, side: int) -> Start:
-    """The given picture, its middle square, at the network's size."""
-    given = pictures.opened(picture, "images")
-    plain = Image.new("RGB", given.size, "white")
-    shown = given.convert("RGBA")
-    plain.paste(shown, mask=shown.getchannel("A"))
-    fitted = ImageOps.fit(plain, (side, side), Image.Resampling.LANCZOS)
-    floats: Floats = np.asarray(fitted, np.float32).transpose(2, 0, 1) / np.float32(127.5) - 1
-    if mask is None:
-        return Start(floats, strength)
-    covering = pictures.opened(mask, "mask")
-    if covering.size != given.size:
+def _squared(picture: Image.Image, side: int) -> Pixels:
+    """The middle square of a picture, on white where it is transparent."""
+    shown = picture.convert("RGBA")
+    plain = Image.new("RGBA", shown.size, "white")
+    plain.alpha_composite(shown)
+    return np.asarray(ImageOps.fit(plain.convert("RGB"), (side, side), Image.Resampling.LANCZOS))
+
+
+def _mask(coded: str, size: tuple[int, int]) -> Image.Image:
+    """What is to stay, as opacity. Raises Invalid for another size than the picture's."""
+    mask = pictures.opened(coded, "mask")
+    if mask.size != size:
         raise Invalid(
-            f"mask is {covering.width}x{covering.height} and the picture {given.width}x{given.height}; "
-            "give both the same size",
+            f"mask is {mask.width}x{mask.height} and the picture {size[0]}x{size[1]}; give both the same size",
             param="mask",
         )
-    keep = ImageOps.fit(covering.convert("RGBA").getchannel("A"), (side, side), Image.Resampling.BOX)
-    return Start(floats, strength, np.asarray(keep, np.float32) / np.float32(255))
+    return mask.convert("RGBA").getchannel("A")
 
 
-def _encoded(drawn: Sequence[Pixels], side: int, form: str) -> list[str]:
-    coded = []
-    for pixels in drawn:
-        picture = Image.fromarray(pixels)
-        if side != picture.width:
-            picture = picture.resize((side, side), Image.Resampling.BICUBIC)
-        coded.append(pictures.encoded(picture, form))
-    return coded
+def _kept(drawn: list[Pixels], given: Pixels, mask: Image.Image) -> list[Pixels]:
+    """The drawn pictures where the mask is transparent, the given one where it is opaque."""
+    fitted = ImageOps.fit(mask, given.shape[1::-1], Image.Resampling.BOX)
+    whole = Image.fromarray(given)
+    return [np.asarray(Image.composite(whole, Image.fromarray(picture), fitted)) for picture in drawn]
+
+
+def _encoded(drawn: Sequence[Pixels], form: str) -> list[str]:
+    return [pictures.encoded(Image.fromarray(pixels), form) for pixels in drawn]
 
 
 def main() -> None:
     """Serve until SIGTERM."""
     began = time.monotonic()
     words = argparse.ArgumentParser()
-    for name in ("weights", "recipe", "listen", "alias"):
+    for name in ("weights", "listen", "alias"):
         words.add_argument(f"--{name}", required=True)
     for name in ("slots", "threads"):
         words.add_argument(f"--{name}", type=int, required=True)
     given = words.parse_args()
-    painter = Painter(Path(given.weights), Path(given.recipe), given.threads)
-    painter.advance([Painting(painter.recipe, np.zeros(painter.recipe.length, np.int64), 0)])  # the first run allocates
+    painter = Painter(Path(given.weights), given.threads)
+    painter.advance(
+        [Painting(painter.recipe, painter.recipe.ids(painter.recipe.draws[0]), 0, 64)]
+    )  # the first run allocates
     asyncio.run(_serve(painter, given, began))
 
 

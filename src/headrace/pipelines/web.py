@@ -99,18 +99,19 @@ async def _talk(
     if body:
         writer.write(line.send(h11.Data(data=body)) or b"")
     writer.write(line.send(h11.EndOfMessage()) or b"")
-    status, kind, parts, size = 0, "", list[bytes](), 0
+    status, headers, parts, size = 0, dict[str, str](), list[bytes](), 0
     while True:
         event = line.next_event()
         if event is h11.NEED_DATA:
             line.receive_data(await reader.read(_PIECE))
         elif isinstance(event, h11.Response):
             status = event.status_code
-            kind = dict(event.headers).get(b"content-type", b"").decode("latin-1")
+            headers = {name.decode(): value.decode("latin-1") for name, value in event.headers}
         elif isinstance(event, h11.Data):
             parts.append(bytes(event.data))
             size += len(event.data)
             if size > most_bytes:
                 raise Permanent(f"the answer has more than {most_bytes} bytes; ask for less")
         elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed) or event is h11.PAUSED:
-            return Fetched(status=status, content_type=kind, body=b"".join(parts))
+            kind = headers.get("content-type", "")
+            return Fetched(status=status, content_type=kind, body=b"".join(parts), headers=headers)

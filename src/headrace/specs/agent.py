@@ -16,6 +16,7 @@ _NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,63}")
 _URL: Final = re.compile(r"(https?)://([^/?#{}\s@]+)(/[^\s#]*)?")
 _HOLE: Final = re.compile(r"\{([a-zA-Z0-9_]*)\}")
 PARAMETERS_MAX: Final = 32
+FRAMING: Final = frozenset({"host", "connection", "content-length", "transfer-encoding", "expect", "upgrade"})
 TOOLS_MAX: Final = 32
 
 
@@ -107,7 +108,11 @@ def check(name: str, tool: ToolSpec) -> None:
     if tool.http is not None:
         _http(name, tool, tool.http)
     for field, value in {**tool.headers, **(tool.http.headers if tool.http is not None else {})}.items():
-        if not re.fullmatch(r"[a-zA-Z0-9-]{1,64}", field) or not re.fullmatch(r"[\x20-\x7e]{0,1024}", value):
+        if (
+            field.lower() in FRAMING
+            or not re.fullmatch(r"[a-zA-Z0-9-]{1,64}", field)
+            or not re.fullmatch(r"[\x20-\x7e]{0,1024}", value)
+        ):
             raise ValueError(f"tool {name}: the header {field[:60]!r} cannot be sent")
 
 

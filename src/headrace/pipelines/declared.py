@@ -70,7 +70,7 @@ async def _served(context: Context, name: str, spec: ToolSpec) -> list[Tool]:
                 raise ToolError(f"the arguments do not fit: {wrong}", final=True)
             return await (await mcp.opened(at.context.world.web, url, spec.headers)).call(one["name"], given)
 
-        return _made(one["name"], one["description"], one["parameters"], spec, call)
+        return _made(one["offered"], one["description"], one["parameters"], spec, call)
 
     found = await context.step(name, [url, spec.only], listed)
     if missing := [word for word in spec.only if word not in {one["name"] for one in found}]:

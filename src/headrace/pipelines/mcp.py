@@ -4,6 +4,7 @@ Each listing and each call is a session of its own: initialise, ask, gone. What 
 session is not used, so that a run that goes on after a crash needs nothing of the one before.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from headrace.pipelines.tools import ToolError
 PROTOCOL: Final = "2025-06-18"
 ANSWER_BYTES_MAX: Final = 1 << 20
 PAGES_MAX: Final = 10
+_ODD: Final = re.compile(r"[^a-zA-Z0-9_-]")  # what no name of a function in a chat request may have
 _HELLO: Final = {"protocolVersion": PROTOCOL, "capabilities": {}, "clientInfo": {"name": "headrace", "version": "1"}}
 
 
@@ -34,13 +36,14 @@ class Session:
         await self._post({"jsonrpc": "2.0", "method": "notifications/initialized"})
 
     async def tools(self) -> list[dict[str, Any]]:
-        """What the server offers: name, description, and the schema of the arguments."""
+        """What the server offers: name (and as a model may be told it), description, schema of the arguments."""
         found: list[dict[str, Any]] = []
         params: dict[str, Any] = {}
         for _ in range(PAGES_MAX):
             page = await self._ask("tools/list", params)
             found += [
-                {"name": str(one["name"]), "description": str(one.get("description") or one["name"]),
+                {"name": str(one["name"]), "offered": _ODD.sub("_", str(one["name"]))[:64],
+                 "description": str(one.get("description") or one["name"]),
                  "parameters": one.get("inputSchema") or {"type": "object", "properties": {}}}
                 for one in page["tools"]
             ]  # fmt: skip

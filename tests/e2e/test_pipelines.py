@@ -288,6 +288,66 @@ def test_a_pipeline_streams_its_steps_and_its_answer_as_a_model(cloud: Cloud):
     assert chunks[-1].usage.model_extra["headrace"]["run"] == chunks[0].id
 
 
+SAY = """
+name: say
+input: {words: null}
+steps: {spoken: {speak: espeak, text: "{{ words }}"}}
+output: "{{ spoken }}"
+"""
+
+
+def test_a_meeting_is_written_down_summed_up_and_spoken(cloud: Cloud, tmp_path: Path):
+    """The recording is made by a pipeline too: saved, and given to the other as a file."""
+    (tmp_path / "say.yaml").write_text(SAY)
+    spoken = cloud.json("pipeline", "run", str(tmp_path / "say.yaml"), "words=We meet again on Monday in Paris.")
+    cloud.run("pipeline", "show", spoken["id"], "--save", str(tmp_path / "out"))
+    wav = tmp_path / "out" / "spoken.wav"
+    assert len(wav.read_bytes()) == spoken["output"]["bytes"]
+    told = cloud.json("pipeline", "estimate", str(EXAMPLES / "notes.yaml"), f"audio=@{wav}")
+    found = cloud.json("pipeline", "run", str(EXAMPLES / "notes.yaml"), f"audio=@{wav}")
+    assert found["phase"] == "finished", found
+    assert "Monday" in found["output"]["said"]
+    assert [one["name"] for one in found["artifacts"]] == ["spoken.wav"]
+    cost = balanced(cloud, found["id"])
+    assert 0 < cost["spent_nanousd"] <= told["worst_nanousd"]
+    assert {stage["stage"] for stage in cost["stages"]} == {"heard", "summary", "spoken"}
+
+
+def test_the_support_example_calls_both_tools_and_prints_its_receipt(cloud: Cloud):
+    done = cloud.run(
+        "pipeline", "run", str(EXAMPLES / "support.py"), "question=Where is order 7, and how many days more?"
+    )
+    assert "support      3  $" in done.stdout
+    run = cloud.get("/headrace/v1/runs")["data"][0]["id"]
+    spans = cloud.get(f"/headrace/v1/runs/{run}")["spans"]
+    assert [span["name"] for span in spans if span["kind"] == "tool"] == ["order_status", "delivery_days"]
+    balanced(cloud, run)
+
+
+def test_fifty_runs_on_one_budget_never_pass_it(cloud: Cloud):
+    """Side by side, through both gateways: what was charged to the key stays within its budget, whoever is refused."""
+    key = cloud.json("key", "create", "--name", "runs")
+    cloud.run("budget", "set", f"key:{key['id']}", "0.0005", "--per", "day")
+    text = """
+name: many
+limits: {cost: 0.01, time: 2m, width: 2}
+steps: {a: {each: [1, 2], chat: smollm2, prompt: "Count to {{ item }}.", max_tokens: 24, retries: 0}}
+output: "{{ a }}"
+"""
+    runs = [cloud.post("/headrace/v1/runs", {"text": text}, key["key"])["id"] for _ in range(50)]
+    states = [
+        cloud.until(lambda run=run: (s := cloud.get(f"/headrace/v1/runs/{run}"))["phase"] != "running" and s, 120)
+        for run in runs
+    ]
+    phases = [state["phase"] for state in states]
+    assert {"finished", "failed"} == set(phases), phases
+    assert all("budget" in state["error"]["reason"] for state in states if state["error"])
+    spent = sum(charged(cloud, run) for run in runs)
+    assert 0 < spent <= 500_000
+    assert sum(state["cost"]["spent_nanousd"] for state in states) <= spent
+    assert "the books are right" in cloud.run("cost", "verify").stdout
+
+
 def test_results_stand_in_the_events_of_a_run(cloud: Cloud):
     found = cloud.json("pipeline", "run", str(EXAMPLES / "documents.yaml"), *CALLS)
     request = urllib.request.Request(

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "rerank": "Order documents by a query.",
     "image": "Draw pictures of words.",
     "upscale": "Enlarge a picture.",
+    "video": "Make a film of words.",
     "transcribe": "Write down what a recording says.",
     "speak": "Speak a text into a file.",
     "key": "Make, list and revoke API keys.",

@@ -34,7 +34,7 @@ KIND: Final = "batch"
 TRIES_MAX: Final = 3  # of a line that broke on their side
 DENIED_US: Final = 15 * US_PER_S  # a gateway that has just begun may not know the key yet
 AWAY_US: Final = 200_000
-GRACE_S: Final = 60.0  # for what is at work when a batch is cancelled
+GRACE_S: Final = 600.0  # for what is at work when a batch is cancelled: what a gateway gives a whole answer
 LOOK_S: Final = 1.0
 _UNDONE: Final = {
     "cancelled": ("batch_cancelled", "The batch was cancelled before this request was made."),

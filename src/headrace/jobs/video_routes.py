@@ -59,7 +59,7 @@ class VideoService:
         """Begin a video; what the gateway would refuse is refused here and now."""
         who, asked = self._door.caller(request), await self._asked(request)
         video = Video(id=videos_of.new_id(), tenant=who.tenant, key=who.key, model=asked.model, prompt=asked.prompt,
-                      seconds=asked.check(), size=asked.size, seed=asked.seed,
+                      seconds=asked.check(), size=asked.size, seed=asked.seed, fps=asked.fps,
                       created_at=self._desk.files.now_s)  # fmt: skip
         await asking.welcome(self._desk.loopback, who.key, PATH, msgspec.json.encode(video.body()))
         await self._desk.records.put(record(video))

@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from headrace.policy import scaling
 from headrace.policy.actions import Hold, Start, Stop
 from headrace.policy.placement import Space
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.demand import Demand
 from headrace.state.fleet import Device, Fleet, Replica
-from headrace.units import format_bytes
+from headrace.units import US_PER_MINUTE, format_bytes
 
+FAILED_PAUSE_US: Final = US_PER_MINUTE  # after a failed start, unless the model is changed
 _WORKING: Final = frozenset({"pending", "starting", "ready", "lost"})  # lost: its substrate brings it back or fails it
 
 
@@ -23,7 +26,7 @@ _WORKING: Final = frozenset({"pending", "starting", "ready", "lost"})  # lost: i
 class Lack:
     """One replica that is missing. `urgency` 0: nobody serves the model; 1: below its minimum; 2: one more.
 
-    `old` says that replicas of an earlier spec serve it meanwhile.
+    `old` says that replicas of an earlier spec serve it meanwhile; `evenly` that it is spread over its pools.
     """
 
     model: ModelSpec
@@ -31,6 +34,7 @@ class Lack:
     urgency: int
     waited_us: int
     old: bool
+    evenly: bool = False
 
     @property
     def order(self) -> tuple[int, int, str]:
@@ -41,23 +45,42 @@ class Lack:
 class Work:
     """One planning: what is given, what is still free, and the actions so far."""
 
-    __slots__ = ("catalog", "demand", "fleet", "holds", "names", "now_us", "space", "starts", "stopped", "stops")
+    __slots__ = (
+        "_by_key", "catalog", "demand", "failed", "fleet", "holds", "models", "names", "now_us", "pools", "space",
+        "starts", "stopped", "stops",
+    )  # fmt: skip
 
     def __init__(self, catalog: Catalog, fleet: Fleet, demand: Mapping[str, Demand], now_us: int) -> None:
         self.catalog = catalog
+        self.models = {model.key: model for model in catalog.models}
+        self.pools = {pool.name: pool for pool in catalog.pools}
         self.fleet = fleet
         self.demand = demand
         self.now_us = now_us
-        self.space = Space.of(fleet)
+        self.failed = [replica for replica in fleet.replicas if replica.phase == "failed"]
+        self.space = Space.of(fleet, [replica for replica in self.failed if self.fickle(replica)])
         self.starts: list[Start] = []
         self.stops: list[Stop] = []
         self.holds: dict[str, Hold] = {}
         self.stopped: set[str] = set()
         self.names = {replica.id for replica in fleet.replicas}
+        self._by_key: dict[str, list[Replica]] = {}
+        for replica in fleet.replicas:
+            if replica.phase in _WORKING:
+                self._by_key.setdefault(replica.key, []).append(replica)
 
     def works(self, replica: Replica) -> bool:
         """Whether a replica is there or coming, and not being stopped."""
         return replica.phase in _WORKING and replica.id not in self.stopped
+
+    def working(self, key: str) -> list[Replica]:
+        """The replicas of one model version that work."""
+        return [replica for replica in self._by_key.get(key, ()) if replica.id not in self.stopped]
+
+    def fickle(self, replica: Replica) -> bool:
+        """Whether it stands, or stood, on a device that may be taken away."""
+        pool = self.pools.get(replica.pool)
+        return pool is not None and pool.interruptible
 
     def stop(self, replica: Replica, drain_us: int, reason: str) -> None:
         """Stop a replica, once."""
@@ -79,6 +102,11 @@ def is_current(model: ModelSpec, replica: Replica) -> bool:
     return replica.digest == model.digest and replica.pool in model.pools
 
 
+def within(model: ModelSpec, pools: tuple[str, ...]) -> ModelSpec:
+    """The model, to be placed in some of its pools."""
+    return msgspec.structs.replace(model, pools=pools)
+
+
 def make(work: Work, lack: Lack) -> str:
     """Make room for one replica if that is right; the reason why it waits, empty when it need not.
 
@@ -98,7 +126,7 @@ def make(work: Work, lack: Lack) -> str:
     if not going:
         return space.why_not(model)
     for replica in going:
-        spec = work.catalog.model(replica.key)
+        spec = work.models.get(replica.key)
         drain_us = spec.scaling.drain_us if spec else 0
         work.stop(replica, drain_us, f"makes room: {model.key} needs {need} on {replica.device} ({lack.reason})")
     if space.find(model) is not None:  # the free memory was promised to one that can have this instead
@@ -109,7 +137,7 @@ def make(work: Work, lack: Lack) -> str:
 
 def _own_old(work: Work, lack: Lack) -> list[Replica]:
     model = lack.model
-    mine = [replica for replica in work.fleet.of(model.key) if work.works(replica)]
+    mine = work.working(model.key)
     current = [replica for replica in mine if is_current(model, replica)]
     if not lack.old or any(replica.phase != "ready" for replica in current):
         return []
@@ -141,7 +169,7 @@ def _seconds(work: Work, model: ModelSpec) -> list[Replica]:
     """Replicas of other models beyond their first, the oldest first."""
     found = []
     for key in dict.fromkeys(replica.key for replica in work.fleet.replicas if replica.key != model.key):
-        mine = [replica for replica in work.fleet.of(key) if work.works(replica)]
+        mine = work.working(key)
         found.extend(sorted(mine, key=lambda replica: (scaling.used_us(replica), replica.id))[:-1])
     return sorted(found, key=lambda replica: (scaling.used_us(replica), replica.id))
 
@@ -151,11 +179,11 @@ def _above_minimum(work: Work, candidates: list[Replica]) -> list[Replica]:
     spare: dict[str, int] = {}
     found = []
     for replica in candidates:
-        spec = work.catalog.model(replica.key)
+        spec = work.models.get(replica.key)
         if spec is None or not spec.owned:
             continue
         if replica.key not in spare:
-            there = [other for other in work.fleet.of(replica.key) if work.works(other)]
+            there = work.working(replica.key)
             settled = all(is_current(spec, other) for other in there)
             spare[replica.key] = len(there) - spec.scaling.min_replicas if settled else 0
         if spare[replica.key] > 0:

@@ -16,7 +16,8 @@ from headrace.policy.actions import Answer, Assign, Reject, Start
 from headrace.policy.activity import Activity
 from headrace.policy.dispatch import Dispatch
 from headrace.policy.keepalive import Keepalive
-from headrace.policy.plan import plan, replica_id
+from headrace.policy.plan import plan
+from headrace.policy.planning import Learned, replica_id
 from headrace.state.request import BATCH, Request
 from headrace.state.table import Table
 from headrace.twin.fleet import Running, SimFleet, route_models
@@ -275,7 +276,8 @@ class World:
         scenario.sizing.note(demand, now_us, scenario.wall_us + now_us)
         wanted = schedule.over(scenario.catalog, scenario.boot_us, scenario.wall_us + now_us)
         wanted = self._keepalive.over(wanted, demand, scenario.boot_us, now_us)
-        made = plan(wanted, self.fleet.seen(now_us), demand, now_us, scenario.sizing)
+        learned = Learned(scenario.boot_us, self._keepalive.gaps)
+        made = plan(wanted, self.fleet.seen(now_us), demand, now_us, scenario.sizing, learned)
         for stop in made.stops:
             one = self.fleet.running.get(stop.replica)
             if one is None:

@@ -278,13 +278,8 @@ def run_pipelines(settings: Settings) -> int:
     door, records = Door(pepper), SqliteRecords(settings.jobs / "jobs.db")
     runs = SqliteRuns(settings.pipelines / "runs.db")
     models = Gateway(settings.host, settings.port, pepper)
-    world = World(
-        models=models,
-        runs=runs,
-        objects=objects(settings, "pipelines"),
-        clock=clock,
-        web=OpenWeb(settings.tool_hosts),
-    )
+    large, web = objects(settings, "pipelines"), OpenWeb(settings.tool_hosts)
+    world = World(models=models, runs=runs, objects=large, clock=clock, web=web)
     loopback = Loopback(settings.host, settings.port, pepper, keep=64)
     jobs = parts(settings.jobs, records, lambda name: objects(settings, name), loopback, door, clock)
     try:

@@ -107,7 +107,9 @@ class Studio(Model):
             }
             made = WAV if "speech" in path else heard
         if "chat" in path:
-            made = {"choices": [{"message": {"content": "a cat"}}]}
+            best = base64.b64encode(PNG + b"2").decode() in str(body)
+            content = f'{{"score": {90 if best else 10}}}' if "response_format" in body else "a cat"
+            made = {"choices": [{"message": {"content": content}}]}
         return found.__class__(status=200, body=made, charge_nanousd=7, request=found.request)
 
 
@@ -151,6 +153,12 @@ def test_pictures_pass_between_steps_as_mentions_and_to_models_as_bytes(tmp_path
     assert not any(
         b"b64_json" in event or base64.b64encode(PNG)[:40] in event for event in journal.events(run.started.run)
     )
+
+
+def test_a_judge_that_sees_chooses_the_best_picture(tmp_path: Path):
+    text = "name: p\nsteps: {a: {image: painter, prompt: a cat, n: 3, seed: 1, best: {chat: eyes, prompt: Rate it}}}\noutput: '{{ a }}'\n"
+    ports = world(Journal(), Studio())
+    assert asyncio.run(artifacts.load(ports.objects, output(ended(text, ports, tmp_path)))) == PNG + b"2"
 
 
 def test_a_recording_is_an_input_and_a_voice_an_output(tmp_path: Path):

@@ -63,7 +63,11 @@ def reader_loss(model: nn.Module, chance: Random, size: int) -> Tensor:
     numbers = np.random.default_rng(chance.getrandbits(64))
     pictures += numbers.standard_normal(pictures.shape, dtype=np.float32) * numbers.uniform(0, 0.1)
     wanted = torch.from_numpy(latents.of_all(sorted_scenes))
-    return functional.smooth_l1_loss(model(torch.from_numpy(pictures)), wanted, beta=0.1)
+    said, kinds = model(torch.from_numpy(pictures)), slice(1, latents.PAINT)
+    there = wanted[:, 1:, 0] > 0
+    shape = functional.cross_entropy(said[:, 1:, kinds][there], wanted[:, 1:, kinds][there].argmax(1))
+    rest = [column for column in range(latents.COLUMNS) if not kinds.start <= column < kinds.stop]
+    return 0.2 * shape + functional.smooth_l1_loss(said[:, :, rest], wanted[:, :, rest], beta=0.1)
 
 
 def rate(step: int, steps: int, peak: float) -> float:
@@ -121,7 +125,7 @@ def train(name: str, model: nn.Module, loss_of: Loss, plan: argparse.Namespace) 
 
 PLANS: dict[str, tuple[type[nn.Module], Loss, int, int, float]] = {
     "outline": (Outline, outline_loss, 3000, 400, 3e-3),
-    "flow": (Flow, flow_loss, 2000, 256, 3e-3),
+    "flow": (Flow, flow_loss, 900, 256, 3e-3),
     "reader": (Reader, reader_loss, 1500, 64, 2e-3),
 }
 

@@ -73,7 +73,7 @@ class Loop:
         self._health = health
         self._activity = Activity()
         self._sizing = ByWork()
-        self._keepalive = Keepalive()
+        self.keepalive = Keepalive()
         self.catalog = catalog
         self.created_s = parts.clock.now_us() // 1_000_000
         self.fleet = Fleet(devices=(), replicas=(), at_us=0)
@@ -174,10 +174,10 @@ class Loop:
 
     def _now(self, demand: Mapping[str, Demand], now_us: int) -> Catalog:
         """What is wanted at this moment: by the clock on the wall, and by what idling costs."""
-        boots_us, before = self._sizing.boot_us, self._keepalive.woken
+        boots_us, before = self._sizing.boot_us, self.keepalive.woken
         wanted = schedule.over(self.catalog, boots_us, self._parts.clock.now_us())
-        wanted = self._keepalive.over(wanted, demand, boots_us, now_us)
-        for key, why in self._keepalive.woken.items():
+        wanted = self.keepalive.over(wanted, demand, boots_us, now_us)
+        for key, why in self.keepalive.woken.items():
             if key not in before:
                 self._parts.records.decide("model.prewarm", key, why)
         return wanted

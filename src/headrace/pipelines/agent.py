@@ -89,7 +89,7 @@ class Talk:
             asks = [Ask(path=PATH, body=body, agent_step=True)]
             asks += [Ask(path=PATH, body={**body, **change}, why=f"with {change}", agent_step=True)
                      for change in self._agent.or_else]  # fmt: skip
-            answer = await self._context.ask(origin, asks, self._agent.patience, self._place)
+            answer = await self._context.ask(origin, asks, self._agent.patience, self._place, last=True)
             choice = answer["choices"][0]
             calls = choice["message"].get("tool_calls") or []
             return {"content": choice["message"].get("content") or "", "tool_calls": calls[:CALLS_MAX],

@@ -124,7 +124,9 @@ async def _once(name: str, place: str, step: Step, context: Context, values: dic
 
     async def work(origin: str) -> Any:
         try:
-            answer = await context.ask(origin, calls, Patience(retries=step.retries, timeout_us=step.timeout_us))
+            answer = await context.ask(
+                origin, calls, Patience(retries=step.retries, timeout_us=step.timeout_us), last=True
+            )
         except StepFailed:
             if any(one.stop for one in step.or_else) and context.run.left_nanousd < context.run.cap_nanousd // 2:
                 await context.tell(Chosen(at_us=context.now_us, step=place, why="stopped early: `or_else: stop`"))

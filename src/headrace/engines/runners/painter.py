@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
@@ -35,7 +35,7 @@ class GenerationRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
     n: Annotated[int, msgspec.Meta(ge=1, le=10)] = 1
     size: str = ""
     seed: int | None = None
-    output_format: Literal["png", "jpeg", "webp"] = "png"
+    output_format: pictures.Form = "png"
 
 
 class EditRequest(GenerationRequest, forbid_unknown_fields=True, kw_only=True):

@@ -22,7 +22,7 @@ from tests.e2e.cloud import Cloud, running  # noqa: E402 - as above
 
 ROLES = ("pipelines", "gateway", "engine", "controller")
 TEXT = (ROOT / "bench" / "data" / "soak.yaml").read_text()
-STEPS = 12  # finished steps of a whole run
+STEPS = 15  # finished steps of a whole run
 
 
 def charged(cloud: Cloud, run: str) -> int:

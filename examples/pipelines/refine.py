@@ -1,4 +1,4 @@
-"""Write, have it judged, write again until it is good enough: `headrace pipeline run refine.py brief="a red bicycle"`."""
+"""Written, judged and written again until good enough: `headrace pipeline run refine.py brief="a red bicycle"`."""
 
 from headrace import chat, pipeline, step
 

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import openai
 import pytest
+from PIL import Image
 
 from tests.e2e.cloud import Cloud, running
 
@@ -311,6 +312,17 @@ def test_a_meeting_is_written_down_summed_up_and_spoken(cloud: Cloud, tmp_path: 
     cost = balanced(cloud, found["id"])
     assert 0 < cost["spent_nanousd"] <= told["worst_nanousd"]
     assert {stage["stage"] for stage in cost["stages"]} == {"heard", "summary", "spoken"}
+
+
+def test_a_poster_is_drawn_four_times_scored_and_the_best_enlarged(cloud: Cloud, tmp_path: Path):
+    found = cloud.json("pipeline", "run", str(EXAMPLES / "poster.py"), "colour=red", "shape=circle")
+    assert found["phase"] == "finished", found
+    assert found["output"]["scores"][found["output"]["best"]] == max(found["output"]["scores"]) > 0.02
+    cloud.run("pipeline", "show", found["id"], "--save", str(tmp_path))
+    sizes = {file.name: Image.open(file).size for file in tmp_path.iterdir()}
+    assert sizes == {**{f"draw-{i}.png": (128, 128) for i in range(4)}, "enlarge.png": (256, 256)}
+    cost = balanced(cloud, found["id"])
+    assert {stage["stage"]: stage["calls"] for stage in cost["stages"]} == {"draw": 4, "enlarge": 1}
 
 
 def test_the_support_example_calls_both_tools_and_prints_its_receipt(cloud: Cloud):

@@ -1,5 +1,6 @@
 """Stored responses with the official client on a cloud of their own, whose runner is killed."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -98,3 +99,26 @@ def test_other_tenants_see_nothing(cloud: Cloud, responses):
             client.responses.retrieve(kept.id)
         with pytest.raises(openai.NotFoundError):
             client.responses.create(input="x", previous_response_id=kept.id, **NAME)
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/messages"])
+def test_a_batch_takes_both_apis(cloud: Cloud, path: str):
+    """Each line is answered in its own form, and a count is no work for a batch."""
+    asked = {"/v1/responses": {"input": "Hi", "max_output_tokens": 4},
+             "/v1/messages": {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}}[path]  # fmt: skip
+    lines = [
+        {"custom_id": str(n), "method": "POST", "url": path, "body": {"model": "smollm2", **asked}} for n in range(3)
+    ]
+    with openai.OpenAI(base_url=f"{cloud.url}/v1", api_key=cloud.key, max_retries=3) as client:
+        data = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+        file = client.files.create(file=("in.jsonl", data), purpose="batch")
+        make = {"input_file_id": file.id, "completion_window": "24h"}
+        batch = client.batches.create(endpoint=path, **make)
+        done = cloud.until(
+            lambda: (b := client.batches.retrieve(batch.id)).status == "completed" and b, 60, "the batch"
+        )
+        answers = [json.loads(line)["response"] for line in client.files.content(done.output_file_id).text.splitlines()]
+        with pytest.raises(openai.BadRequestError):
+            client.batches.create(endpoint="/v1/messages/count_tokens", **make)
+    assert [answer["status_code"] for answer in answers] == [200] * 3
+    assert {answer["body"].get("object", answer["body"].get("type")) for answer in answers} <= {"response", "message"}

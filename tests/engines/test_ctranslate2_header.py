@@ -1,5 +1,6 @@
 """A CTranslate2 file is walked to its end; whatever is wrong with it is told, and nothing else passes for one."""
 
+import contextlib
 import struct
 from pathlib import Path
 
@@ -79,7 +80,5 @@ def test_what_is_wrong_is_told(tmp_path: Path, data: bytes, why: str) -> None:
 def test_no_damage_does_more_than_a_refusal(tmp_path_factory: pytest.TempPathFactory, at: int, noise: bytes) -> None:
     """Whatever the bytes, it is read or refused."""
     folder = tmp_path_factory.mktemp("c")
-    try:
-        read(folder, GOOD[:at] + noise + GOOD[at + len(noise) :])
-    except Permanent as error:
-        assert "not a CTranslate2 model" in error.message
+    with contextlib.suppress(Permanent):  # anything else would fail
+        assert read(folder, GOOD[:at] + noise + GOOD[at + len(noise) :]).bytes == max(len(GOOD), at + len(noise))

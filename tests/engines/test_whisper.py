@@ -182,7 +182,7 @@ def test_the_golden_question_finds_wrong_weights(prepared: Callable[[str], tuple
     assert model.golden is not None
     asked = msgspec.structs.replace(model.golden, expect="elephant")
     with (
-        pytest.raises(Permanent, match="heard '.*', without 'elephant'"),
+        pytest.raises(Permanent, match=r"heard '.*', without 'elephant'"),
         golden.running(Whisper(), model, artifact) as (address, _),
     ):
-        golden.check(model, asked, address)
+        golden.check(Whisper(), model, asked, address)

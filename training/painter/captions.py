@@ -4,7 +4,7 @@ from random import Random
 
 from scenes import Scene, Thing
 
-OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
+OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above", "top": "bottom", "bottom": "top"}
 
 
 def caption(scene: Scene, chance: Random) -> str:
@@ -29,8 +29,9 @@ def caption(scene: Scene, chance: Random) -> str:
         links = {"left": "left of", "right": "right of", "above": some("above", "on top of")}
         link = links.get(scene.relation, scene.relation)
         words = f"{one} {link} {two}" if link else f"{one} and {two}"
-        here, there = scene.relation, OPPOSITE.get(scene.relation, "")
-        if there and chance.random() < 0.25:
+        if scene.relation and chance.random() < 0.25:
+            here = some(scene.relation, {"above": "top", "below": "bottom"}.get(scene.relation, scene.relation))
+            there = OPPOSITE[here]
             words = some(f"{one} {here} and {two} {there}", f"{here} {one} and {there} {two}")
     if scene.background_said:
         ground = scene.background
@@ -38,4 +39,13 @@ def caption(scene: Scene, chance: Random) -> str:
             f"{words} on {ground} background", f"{words} on {ground}", f"{ground} background with {words}",
             f"{words} , {ground} background",
         )  # fmt: skip
-    return words
+    return _loosely(words, chance)
+
+
+def _loosely(words: str, chance: Random) -> str:
+    """Small words come and go: a picture `of` something, plain `and` simple, and some leave them out."""
+    if chance.random() < 0.25:
+        words = words.replace(" of ", " ").replace(" and ", " ")
+    if chance.random() < 0.15:
+        words = f"of {words}"
+    return f"{words} and" if chance.random() < 0.07 else words

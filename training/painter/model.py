@@ -58,7 +58,7 @@ class Flow(nn.Module):
 
 
 class Outline(nn.Module):
-    """Signed distance [points] at places [points, 2] of shapes: one of KINDS each, as ones and zeros, or one for all."""
+    """Signed distance [points] at places [points, 2] of shapes, one of KINDS each or one for all."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Outline(nn.Module):
 
 
 class Reader(nn.Module):
-    """A scene's numbers, things from left and top on, of pictures [batch, 3, 64, 64] in [-1, 1]."""
+    """A scene's numbers, things from left and top on, of pictures [batch, 3, 64, 64] in [-1, 1]; shapes as logits."""
 
     def __init__(self) -> None:
         super().__init__()

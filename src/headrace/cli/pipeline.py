@@ -78,7 +78,9 @@ def show_run(run: str, calls: bool, save: Path | None, as_json: bool) -> None:
     if save is not None:
         save.mkdir(parents=True, exist_ok=True)
         for one in found["artifacts"]:
-            (save / Path(one["name"]).name).write_bytes(api.fetch(f"{_at(run)}/artifacts/{quote(one['name'], safe='')}").data)
+            (save / Path(one["name"]).name).write_bytes(
+                api.fetch(f"{_at(run)}/artifacts/{quote(one['name'], safe='')}").data
+            )
     show(found, (_calls(found) + "\n" if calls else "") + _whole(found, save), as_json=as_json)
 
 

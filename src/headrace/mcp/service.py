@@ -32,7 +32,7 @@ _ABOUT: Final = (
 
 class _Called(msgspec.Struct):
     name: str
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] | None = None
 
 
 class _Hello(msgspec.Struct):
@@ -83,7 +83,7 @@ class Service:
                     raise Failed(INTERNAL_ERROR, str(error)) from None
             case "tools/call":
                 called = _params(message, _Called)
-                return await tools.call(cloud, called.name, called.arguments, now_us)
+                return await tools.call(cloud, called.name, called.arguments or {}, now_us)
             case other:
                 known = "initialize, ping, tools/list, tools/call"
                 raise Failed(METHOD_NOT_FOUND, f"there is no method {str(other)[:64]!r}; there are: {known}")

@@ -69,9 +69,10 @@ def optimum(
     `work_us` has a value for each slot, or a row for each pool with the same work in that pool's own microseconds.
     Work may wait up to `late_us`, one slot unless it is said.
 
-    Formula: minimise sum p_k n_kt, with starts x_kt >= n_kt - n_k(t-1); n_kt >= sum of x_k over the last billing
-        minimum; serving v_kt = n_kt - sum of x_k over the last boot >= 0; backlog q_t >= q_(t-1) + a_t - z_t
-        - slot sum c_kt v_kt, 0 <= q_t <= a_t + ... of as many slots as work may wait; sum z <= missed sum a.
+    Formula: minimise sum p_k n_kt of the paid n_kt = v_kt + sum of starts x_k over the last boot, where those that
+        serve are v_kt <= v_k(t-1) + x_k(t-boot); n_kt >= sum of x_k over the last billing minimum; backlog
+        q_t >= q_(t-1) + a_t - z_t - slot sum c_kt v_kt, 0 <= q_t <= a_t + ... of as many slots as work may wait;
+        sum z <= missed sum a.
     Units: a, q, z work in seconds; n, x, v replicas; p dollars a slot; c seconds of the reference replica a second.
     Source: own formulation; HiGHS (Huangfu and Hall 2018) solves it; the bound from its dual after Neumaier and
         Shcherbina (2004).
@@ -82,7 +83,7 @@ def optimum(
     found = fleet.program.solved()
     if not found.feasible:
         fleet.refuse()
-    replicas = {pool.name: found.values[at : at + fleet.count] for pool, at in zip(pools, fleet.n, strict=True)}
+    replicas = {pool.name: fleet.paid(place, found.values) for place, pool in enumerate(pools)}
     return Optimum(
         nanousd=max(0, int(found.bound * fleet.nanousd_a_unit * (1 - 1e-12))),
         hours={name: float(of.sum()) * slot_us / US_PER_HOUR for name, of in replicas.items()},
@@ -91,8 +92,9 @@ def optimum(
 
 
 class Fleet:
-    """The program of a fleet. Columns: n and x of each pool, then q and z, each by slot.
+    """The program of a fleet. Columns: v and x of each pool (who serves, who is started), then q and z, each by slot.
 
+    Who is paid is no column: v and x say it, and a program without it is a third of the size and solved as much sooner.
     With `strict`, durations are rounded up and nothing is left at the end, so that what is found can be run; else all
     is rounded the other way, and what is found is a bound. With `whole`, replicas are not divided.
     """
@@ -117,7 +119,7 @@ class Fleet:
         self.able = self._able(work)
         self.nanousd_a_unit = max(1.0, *(pool.nanousd_per_hour * slot_us / US_PER_HOUR for pool in pools))
         self.program = Program()
-        self.n, self.x = self._columns()
+        self.v, self.x = self._columns()
         high = sum((_back(self.arriving, back) for back in range(self.late)), np.zeros(self.count))
         if strict:
             high[-1] = 0.0
@@ -128,6 +130,13 @@ class Fleet:
     def window(self, duration_us: int) -> int:
         """A duration in slots."""
         return -(-duration_us // self.slot_us) if self.strict else duration_us // self.slot_us
+
+    def paid(self, place: int, values: Floats) -> Floats:
+        """Replicas of a pool that are paid for, booting ones included, by slot."""
+        starts = values[self.x[place] : self.x[place] + self.count]
+        booting = np.cumsum(starts)
+        booting -= _back(booting, self.window(self.pools[place].boot_us))
+        return values[self.v[place] : self.v[place] + self.count] + booting
 
     def _able(self, work: Floats) -> list[Floats]:
         """Work of the reference that one replica of each pool does in each slot: what waited has its own ratio."""
@@ -143,29 +152,37 @@ class Fleet:
 
     def _columns(self) -> tuple[list[int], list[int]]:
         """No replica is worth having that is never full, so all work over the capacity bounds how many there are."""
-        n, x = [], []
+        v, x = [], []
         for pool, able in zip(self.pools, self.able, strict=True):
-            most = np.ceil(self.arriving.sum() / max(1e-9, float(able.min()))) + 1
-            high = most if pool.count is None else min(most, pool.count)
+            high = self._most(pool, able)
             cost = pool.nanousd_per_hour * self.slot_us / US_PER_HOUR / self.nanousd_a_unit
-            n.append(self.program.columns(self.count, cost=cost, high=high, whole=self.whole))
+            boots = np.minimum(self.window(pool.boot_us), self.count - np.arange(self.count))  # that are paid for
+            v.append(self.program.columns(self.count, cost=cost, high=high, whole=self.whole))
             first = np.arange(self.count) == 0  # the fleet of the first slot is there for nothing
-            x.append(self.program.columns(self.count, high=np.where(first, 0.0, high), whole=self.whole))
-        return n, x
+            x.append(
+                self.program.columns(self.count, cost=cost * boots, high=np.where(first, 0.0, high), whole=self.whole)
+            )
+        return v, x
+
+    def _most(self, pool: Pool, able: Floats) -> float:
+        most = float(np.ceil(self.arriving.sum() / max(1e-9, float(able.min()))) + 1)
+        return most if pool.count is None else min(most, pool.count)
 
     def _rows(self, missed: float) -> None:
         t, put = np.arange(self.count), self.program.rows
         done: list[Part] = [(t, self.q + t, 1.0), (t[1:], self.q + t[:-1], -1.0), (t, self.z + t, 1.0)]
-        for pool, able, n, x in zip(self.pools, self.able, self.n, self.x, strict=True):
-            put(
-                self.count - 1,
-                [(t[:-1], n + t[1:], 1.0), (t[:-1], n + t[:-1], -1.0), (t[:-1], x + t[1:], -1.0)],
-                high=0.0,
-            )
+        for pool, able, v, x in zip(self.pools, self.able, self.v, self.x, strict=True):
             boot, least = self.window(pool.boot_us), self.window(pool.billing_min_us)
-            if max(boot, least):
-                put(self.count, [(t, n + t, 1.0), *_window(x, t, max(boot, least), -np.ones(self.count))], low=0.0)
-            done += [(t, n + t, able), *_window(x, t, boot, -able)]
+            ready: list[Part] = [(t[:-1], v + t[1:], 1.0), (t[:-1], v + t[:-1], -1.0)]
+            if boot < self.count:
+                begun = t[max(1, boot) :]
+                ready.append((begun - 1, x + begun - boot, -1.0))
+            put(self.count - 1, ready, high=0.0)
+            if least > boot:  # what boots is paid anyway
+                put(self.count, [(t, v + t, 1.0), *_window(x, t, boot, least, -1.0)], low=0.0)
+            if pool.count is not None and boot and pool.count < self._most(dataclasses.replace(pool, count=None), able):
+                put(self.count, [(t, v + t, 1.0), *_window(x, t, 0, boot, 1.0)], high=float(pool.count))
+            done.append((t, v + t, able))
         put(self.count, done, low=self.arriving)
         put(1, [(np.zeros_like(t), self.z + t, 1.0)], high=missed * float(self.arriving.sum()))
 
@@ -200,9 +217,9 @@ def _check(work: Floats, pools: Sequence[Pool], slot_us: int, missed: float) -> 
             raise Invalid(f"pool {pool.name}: price, boot and billing minimum are from 0 on, the capacity above 0")
 
 
-def _window(first: int, t: NDArray[np.int64], length: int, value: Floats) -> list[Part]:
-    """The sum over the last `length` slots."""
-    return [(t[back:], first + t[: len(t) - back], value[back:]) for back in range(min(length, len(t)))]
+def _window(first: int, t: NDArray[np.int64], low: int, high: int, value: float) -> list[Part]:
+    """The sum over slots from `low` to `high` ago, `high` not included."""
+    return [(t[back:], first + t[: len(t) - back], value) for back in range(low, min(high, len(t)))]
 
 
 def _back(values: Floats, slots: int) -> Floats:

@@ -61,9 +61,7 @@ def schedule(
     if limit_s > 0:
         whole = Fleet(work_us, pools, slot_us=slot_us, missed=missed, late_us=late_us, strict=True, whole=True)
         values = _improved(whole, values, limit_s)
-    replicas = {
-        pool.name: np.rint(values[n : n + fleet.count]).astype(np.int64) for pool, n in zip(pools, fleet.n, strict=True)
-    }
+    replicas = {pool.name: np.rint(fleet.paid(place, values)).astype(np.int64) for place, pool in enumerate(pools)}
     cost = sum(pool.nanousd_per_hour * int(replicas[pool.name].sum()) * slot_us for pool in pools)
     return Schedule(replicas=replicas, nanousd=-(-cost // US_PER_HOUR), bound_nanousd=bound)
 
@@ -71,18 +69,16 @@ def schedule(
 def _rounded(fleet: Fleet, values: Floats) -> Floats:
     """The point with whole replicas: level by level, the j-th replica serves where j or more are wanted."""
     made = values.copy()
-    for pool, n, x in zip(fleet.pools, fleet.n, fleet.x, strict=True):
+    for pool, v, x in zip(fleet.pools, fleet.v, fleet.x, strict=True):
         boot, least = fleet.window(pool.boot_us), fleet.window(pool.billing_min_us)
-        starts = values[x : x + fleet.count]
-        ended = np.concatenate([np.zeros(boot), starts])[: fleet.count]
-        serving = values[n : n + fleet.count] - np.cumsum(starts) + np.cumsum(ended)
-        wanted = np.ceil(serving - WHOLE_TOLERANCE)
+        wanted = np.ceil(values[v : v + fleet.count] - WHOLE_TOLERANCE)
         replicas, begun = np.zeros(fleet.count), np.zeros(fleet.count)
         for level in range(1, int(wanted.max(initial=0)) + 1):
             for first, end in _held(wanted >= level, boot, least):
                 replicas[first:end] += 1
                 begun[first] += first > 0
-        made[n : n + fleet.count], made[x : x + fleet.count] = replicas, begun
+        booting = np.cumsum(begun) - np.cumsum(np.concatenate([np.zeros(boot), begun])[: fleet.count])
+        made[v : v + fleet.count], made[x : x + fleet.count] = replicas - booting, begun
     return made
 
 
@@ -104,7 +100,7 @@ def _held(wanted: NDArray[np.bool_], boot: int, least: int) -> Iterator[tuple[in
 
 def _improved(fleet: Fleet, values: Floats, limit_s: float) -> Floats:
     """Stretch after stretch solved anew, until a whole round gains nothing or the time is over."""
-    places = np.concatenate([[*fleet.n, *fleet.x, fleet.q, fleet.z]])
+    places = np.concatenate([[*fleet.v, *fleet.x, fleet.q, fleet.z]])
     for turn in range(ROUNDS_MAX):
         gained = False
         shift = turn % 2 * STRETCH // 2

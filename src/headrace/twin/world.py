@@ -21,6 +21,7 @@ from headrace.policy.planning import Learned, replica_id
 from headrace.state.request import BATCH, Request
 from headrace.state.table import Table
 from headrace.twin.fleet import Running, SimFleet, route_models
+from headrace.twin.prefixes import Paths
 from headrace.twin.scenario import Scenario
 from headrace.units import US_PER_DAY, US_PER_HOUR
 
@@ -66,6 +67,7 @@ class World:
         self._priorities: list[int] = trace.priority.tolist()
         self._prefixes: list[int] = trace.prefix.tolist()
         self._prefix_tokens: list[int] = trace.prefix_tokens.tolist()
+        self._paths = Paths(trace.chains)
         self._prompt_us = {place: prompts.tolist() for place, prompts in scenario.prompt_us.items()}
         self._route_models = route_models(scenario.catalog, scenario.rates, scenario.boot_us)
         self._counted: dict[str, tuple[int, int]] = {}
@@ -138,7 +140,7 @@ class World:
                 self._ask(at, left_us)
 
     def _ask(self, at: int, patience_us: int) -> None:
-        prefix = self._prefixes[at]
+        prefix = self._paths.root(self._prefixes[at])  # gateways know a prompt by how it begins
         request = Request(
             id=str(at),
             tenant=str(self._tenants[at]),
@@ -165,7 +167,7 @@ class World:
             one = self.fleet.running[answer.replica]
             prompt_us = self._prompt_us[one.lease.version, one.lease.pool][at]
             if self._prefixes[at] >= 0:
-                cached = one.engine.cached(self._prefixes[at], self._prefix_tokens[at])
+                cached = one.engine.kept.take(self._paths.of(self._prefixes[at], self._prefix_tokens[at]))
                 prompt_us *= max(1, self._inputs[at] - cached) / max(1, self._inputs[at])
             self.share_us[at] += prompt_us
             stamp = one.engine.stamp

@@ -131,7 +131,6 @@ _REFUSED: Final = (
 class ResponsesCall(chat.ChatCall, kw_only=True):
     """A request of the Responses API that has been read. `echo` are the parameters that its response repeats."""
 
-    asked: Asked
     echo: dict[str, Any]
 
     def render(
@@ -221,7 +220,6 @@ def _call(kind: type[ResponsesCall], asked: Asked, request: ResponsesRequest) ->
         request=_chat_request(asked, request, tools, choice),
         turns=said.turns,
         pictures=tuple(said.pictures),
-        asked=asked,
         kept=bool(request.store or request.background or asked.previous_response_id),
         echo=_echo(asked, request, tools),
     )

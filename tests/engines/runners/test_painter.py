@@ -21,8 +21,7 @@ GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"
 
 @pytest.fixture(scope="module")
 def socket() -> Iterator[str]:
-    model, artifact = make("painter")
-    with golden.running(PainterEngine(), model, artifact) as (address, _):
+    with golden.running(PainterEngine(), *make("painter")) as (address, _):
         yield address.removeprefix("unix:")
 
 
@@ -46,7 +45,7 @@ def told(answer: httpx.Response) -> str:
     return str(answer.json()["error"]["message"])
 
 
-@pytest.mark.parametrize(("size", "form"), zip(SIZES, ("png", "jpeg", "webp", "png", "jpeg"), strict=True))
+@pytest.mark.parametrize(("size", "form"), list(zip(SIZES, ("png", "jpeg", "webp", "png", "jpeg"), strict=True)))
 def test_each_size_is_made_in_each_format(client: httpx.Client, size: str, form: str) -> None:
     """The one picture, larger, in the format that was asked for; the shape is the same in all."""
     body = {"prompt": "a red circle on a white background", "size": size, "output_format": form, "seed": 1}
@@ -97,7 +96,7 @@ def test_an_edit_begins_with_the_picture(client: httpx.Client) -> None:
         (GENERATIONS, {"prompt": "a red circle", "surprise": 1}, "unknown field"),
         (GENERATIONS, {"prompt": "a red circle", "output_format": "bmp"}, "output_format"),
         (EDITS, {"prompt": "a red circle", "images": []}, "images has 0 pictures; this model takes exactly one"),
-        (EDITS, {"prompt": "a red circle", "images": ["aGVsbG8="]}, "images cannot be read as a picture"),
+        (EDITS, {"prompt": "a red circle", "images": ["aGVsbG8="]}, "images is not a picture that can be read"),
         (EDITS, {"prompt": "a red circle", "images": ["x"], "strength": 2}, "strength"),
     ],
 )

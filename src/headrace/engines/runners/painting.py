@@ -139,7 +139,11 @@ class Painter:
         for _ in batch.each_step():
             if batch.drop_unwanted():
                 self.advance(batch.works)
-        return [self.drawn(painting.scene, painting.side) for painting in batch.works]
+        pictures = []
+        for painting in batch.works:
+            batch.reached(batch.items[0].steps)  # a large picture takes longer than all its steps
+            pictures.append(self.drawn(painting.scene, painting.side))
+        return pictures
 
     def advance(self, batch: Sequence[Painting]) -> None:
         """Take each one step further, whatever step it is at."""
@@ -160,6 +164,12 @@ class Painter:
         """The scene that is seen in RGB [reads, reads, 3]: a background and up to two shapes."""
         shown = picture.astype(np.float32).transpose(2, 0, 1)[None] / np.float32(127.5) - 1
         scene: Floats = self._reader.run(None, {"picture": shown})[0][0]
+        kinds = scene[:, 1 : len(self.recipe.draws) + 1]
+        present = np.where(scene[:, :1] > 0, 1, -1).astype(np.float32)
+        kinds[:] = np.where(kinds == kinds.max(1, keepdims=True), present, -1)
+        kinds[0] = 0
+        scene[1:][present[1:, 0] < 0, len(self.recipe.draws) + 1 :] = 0
+        scene[:, :1] = present
         return scene
 
     def drawn(self, scene: Floats, side: int) -> Pixels:

@@ -1,9 +1,9 @@
 """How often the painter draws what it is asked, and how long it takes. Prints both, and a sheet of the pictures.
 
-    python -m bench.painter [--prompts 200] [--seed 7] [--threads 1] [--weights FOLDER] [--sheet FILE]
+    python -m bench.painter [--prompts 200] [--seed 7] [--threads 1] [--sheet FILE]
 
-The judge (tests/engines/judge.py) shares nothing with the model. Times are of the network and its steps in this
-process, in rounds that alternate between one picture and eight; the load average is printed.
+The judge (tests/engines/judge.py) shares nothing with the model. Times are of whole 256x256 pictures in this
+process, without HTTP and encoding, in rounds that alternate between one picture and eight; the load average is printed.
 """
 
 import argparse
@@ -18,25 +18,24 @@ import numpy as np
 from PIL import Image
 from tests.engines.asked import prompts
 
-from headrace.engines.runners.painting import Painter, Painting
+from headrace.engines.runners.batching import Batch, Item
+from headrace.engines.runners.painting import Painter, Painting, Pixels
 
 WEIGHTS = Path(__file__).parents[1] / "src/headrace/weights/painter"
-BATCH, ROUNDS = 8, 7
+BATCH, ROUNDS, SIDE, TIMED_SIDE = 8, 7, 128, 256
 
 
-def paint(painter: Painter, works: list[Painting]) -> None:
-    for _ in range(works[0].steps):
-        painter.advance(works)
+def paint(painter: Painter, works: list[Painting]) -> list[Pixels]:
+    return painter.paint(Batch([Item(work, steps=work.left) for work in works]))
 
 
 def accuracy(painter: Painter, count: int, seed: int, sheet: Path | None) -> None:
     asked = prompts(count, seed)
-    works = [Painting(painter.recipe, painter.recipe.ids(one.prompt), seed + at) for at, one in enumerate(asked)]
-    for start in range(0, count, BATCH):
-        paint(painter, works[start : start + BATCH])
+    works = [Painting(painter.recipe, painter.recipe.ids(one.prompt), seed + at, SIDE) for at, one in enumerate(asked)]
+    pictures = [picture for at in range(0, count, BATCH) for picture in paint(painter, works[at : at + BATCH])]
     right: Counter[str] = Counter()
-    for one, work in zip(asked, works, strict=True):
-        if faults := one.faults(work.rgb()):
+    for one, picture in zip(asked, pictures, strict=True):
+        if faults := one.faults(picture):
             print(f"  {one.prompt!r}: {'; '.join(faults)}")
         else:
             right[one.kind] += 1
@@ -45,7 +44,7 @@ def accuracy(painter: Painter, count: int, seed: int, sheet: Path | None) -> Non
     print("  " + ", ".join(f"{kind} {right[kind]}/{every[kind]}" for kind in every))
     if sheet is not None:
         columns = 20
-        shown = [work.rgb() for work in works[: count // columns * columns]]
+        shown = pictures[: count // columns * columns]
         rows = [np.concatenate(shown[at : at + columns], 1) for at in range(0, len(shown), columns)]
         Image.fromarray(np.concatenate(rows)).save(sheet)
 
@@ -55,7 +54,7 @@ def pace(painter: Painter) -> None:
     took: dict[int, list[float]] = {1: [], BATCH: []}
     for turn in range(ROUNDS):
         for size, times in took.items():
-            works = [Painting(painter.recipe, words, turn + at) for at in range(size)]
+            works = [Painting(painter.recipe, words, turn + at, TIMED_SIDE) for at in range(size)]
             began = time.perf_counter()
             paint(painter, works)
             times.append(time.perf_counter() - began)
@@ -75,7 +74,7 @@ def main() -> None:
     words.add_argument("--steps", type=int)
     words.add_argument("--sheet", type=Path)
     given = words.parse_args()
-    painter = Painter(given.weights / "painter.onnx", given.weights / "painter.json", given.threads)
+    painter = Painter(given.weights, given.threads)
     changed = {name: value for name in ("guidance", "steps") if (value := getattr(given, name)) is not None}
     painter.recipe = msgspec.structs.replace(painter.recipe, **changed)
     print(f"{painter.recipe.steps} steps, guidance {painter.recipe.guidance}, {given.threads} threads")

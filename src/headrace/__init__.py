@@ -3,9 +3,20 @@
 from typing import Any, Final
 
 __version__: Final = "0.1.0"  # pyproject.toml carries the same; a test compares them
-_AUTHORS: Final = dict.fromkeys(("pipeline", "step", "chat", "embed", "rerank"), "author") | dict.fromkeys(
-    ("agent", "tool"), "functions"
-)
+_AUTHORS: Final = dict.fromkeys(
+    (
+        "pipeline",
+        "step",
+        "chat",
+        "embed",
+        "rerank",
+        "image",
+        "upscale",
+        "transcribe",
+        "speak",
+    ),
+    "author",
+) | dict.fromkeys(("agent", "tool"), "functions")
 
 
 def __getattr__(name: str) -> Any:

@@ -54,12 +54,15 @@ def engines() -> "Mapping[str, Engine]":
     from headrace.engines.openai import OpenAIServer
     from headrace.engines.openvino import OpenVino
     from headrace.engines.painter import PainterEngine
+    from headrace.engines.rapidocr import RapidOcr
+    from headrace.engines.realesrgan import RealEsrgan
     from headrace.engines.sherpa import Sherpa
     from headrace.engines.vllm import Vllm
     from headrace.engines.whisper import Whisper
 
-    every = (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), PainterEngine(), Vllm(), Whisper(), Espeak(), Sherpa())
-    return {engine.kind: engine for engine in every}
+    texts: tuple[Engine, ...] = (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), Vllm())
+    media: tuple[Engine, ...] = (PainterEngine(), RealEsrgan(), RapidOcr(), Whisper(), Espeak(), Sherpa())
+    return {engine.kind: engine for engine in (*texts, *media)}
 
 
 def engine_problems(catalog: "Catalog") -> list[str]:
@@ -252,6 +255,9 @@ def run_pipelines(settings: Settings) -> int:
 
     from headrace import telemetry
     from headrace.jobs.parts import parts
+    from headrace.jobs.response_routes import ResponseService
+    from headrace.jobs.response_work import Shelf
+    from headrace.mcp.service import Service as Mcp
     from headrace.pipelines.context import World
     from headrace.pipelines.gateway import Gateway
     from headrace.pipelines.service import Service
@@ -271,17 +277,15 @@ def run_pipelines(settings: Settings) -> int:
     door, records = Door(pepper), SqliteRecords(settings.jobs / "jobs.db")
     runs = SqliteRuns(settings.pipelines / "runs.db")
     models = Gateway(settings.host, settings.port, pepper)
-    world = World(
-        models=models,
-        runs=runs,
-        objects=objects(settings, "pipelines"),
-        clock=clock,
-        web=OpenWeb(settings.tool_hosts),
-    )
+    large, web = objects(settings, "pipelines"), OpenWeb(settings.tool_hosts)
+    world = World(models=models, runs=runs, objects=large, clock=clock, web=web)
     loopback = Loopback(settings.host, settings.port, pepper, keep=64)
     jobs = parts(settings.jobs, records, lambda name: objects(settings, name), loopback, door, clock)
     try:
-        served = [Service(world, settings.pipelines / "code", door), *jobs]
+        once = Loopback(settings.host, settings.port, pepper)
+        responses, mcp = ResponseService(Shelf(records, once, clock), door), Mcp(once, door, clock)
+        pipelines = Service(world, settings.pipelines / "code", door)
+        served: list[process.Part] = [pipelines, *jobs, responses, mcp]
         uvloop.run(process.serve(settings.pipelines_socket, served))
     finally:
         runs.close()

@@ -16,6 +16,7 @@ US_PER_MS: Final = 1_000
 US_PER_S: Final = 1_000_000
 US_PER_MINUTE: Final = 60 * US_PER_S
 US_PER_HOUR: Final = 3_600 * US_PER_S
+US_PER_DAY: Final = 24 * US_PER_HOUR
 NANOUSD_PER_USD: Final = 1_000_000_000
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30

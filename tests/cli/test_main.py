@@ -64,6 +64,8 @@ def test_the_summary_of_help_is_true():
         "talk",
         "local",
         "lived",
+        "planned_shown",
+        "traced",
         "dollars",
         "files",
         "parquet",

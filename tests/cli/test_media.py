@@ -70,6 +70,25 @@ def test_a_recording_is_written_down(cli, media, tmp_path: Path):
     assert (sent.text("response_format"), sent.text("language"), sent.file("file").data) == ("srt", "en", wav())
 
 
+def test_a_film_is_a_job_that_is_waited_for(cli, media, tmp_path: Path):
+    """In the first size its model makes; a failure is told as it was."""
+    film = {"id": "video_1", "object": "video", "status": "completed", "progress": 100,
+            "headrace": {"cost": "0.002", "cost_unit": "USD"}}  # fmt: skip
+    media.answers["GET /v1/models/m"] = Answer({"id": "m", "task": "video", "media": {"sizes": ["128x128"]}})
+    media.answers["POST /v1/videos"] = Answer(film)
+    media.answers["GET /v1/videos/video_1/content"] = Answer(b"mp4")
+    done = cli("video", "m", "a red circle", "-o", str(tmp_path / "a.mp4"), "--seconds", "2")
+    assert (done.status, done.out.strip()) == (0, str(tmp_path / "a.mp4"))
+    assert (tmp_path / "a.mp4").read_bytes() == b"mp4"
+    assert media.heard[1].json == {"model": "m", "prompt": "a red circle", "seconds": "2", "size": "128x128"}
+    assert "2 s of film" in done.err
+    assert "$0.002" in done.err
+    media.answers["POST /v1/videos"] = Answer({**film, "status": "failed", "error": {"message": "no words"}})
+    failed = cli("video", "m", "x", "-o", str(tmp_path / "b.mp4"))
+    assert (failed.status, (tmp_path / "b.mp4").exists()) == (1, False)
+    assert "video_1 failed: no words" in failed.err
+
+
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [

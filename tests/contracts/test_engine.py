@@ -33,7 +33,14 @@ FOREIGN = model_of("far", "chat", "", EngineSpec(kind="openai", url="http://127.
 VLLM = model_of("big", "chat", SMOLLM2, EngineSpec(kind="vllm"), CAPITAL)
 ALL = [*MODELS.values(), FOREIGN, VLLM]
 OWNED = [model for model in ALL if model.owned]
-MADE = Artifact(digest="0" * 20, path="/a", files={"weights": "w", "tokenizer": "tokenizer.json"}, memory_bytes=1)
+MADE = Artifact(
+    digest="0" * 20, path="/a", files={"weights": "w", "tokenizer": "tokenizer.json", "data": "d"}, memory_bytes=1
+)
+PATHS = {
+    "chat": "/v1/chat/completions", "embed": "/v1/embeddings", "rerank": "/v1/rerank",
+    "transcribe": "/v1/audio/transcriptions", "speak": "/v1/audio/speech",
+    "image": "/v1/images/generations",
+}  # fmt: skip
 
 
 def named(model: ModelSpec) -> str:
@@ -53,7 +60,16 @@ def test_an_adapter_knows_its_kind(kind: str) -> None:
 def test_adapters_are_cheap_to_import() -> None:
     """The idle controller loads every adapter: none may bring its engine's library with it."""
     heavy = {"numpy", "onnx", "onnxruntime", "gguf", "xllamacpp", "openvino", "openvino_genai", "tokenizers"}
-    heavy |= {"huggingface_hub", "safetensors", "httpx", "asyncio"}
+    heavy |= {
+        "huggingface_hub",
+        "safetensors",
+        "httpx",
+        "asyncio",
+        "av",
+        "ctranslate2",
+        "faster_whisper",
+        "sherpa_onnx",
+    }
     code = (
         "import sys; from headrace import assembly; before = set(sys.modules); assembly.engines(); "
         "from headrace.engines import artifact; print(*sorted(set(sys.modules) - before))"
@@ -176,6 +192,11 @@ def replica(
     end(made)
 
 
+def texts_only(replica: Replica) -> None:
+    if replica.model.task not in ("chat", "embed", "rerank"):
+        pytest.skip("a truth of engines of texts")
+
+
 def chat_only(replica: Replica) -> None:
     if replica.model.task != "chat":
         pytest.skip("a truth of engines that write")
@@ -198,13 +219,14 @@ def test_an_unknown_path_is_refused(replica: Replica) -> None:
 
 def test_broken_json_is_refused_and_the_replica_lives(replica: Replica) -> None:
     """Bad bytes are a 4xx or 5xx answer, never the end of the process."""
-    path = {"chat": "/v1/chat/completions", "embed": "/v1/embeddings", "rerank": "/v1/rerank"}[replica.model.task]
+    path = PATHS[replica.model.task]
     assert replica.client.post(path, content=b'{"a":').status_code >= 400
     assert replica.client.get("/health").status_code == 200
 
 
 def test_an_answer_names_the_model_and_counts_its_tokens(replica: Replica) -> None:
     """`model` is the published name; usage adds up."""
+    texts_only(replica)
     if replica.model.task == "chat":
         answer = replica.ask(max_tokens=12, temperature=0).json()
         assert "Paris" in answer["choices"][0]["message"]["content"]
@@ -290,6 +312,7 @@ def test_completions_take_a_prompt(replica: Replica) -> None:
 
 def test_a_prompt_over_the_context_is_refused(replica: Replica) -> None:
     """400 with the count, never a silent cut."""
+    texts_only(replica)
     long = "word " * 3000
     if replica.model.task == "chat":
         answer = replica.post("/v1/chat/completions", messages=[{"role": "user", "content": long}])
@@ -351,7 +374,7 @@ def test_our_runners_refuse_what_they_do_not_know(replica: Replica) -> None:
     """An unknown field is a 400 that names it; the load is told."""
     if ENGINES[replica.model.engine.kind].ability(replica.model).dialect != "headrace":
         pytest.skip("a truth of our own runners")
-    path = {"chat": "/v1/chat/completions", "embed": "/v1/embeddings", "rerank": "/v1/rerank"}[replica.model.task]
+    path = PATHS[replica.model.task]
     answer = replica.post(path, messages=[], input="x", query="x", documents=["x"], surprise=1)
     assert answer.status_code == 400
     assert "unknown field" in answer.json()["error"]["message"]
@@ -360,6 +383,7 @@ def test_our_runners_refuse_what_they_do_not_know(replica: Replica) -> None:
 
 def test_a_prompt_is_counted_before_as_it_is_after(replica: Replica) -> None:
     """What a ready replica says a prompt is, and what it then counts, are the same; foreign scripts, code, turns."""
+    texts_only(replica)
     kind = replica.model.engine.kind
     if kind == "openvino":
         pytest.skip("its runner does not tell")

@@ -22,7 +22,7 @@ LARGE = bytes(range(256)) * (11 * MIB // 256)  # more than one part of a multipa
 def bucket() -> Iterator[str]:
     """A real HTTP server that speaks S3, on a loopback port."""
     server_module = pytest.importorskip("moto.server")
-    server = server_module.ThreadedMotoServer(port=0, verbose=False)
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     names = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": SECRET,

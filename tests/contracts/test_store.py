@@ -83,6 +83,21 @@ def test_usage_is_listed_newest_first_and_narrowed(store):
     assert newest.ended_us == 11
 
 
+def test_usage_is_found_by_what_its_label_begins_with(store):
+    """By tenant, since a moment, oldest first; a label within another is none."""
+    labels = ("run_1/a", "run_1/b", "run_12/a", "x/run_1/a", 'say "hi"/1')
+    store.usage_add([usage(f"r{n}", ended_us=n, tenant="ab"[n % 2], label=one) for n, one in enumerate(labels)], {})
+
+    def found(label, **more):
+        return [row.label for row in store.usage_labelled(label, **{"since_us": 0, "limit": 100, **more})]
+
+    assert found("run_1/") == ["run_1/a", "run_1/b"]
+    assert found("run_1/", since_us=1) == ["run_1/b"]
+    assert found("run_1/", tenant="a") == ["run_1/a"]
+    assert found('say "hi"/') == ['say "hi"/1']
+    assert found("run_3/") == []
+
+
 def test_an_empty_store_has_nothing(store):
     """No error, just none."""
     assert (store.usage_get("last"), store.usage_get("one"), store.get("catalog")) == (None, None, None)

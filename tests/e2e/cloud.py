@@ -32,10 +32,18 @@ class Cloud:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def run(self, *words: str, check: bool = True, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, check: bool = True, stdin: str = "", cwd: Path | None = None, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         """One `headrace` command."""
         done = subprocess.run(
-            [PROGRAM, *words], env={**self.env, **env}, input=stdin, capture_output=True, text=True, timeout=180
+            [PROGRAM, *words],
+            env={**self.env, **env},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            cwd=cwd,
         )
         if check and done.returncode:
             raise AssertionError(f"headrace {' '.join(words)} -> {done.returncode}\n{done.stdout}\n{done.stderr}")

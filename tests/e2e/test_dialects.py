@@ -179,6 +179,14 @@ def test_a_message_uses_a_tool_and_goes_on(claude, stream: bool):
     assert more.content[0].text
 
 
+def test_models_as_anthropics_client_lists_them(cloud: Cloud):
+    with anthropic.Anthropic(base_url=cloud.url, api_key=cloud.key, max_retries=0) as client:
+        found = {model.id: model for model in client.models.list()}
+        assert found["smollm2"] == client.models.retrieve("smollm2")
+    assert found["smollm2"].max_input_tokens > 0
+    assert found["smollm2"].created_at.year >= 2024
+
+
 def test_a_message_of_a_schema(claude):
     answer = claude.create(
         model="smollm2", max_tokens=48, extra_body=GREEDY, messages=[{"role": "user", "content": FRANCE}],

@@ -17,11 +17,16 @@ COMMANDS = re.findall(r"^headrace .*$", README, re.MULTILINE)
 (PROGRAM,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("readme")
+
+
 @pytest.mark.parametrize("line", COMMANDS)
-def test_a_command_of_the_readme_works(cloud: Cloud, line: str):
-    """Exit status 0, and something on the screen."""
+def test_a_command_of_the_readme_works(cloud: Cloud, folder: Path, line: str):
+    """Exit status 0, and something on the screen; in one folder, in order, as they build on each other."""
     _, *words = shlex.split(line)
-    assert cloud.run(*words).stdout.strip()
+    assert cloud.run(*words, cwd=folder).stdout.strip()
 
 
 def test_the_readmes_program_prints_an_answer(cloud: Cloud, tmp_path: Path):

@@ -8,7 +8,7 @@ import pytest
 
 from headrace.engines import sources
 from headrace.errors import Permanent
-from tests.conftest import MINILM, SMOLLM2
+from tests.conftest import MINILM, SMOLLM2, WHISPER
 
 
 @pytest.mark.parametrize("source", [SMOLLM2, MINILM, "hf://org/repo", "hf://org/repo@main/model.gguf"])
@@ -83,3 +83,15 @@ def test_one_file_is_chosen_or_the_choice_is_told(tmp_path: Path) -> None:
     (tmp_path / "b.gguf").touch()
     with pytest.raises(Permanent, match=r"a\.gguf, b\.gguf"):
         sources.one(tmp_path, ".gguf")
+
+
+def test_a_bin_file_is_taken_when_it_is_ctranslate2s_and_asked_for(tmp_path: Path) -> None:
+    """A pickle or anything else under that name is refused; the real one passes."""
+    weights = tmp_path / "model.bin"
+    weights.write_bytes(pickle.dumps({"weights": [1]}, 4))
+    with pytest.raises(Permanent, match="can run code"):
+        sources.fetch(str(tmp_path), ctranslate2=True)
+    weights.write_bytes(b"anything else")
+    with pytest.raises(Permanent, match="not a CTranslate2 model"):
+        sources.fetch(str(tmp_path), ctranslate2=True)
+    assert (sources.fetch(WHISPER, ctranslate2=True) / "model.bin").is_file()

@@ -98,10 +98,41 @@ def test_an_answer_that_was_charged_is_kept_for_a_client_that_hung_up_before_it_
             line.close()
             await until(lambda: not cloud.worker.connections)
             cloud.worker.journal.append = append
-            append(*waiting.pop())
-            await until(cloud.usages)
+            entry, committed = waiting.pop()
+            written = asyncio.Event()
+            append(entry, lambda done: (committed(done), written.set()))
+            await written.wait()
             again = await cloud.ask(HI, CHAT, KEY)
             assert (again.status, again.headers["x-headrace-replayed"]) == (200, cloud.usages()[0].request)
             assert len(cloud.usages()) == len(up.asked) == 1
+
+    run(work)
+
+
+def test_work_that_outlives_its_client_is_finished_and_paid_once(tmp_path: Path):
+    """With `finish` a client that hangs up finds its answer later; without it the work is called off."""
+    wish = "x-headrace-on-disconnect: finish"
+
+    async def work() -> None:
+        go = asyncio.Event()
+
+        async def slowly(question: stub.Question, writer: asyncio.StreamWriter) -> None:
+            await go.wait()
+            await stub.truthful(question, writer)
+
+        async with StubUpstream(tmp_path / "a.sock", slowly) as up, world(tmp_path, [replica(1, up)]) as cloud:
+            line = await cloud.line()
+            line.send(post(HI, CHAT, SECRET_KEY, KEY, wish))
+            await until(lambda: up.asked)
+            line.close()
+            await until(lambda: not cloud.worker.connections)
+            assert (await cloud.ask(HI, CHAT, KEY, wish)).status == 409
+            go.set()
+            assert (await cloud.usage()).outcome == "finished"
+            again = await cloud.ask(HI, CHAT, KEY, wish)
+            assert (again.status, again.headers["x-headrace-replayed"]) == (200, cloud.usages()[0].request)
+            assert len(cloud.usages()) == len(up.asked) == 1
+            refused = await cloud.ask(HI, CHAT, wish)
+            assert (refused.status, refused.json["error"]["param"]) == (400, "x-headrace-on-disconnect")
 
     run(work)

@@ -96,7 +96,7 @@ def test_less_is_chosen_where_the_worst_case_does_not_fit_and_the_reason_is_kept
     assert "more than" in state.chosen[0].why
 
 
-def test_the_first_good_enough_ends_the_others_and_what_they_used_is_theirs():
+def test_the_first_good_enough_ends_the_others_and_what_they_used_is_theirs(tmp_path: Path):
     text = """
 name: p
 limits: {width: 4}
@@ -107,6 +107,17 @@ output: "{{ a }}"
     output, state = go(fresh(text=text), Model(slow=frozenset({"slow"})))
     assert output == "fast:4"
     assert (state.spent_nanousd, state.lost_nanousd, state.held_nanousd) == (7, 10, 0)
+    journal, model = Journal(), Model(slow=frozenset({"slow"}))
+
+    async def life() -> Run:
+        runner = Runner(world(journal, model), tmp_path)
+        return await runner.ended(await runner.start("t", "k", Wanted(text=text)))
+
+    state = asyncio.run(life())
+    assert (state.spent_nanousd, state.lost_nanousd, state.held_nanousd) == (7 + 3, 0, 0)
+    assert state.spent_nanousd == model.charged
+    assert (state.stages["a"].spent_nanousd, state.stages["a"].cut_nanousd) == (10, 3)
+    assert {span.name: span.charge_nanousd for span in state.spans.values() if span.outcome == "cancelled"} == {"m": 3}
 
 
 def test_a_hanging_step_fails_by_name_and_its_hold_stays_booked():
@@ -225,7 +236,7 @@ def test_pipelines_that_call_each_other_end_at_a_depth(tmp_path: Path):
         ("a: {chat: m, prompt: '{{ x'}", "cannot be read"),
         ("a: {chat: m, prompt: x, timeout: 5}", "timeout"),
         ("a: {chat: m, prompt: x, tools: {t: {pipeline: p, description: d}}}", "belongs to an agent"),
-        ("a: {agent: m, prompt: x, tools: {t: {description: d}}}", "exactly one of http and pipeline"),
+        ("a: {agent: m, prompt: x, tools: {t: {description: d}}}", "exactly one of http, pipeline and mcp"),
         ("a: {agent: m, prompt: x, tools: {t: {http: {url: 'http://{h}/'}, description: d}}}", "host stands in it"),
         ("a: {agent: m, prompt: x, tools: {t: {http: {url: 'http://h/{x}'}, description: d}}}", "the URL takes 'x'"),
         ("a: {agent: m, prompt: x, tools: {t: {pipeline: p}}}", "description"),

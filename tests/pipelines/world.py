@@ -10,6 +10,7 @@ from headrace.errors import Permanent
 from headrace.pipelines.context import World
 from headrace.pipelines.ports import Quote, Said
 from headrace.pipelines.web import OpenWeb
+from headrace.state.run import Cached
 
 Say = Callable[[dict[str, Any]], dict[str, Any]]  # a request to the choice that answers it
 
@@ -24,6 +25,7 @@ class Journal:
         self.done: dict[str, bool] = {}
         self.texts: dict[tuple[str, str], str] = {}
         self.most = most
+        self.results: dict[tuple[str, str], Cached] = {}
         self.dead = False
 
     async def begin(self, run: str, started: bytes) -> bool:
@@ -51,6 +53,12 @@ class Journal:
     def recent(self, limit: int) -> list[str]:
         return list(self.done)[-limit:]
 
+    def cached(self, tenant: str, digest: str) -> Cached | None:
+        return self.results.get((tenant, digest))
+
+    async def remember(self, tenant: str, digest: str, result: Cached, age_us: int) -> None:
+        self.results[tenant, digest] = result
+
     async def mark(self, run: str, done: bool) -> None:
         self.done[run] = done
 
@@ -71,6 +79,7 @@ class Model:
         self.kept: dict[str, Said] = {}
         self.charged = self.agent_steps = 0
         self.say = say
+        self.cut: dict[str, int] = {}
         self.expected: list[tuple[str, int]] = []
         self.at_work = self.most_at_work = 0
 
@@ -94,7 +103,12 @@ class Model:
         self.most_at_work = max(self.most_at_work, self.at_work)
         try:
             text = body["messages"][-1]["content"]
-            await asyncio.sleep(30 if text in self.slow else 0)
+            try:
+                await asyncio.sleep(30 if text in self.slow else 0)
+            except asyncio.CancelledError:
+                self.cut[label.partition("/")[2]] = 3  # as far as it came
+                self.charged += 3
+                raise
             fee = min(self.fee, cap_nanousd)
             self.charged += fee
             self.agent_steps += agent_step
@@ -104,6 +118,9 @@ class Model:
         finally:
             self.at_work -= 1
         return self.kept[once]
+
+    async def charges(self, key: str, run: str, since_us: int) -> dict[str, int]:
+        return dict(self.cut)
 
     async def charge(self, key: str, request: str) -> int | None:
         return self.fee

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+from headrace.state.run import Cached
 from headrace.stores.runs import SqliteRuns
 
 
@@ -36,4 +37,16 @@ def test_of_two_that_begin_one_run_at_once_one_does(tmp_path: Path):
     assert store.events("run_1") == [b"1"]
     assert store.unfinished() == ["run_0", "run_1"]
     assert asyncio.run(store.begin("run_0", b"again")) is False
+    store.close()
+
+
+def test_a_result_is_remembered_for_its_tenant_and_no_longer_than_it_may_be_used(tmp_path: Path):
+    store = SqliteRuns(tmp_path / "runs.db")
+    asyncio.run(store.remember("t", "d", Cached("run_1", 100, b"1"), 50))
+    assert store.cached("t", "d") == Cached("run_1", 100, b"1")
+    assert store.cached("u", "d") is None
+    asyncio.run(store.remember("t", "other", Cached("run_2", 151, b"2"), 50))
+    assert store.cached("t", "d") is None
+    asyncio.run(store.remember("t", "other", Cached("run_3", 160, b"3"), 50))
+    assert store.cached("t", "other") == Cached("run_3", 160, b"3")
     store.close()

@@ -100,10 +100,13 @@ def _fields(path: str) -> tuple[str, ...]:
         "/v1/completions": "completions.CompletionRequest",
         "/v1/embeddings": "embeddings.EmbeddingRequest",
         "/v2/rerank": "rerank.RerankRequest",
+        "/v1/responses": "responses.ResponsesRequest",
+        "/v1/messages": "anthropic.MessagesRequest",
     }[path]
-    from headrace.wire import chat, completions, embeddings, rerank
+    from headrace.wire import anthropic, chat, completions, embeddings, rerank, responses
 
-    rooms = {"chat": chat, "completions": completions, "embeddings": embeddings, "rerank": rerank}
+    rooms = {"chat": chat, "completions": completions, "embeddings": embeddings, "rerank": rerank,
+             "responses": responses, "anthropic": anthropic}  # fmt: skip
     room, name = struct.split(".")
     return msgspec.structs.fields(getattr(rooms[room], name))
 
@@ -113,6 +116,8 @@ GOOD = {
     "/v1/completions": {"prompt": "x"},
     "/v1/embeddings": {"input": "x"},
     "/v2/rerank": {"query": "x", "documents": ["y"]},
+    "/v1/responses": {"input": "x"},
+    "/v1/messages": {"messages": [{"role": "user", "content": "x"}], "max_tokens": 9},
 }
 
 

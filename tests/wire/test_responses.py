@@ -140,6 +140,8 @@ def test_input_is_counted():
         ({"input": None}, "input"),
         ({"input": []}, "input"),
         ({"conversation": "c"}, "conversation"),
+        ({"background": True, "store": False}, "store"),
+        ({"background": True, "stream": True}, "stream"),
         ({"prompt": {"id": "p"}}, "prompt"),
         ({"truncation": "auto"}, "truncation"),
         ({"include": ["file_search_call.results"]}, "include[0]"),
@@ -190,3 +192,11 @@ def test_pictures_are_for_models_that_see():
     with pytest.raises(errors.Invalid) as refused:
         sent(ask(input=[{"role": "user", "content": [{"type": "input_image", "image_url": url}]}]), seeing)
     assert refused.value.param == "input[0].content[0].image_url"
+
+
+def test_what_is_to_be_kept_or_gone_on_from_is_the_runners():
+    """And nothing else: answers are not kept unless their owner says so."""
+    for fields in ({"store": True}, {"background": True}, {"previous_response_id": "resp_1"}):
+        assert ask(**fields).kept
+    for fields in ({}, {"store": False}, {"background": False}, {"previous_response_id": None}):
+        assert not ask(**fields).kept

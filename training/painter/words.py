@@ -3,16 +3,16 @@
 import re
 from collections.abc import Sequence
 
-from scenes import COLOURS, SHAPES
+from scenes import COLOURS
+from shapes import SHAPES
 
 LENGTH = 12
 SAME = {
-    "circle": "disc disk ball dot round",
+    "circle": "disc disk ball dot",
     "square": "box block",
     "triangle": "pyramid",
     "diamond": "rhombus",
     "star": "asterisk",
-    "heart": "love",
     "cross": "plus",
     "ring": "donut doughnut hoop",
     "moon": "crescent",

@@ -1,5 +1,6 @@
 """`headrace pipeline`: chained and parallel calls of models, durable, capped, with a receipt by stage."""
 
+import base64
 import json
 import shutil
 from pathlib import Path
@@ -32,7 +33,7 @@ def command() -> None:
 def run_pipeline(
     pipeline: str, inputs: tuple[str, ...], cost: str | None, time_: str | None, detach: bool, as_json: bool
 ) -> None:
-    """Run a pipeline by the name it is deployed under, or from its FILE; a value may be JSON or @FILE."""
+    """Run a pipeline by the name it is deployed under, or from its FILE; a value may be JSON or @FILE, text or not."""
     asked = {**_source(pipeline), "inputs": dict(_input(word) for word in inputs)}
     asked |= {name: value for name, value in (("cost", cost), ("time", time_)) if value is not None}
     found = client().write(RUNS, asked)
@@ -65,11 +66,22 @@ def list_runs(as_json: bool) -> None:
 
 @command.command("show")
 @click.argument("run")
+@click.option("--calls", is_flag=True, help="Every call of a model or a tool: when, how long, and what it cost.")
+@click.option("--save", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Write the pictures and sounds that it made into a folder.")  # fmt: skip
 @json_option
-def show_run(run: str, as_json: bool) -> None:
-    """What a run did, what was chosen and why, its output and its receipt."""
-    found = client().get(_at(run))
-    show(found, _whole(found), as_json=as_json)
+def show_run(run: str, calls: bool, save: Path | None, as_json: bool) -> None:
+    """What a run did, what was chosen and why, its output, its artifacts and its receipt."""
+    api = client()
+    found = api.get(_at(run))
+    found["artifacts"] = api.get(_at(run) + "/artifacts")["data"]
+    if save is not None:
+        save.mkdir(parents=True, exist_ok=True)
+        for one in found["artifacts"]:
+            (save / Path(one["name"]).name).write_bytes(
+                api.fetch(f"{_at(run)}/artifacts/{quote(one['name'], safe='')}").data
+            )
+    show(found, (_calls(found) + "\n" if calls else "") + _whole(found, save), as_json=as_json)
 
 
 @command.command("cost")
@@ -135,12 +147,22 @@ def _follow(run: str, *, as_json: bool) -> None:
         found = api.get(_at(run))
         if found["phase"] != "running":
             break
+    found["artifacts"] = api.get(_at(run) + "/artifacts")["data"]
     show(found, _whole(found), as_json=as_json)
     if found["phase"] != "finished":
         raise click.exceptions.Exit(1)
 
 
-def _whole(found: dict[str, Any]) -> str:
+def _calls(found: dict[str, Any]) -> str:
+    rows = []
+    for span in found["spans"]:
+        took = f"{(span['ended_us'] - span['started_us']) / 1e6:.3f} s" if span["ended_us"] else ""
+        cost = "not known" if span["charge_nanousd"] is None else dollars(span["charge_nanousd"])
+        rows.append([span["step"], span["name"], span["outcome"], took, cost if span["kind"] == "call" else ""])
+    return table(["STEP", "MODEL OR TOOL", "OUTCOME", "TOOK", "COST"], rows)
+
+
+def _whole(found: dict[str, Any], saved: Path | None = None) -> str:
     lines = [f"{found['id']}  {found['pipeline']}  {found['phase']}  {found['steps']} steps"]
     lines += [f"chosen  {one['step']}: {one['why']}" for one in found["chosen"]]
     if found["error"]:
@@ -149,6 +171,9 @@ def _whole(found: dict[str, Any]) -> str:
     elif found["output"] is not None:
         output = found["output"]
         lines.append(output if isinstance(output, str) else json.dumps(output, ensure_ascii=False, indent=2))
+    for one in found.get("artifacts", ()):
+        where = saved / one["name"] if saved is not None else f"{one['name']} (show --save DIR writes it)"
+        lines.append(f"made    {where}  {one['type']}, {one['bytes']} bytes")
     return "\n".join([*lines, _receipt(found["cost"])])
 
 
@@ -159,7 +184,9 @@ def _receipt(cost: dict[str, Any]) -> str:
 
 
 def _lost(part: dict[str, Any]) -> str:
-    return f"and at most {dollars(part['lost_nanousd'])} of calls cut off" if part["lost_nanousd"] else ""
+    said = [f"{dollars(part['cut_nanousd'])} of it by calls cut off"] if part.get("cut_nanousd") else []
+    said += [f"and at most {dollars(part['lost_nanousd'])} of calls cut off"] if part["lost_nanousd"] else []
+    return ", ".join(said)
 
 
 def _at(run: str) -> str:
@@ -190,9 +217,13 @@ def _input(word: str) -> tuple[str, Any]:
         raise click.UsageError(f"{word!r} is not an input; write NAME=VALUE")
     if text.startswith("@"):
         try:
-            text = Path(text[1:]).read_text()
+            data = Path(text[1:]).read_bytes()
         except OSError as error:
             raise Invalid(f"{text[1:]}: {error.strerror}") from None
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:  # a picture or a sound
+            return name, {"base64": base64.b64encode(data).decode()}
     try:
         return name, json.loads(text)
     except ValueError:

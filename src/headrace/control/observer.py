@@ -23,7 +23,7 @@ def pooled(catalog: Catalog, seen: Iterable[Device]) -> list[Device]:
 
     1. A pool of accelerator cpu is the machine itself; several such pools share its memory, first come.
     2. Any other accelerator is looked for, by its words, in the names of the devices: `nvidia-l4` is an NVIDIA L4 and
-       no L40. A device belongs to one pool.
+       no L40. A device belongs to one pool; MIG instances belong to pools of their profile alone.
     A pool never has more memory than its device, nor more devices than there are.
     """
     devices = list(seen)
@@ -37,7 +37,9 @@ def pooled(catalog: Catalog, seen: Iterable[Device]) -> list[Device]:
             if wanted == "cpu" or device.pool == "cpu":
                 fits = wanted == device.pool
             else:
-                fits = _words(wanted) <= _words(device.pool) and place not in taken
+                names = _words(device.pool)
+                instance = device.pool.endswith(f" mig {pool.mig}") if pool.mig else "mig" not in names
+                fits = _words(wanted) <= names and instance and place not in taken
             if not fits or number >= pool.count:
                 continue
             number += 1
@@ -47,7 +49,15 @@ def pooled(catalog: Catalog, seen: Iterable[Device]) -> list[Device]:
             left[place] -= memory_bytes
             cpus = min(pool.cpus, device.cpus) if device.cpus else pool.cpus
             found.append(
-                Device(node=device.node, device=device.device, pool=pool.name, memory_bytes=memory_bytes, cpus=cpus)
+                Device(
+                    node=device.node,
+                    device=device.device,
+                    pool=pool.name,
+                    memory_bytes=memory_bytes,
+                    cpus=cpus,
+                    grain_bytes=pool.grain_bytes,
+                    whole_bytes=device.memory_bytes,
+                )
             )
     return found
 
@@ -103,8 +113,8 @@ def ours(status: WorkerStatus) -> bool:
 
 def labels(model: ModelSpec, device: Device, cause: str) -> dict[str, str]:
     """What a worker carries so that a later controller knows it again, and why it was started."""
-    whole = device.memory_bytes
-    share_ppm = min(WHOLE_PPM, WHOLE_PPM * model.memory_bytes // whole) if whole else WHOLE_PPM
+    whole, held = device.memory_bytes, device.takes(model.memory_bytes)
+    share_ppm = min(WHOLE_PPM, WHOLE_PPM * held // whole) if whole else WHOLE_PPM
     return {
         "model": model.name,
         "version": model.version,
@@ -112,7 +122,7 @@ def labels(model: ModelSpec, device: Device, cause: str) -> dict[str, str]:
         "pool": device.pool,
         "node": device.node,
         "device": device.device,
-        "memory_bytes": str(model.memory_bytes),
+        "memory_bytes": str(held),
         "slots": str(model.engine.slots),
         "share_ppm": str(share_ppm),
         "cause": cause,

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from headrace.engines import artifact, colours, golden_speech
+from headrace.engines import artifact, colours, golden_pictures, golden_speech
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command, Engine
 from headrace.specs.catalog import Golden, ModelSpec
@@ -58,7 +58,7 @@ def ask(engine: Engine, model: ModelSpec, found: Artifact) -> int:
     """
     with running(engine, model, found) as (address, pid):
         if model.golden is not None:
-            check(model, model.golden, address)
+            check(engine, model, model.golden, address)
         return resident_bytes(pid)
 
 
@@ -84,9 +84,12 @@ def running(engine: Engine, model: ModelSpec, found: Artifact) -> Iterator[tuple
                 _stop(child)
 
 
-def check(model: ModelSpec, golden: Golden, address: str) -> None:
+def check(engine: Engine, model: ModelSpec, golden: Golden, address: str) -> None:
     """Ask a running replica. Raises Permanent when the answer is not the expected one."""
     name = model.engine.upstream_model or model.name
+    if model.engine.kind == "rapidocr":
+        golden_pictures.reads(model, golden, name, lambda path, body: post(address, path, body))
+        return
     if model.task == "chat":
         answer = _chat(address, name, golden.prompt)
         if golden.expect.casefold() not in answer.casefold():
@@ -102,6 +105,11 @@ def check(model: ModelSpec, golden: Golden, address: str) -> None:
                 f"{model.key} failed its golden question: in its picture of {golden.prompt!r} {colour} prevails, "
                 f"not {golden.expect!r}; use other weights"
             )
+        return
+    if model.task == "upscale":
+        media = engine.ability(model).media
+        for scale in media.scales if media else ():
+            golden_pictures.enlarges(model, scale, name, lambda path, body: post(address, path, body))
         return
     if model.task in ("transcribe", "speak"):
         golden_speech.check(model, golden, name, lambda path, body: fetch(address, path, body))

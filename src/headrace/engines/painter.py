@@ -1,6 +1,6 @@
 """Pictures from words on onnxruntime: the painter of training/painter, served by our own runner.
 
-Made by assembly. Prepared weights are the given ones: a graph and its recipe, checked by the golden question.
+Made by assembly. Prepared weights are the given ones: three graphs and their recipe, proven by the golden question.
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ FORMATS: Final = ("png", "jpeg", "webp")
 _PACKAGES: Final = ("onnxruntime", "numpy", "httptools", "PIL")
 _LIBRARY_BYTES: Final = 90 * MIB
 _PIXELS_MAX: Final = 4096 * 4096
-_RECIPE: Final = "painter.json"
+FILES: Final = ("flow.onnx", "outline.onnx", "reader.onnx", "painter.json")
 
 
 class PainterEngine:
@@ -50,12 +50,15 @@ class PainterEngine:
             found.append(f"quantise {model.engine.quantise!r} is not known to the engine painter; leave it out")
         if reason := sources.missing(model.source):
             found.append(reason)
-        elif (folder := sources.local(model.source)) is not None and not (folder / _RECIPE).is_file():
-            found.append(f"{model.source} has no {_RECIPE}; give a folder that training/painter/export.py wrote")
+        elif (folder := sources.local(model.source)) is not None:
+            lacking = [name for name in FILES if not (folder / name).is_file()]
+            if lacking:
+                lacks = f"{model.source} lacks {', '.join(lacking)}"
+                found.append(f"{lacks}; give a folder that training/painter/export.py wrote")
         return found
 
     def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
-        """Take the graph and its recipe as they are, ask the golden question."""
+        """Take the graphs and their recipe as they are, ask the golden question."""
         found = artifacts_on_disk.load(model, artifacts)
         if found is None:
             if problems := self.problems(model):
@@ -71,8 +74,7 @@ class PainterEngine:
             *interpreter(),
             "-m",
             "headrace.engines.runners.painter",
-            f"--weights={folder / artifact.files['weights']}",
-            f"--recipe={folder / artifact.files['recipe']}",
+            f"--weights={folder}",
             f"--listen={address.removeprefix('unix:')}",
             f"--alias={model.name}",
             f"--slots={engine.slots}",
@@ -82,15 +84,14 @@ class PainterEngine:
 
     def _build(self, model: ModelSpec, artifacts: Path) -> Artifact:
         source = sources.fetch(model.source)
-        graph, recipe = sources.one(source, ".onnx"), source / _RECIPE
         with artifacts_on_disk.building(model, artifacts) as folder:
-            artifacts_on_disk.place(graph, folder / "painter.onnx")
-            artifacts_on_disk.place(recipe, folder / _RECIPE)
+            for name in FILES:
+                artifacts_on_disk.place(source / name, folder / name)
             return artifacts_on_disk.publish(
                 model,
                 artifacts,
                 folder,
-                {"weights": "painter.onnx", "recipe": _RECIPE},
-                {file.name: artifacts_on_disk.sha256(file) for file in (graph, recipe)},
-                graph.stat().st_size * 3 + _LIBRARY_BYTES,
+                {name.partition(".")[0]: name for name in FILES},
+                {name: artifacts_on_disk.sha256(source / name) for name in FILES},
+                sum((source / name).stat().st_size for name in FILES) * 3 + _LIBRARY_BYTES,
             )

@@ -94,6 +94,7 @@ class Directory:
         """One model, in OpenAI's form with a few keys more."""
         versions = self.models[name]
         first = versions[0]
+        media = {} if first.ability.media is None else {"media": first.ability.media}
         return {
             "id": name,
             "object": "model",
@@ -103,6 +104,7 @@ class Directory:
             "state": first.state,
             "context_length": first.context_tokens,
             "versions": [{"name": version.version, "weight": version.weight} for version in versions],
+            **media,
         }
 
 

@@ -309,8 +309,8 @@ class Exchange:
         self._settle(outcome, fault.status(code), Counts(), said, code, message)
 
     def client_gone(self) -> None:
-        """The client hung up: free the slot, and record how far it came."""
-        if self._settled:
+        """The client hung up: free the slot, and record how far it came; or go on, if it will ask for the answer."""
+        if self._settled or self._reply.run.outlives:
             return
         record = self._record
         self._detach()

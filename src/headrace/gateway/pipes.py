@@ -21,8 +21,9 @@ from headrace.gateway.reply import Run
 from headrace.settings import Settings
 from headrace.state import keys
 from headrace.state.table import RouteKey
+from headrace.wire.call import Call
 
-RUNS: Final = b"run_"
+OWN: Final = (b"run_", b"batch_", b"video_", b"resp_")  # how labels of the runner's work begin
 PREFIX: Final = "pipeline/"
 _FOLDERS: Final = (
     "/headrace/v1/pipelines", "/headrace/v1/runs", "/v1/files", "/v1/batches", "/v1/videos", "/v1/responses", "/mcp",
@@ -30,6 +31,8 @@ _FOLDERS: Final = (
 _LABEL: Final = re.compile(rb"[\x21-\x7e]{1,200}")
 _PASSED: Final = (
     b"content-type", b"idempotency-key", b"accept", b"last-event-id", b"mcp-session-id", b"mcp-protocol-version",
+    b"x-headrace-label", b"x-headrace-max-cost", b"x-headrace-priority", b"x-headrace-deadline-ms",
+    b"x-headrace-dry-run",
 )  # fmt: skip
 _PIECE: Final = 1 << 16
 
@@ -47,31 +50,47 @@ class Desk(Protocol):
 def run_of(head: Head, key: RouteKey, doorman: Doorman) -> Run:
     """What a request says of the work that it belongs to. Raises Invalid.
 
-    Labels of runs, and turns of agents, are the runner's to tell: nobody else can make them, and so nobody can put
-    work into the receipt of a run that did not do it.
+    Labels of runs and batches, and turns of agents, are the runner's to tell: nobody else can make them, and so nobody
+    can put work into the receipt of a run that did not do it.
     """
     label, cap = head.headers.get(b"x-headrace-label"), head.headers.get(b"x-headrace-max-cost")
-    step = b"x-headrace-agent-step" in head.headers
+    step, gone = b"x-headrace-agent-step" in head.headers, head.headers.get(b"x-headrace-on-disconnect", b"cancel")
     if label is not None and not _LABEL.fullmatch(label):
         raise Invalid("x-headrace-label has 1 to 200 visible ASCII characters.", param="x-headrace-label")
     if cap is not None and not (cap.isdigit() and len(cap) <= 18):
         raise Invalid("x-headrace-max-cost is a whole number of nano-dollars.", param="x-headrace-max-cost")
-    owned = label is not None and label.startswith(RUNS)
+    if gone not in (b"cancel", b"finish") or (gone == b"finish" and b"idempotency-key" not in head.headers):
+        message = "x-headrace-on-disconnect is cancel, or finish together with an Idempotency-Key."
+        raise Invalid(message, param="x-headrace-on-disconnect")
+    owned = label is not None and label.startswith(OWN)
     if (owned or step) and not doorman.acting(head.headers, key):
         if owned:
-            raise Invalid("A label that begins with run_ belongs to a run; choose another.", param="x-headrace-label")
+            raise _owned()
         raise Invalid("x-headrace-agent-step is the runner's alone.", param="x-headrace-agent-step")
-    return Run(label=(label or b"").decode(), cap_nanousd=int(cap) if cap is not None else None, agent_steps=int(step))
+    return Run(label=(label or b"").decode(), cap_nanousd=int(cap) if cap is not None else None, agent_steps=int(step),
+               outlives=gone == b"finish")  # fmt: skip
 
 
-def took(desk: Desk, client: Client, head: Head, body: bytes, key: RouteKey, request_id: str, model: str = "") -> bool:
-    """Whether this is the runner's: then it is asked, and its answer passed on."""
-    if not (model.startswith(PREFIX) if model else _is_ours(head.path)):
+def took(
+    desk: Desk, client: Client, head: Head, body: bytes, key: RouteKey, request_id: str, call: Call | None = None
+) -> bool:
+    """Whether this is the runner's, by its path or by what is called: then it is asked, and its answer passed on.
+
+    Raises Invalid for a label that only the runner may give, since what the runner sends is believed.
+    """
+    if not (call.kept or call.model.startswith(PREFIX) if call is not None else _is_ours(head.path)):
         return False
+    if head.headers.get(b"x-headrace-label", b"").startswith(OWN):
+        raise _owned()
     length = head.length or 0 if client.upload is not None else len(body)
     passed = Passed(client, _request(desk, head, key, length) + body, request_id.encode())
     desk.spawn(passed.work(desk.settings.pipelines_socket))
     return True
+
+
+def _owned() -> Invalid:
+    message = "A label that begins with run_, batch_, video_ or resp_ is the runner's; choose another."
+    return Invalid(message, param="x-headrace-label")
 
 
 def _is_ours(path: str) -> bool:

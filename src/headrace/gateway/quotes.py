@@ -23,6 +23,7 @@ class Desk(Protocol):
 
 async def answer(desk: Desk, client: Client, reply: Reply, bill: Bill, call: Call, model: RouteModel) -> None:
     """Tell a quote, or why there is none."""
+    reply.kind = b"application/json"  # whatever the call itself would answer with
     try:
         found = await quote(desk, bill, call, model)
         reply.whole(call.quoted(found), b"x-headrace-basis: %b\r\n" % str(found["basis"]).encode())

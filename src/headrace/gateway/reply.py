@@ -10,11 +10,14 @@ from headrace.wire.voice import OPENAI, Voice
 class Run(NamedTuple):
     """What a client says of its work: its name (`x-headrace-label`), the most it may cost (`x-headrace-max-cost`), and
     whether it is the turn of an agent, 1 or 0.
+
+    `outlives`: it is finished also when its client hangs up, who will ask for it again by its Idempotency-Key.
     """
 
     label: str = ""
     cap_nanousd: int | None = None
     agent_steps: int = 0
+    outlives: bool = False
 
 
 UNNAMED: Final = Run()

@@ -141,7 +141,7 @@ class Worker:
                     raise Invalid("Send the body without a content coding.", code="unsupported_media_type", status=415)
                 call = target.parse(body, head.headers.get(b"content-type", b""))
                 wishes.take(call, head)
-                if pipes.took(self, client, head, body, key, request_id, call.model):
+                if pipes.took(self, client, head, body, key, request_id, call):
                     return
                 reply = self._reply(client, head, body, headers, key, request_id, call.answer_type)
                 if reply is not None:
@@ -187,7 +187,7 @@ class Worker:
         others, known = self.directory.stand_ins(model, key, call.model), self.directory.models
         versions = [*known[model.name], *(one for other in others for one in known[other.name])]
         bill = Bill(self.directory.book, versions, key, self.clock.now_us())
-        label, bill.cap, call.agent_steps = reply.run
+        label, bill.cap, call.agent_steps, _ = reply.run
         if dry_run:
             relay.Relayed(client, self.spawn(quotes.answer(self, client, reply, bill, call, model)))
             return

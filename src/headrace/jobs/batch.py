@@ -17,7 +17,7 @@ ERRORS_MAX: Final = 100  # lines that are named when a file is refused
 Status = Literal[
     "validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"
 ]  # fmt: skip
-_NOT_JSON: Final = ("/v1/audio/", "/v1/videos")  # forms, sound, and what is too large for a line
+_NOT_LINES: Final = ("/v1/audio/", "/v1/videos", "/v1/images/edits", "/v1/images/upscale")  # forms, sound, film
 ENDED: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 
 
@@ -99,7 +99,8 @@ class Asked(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     def check(self) -> None:
         """Raises Invalid that names the value, the limit and the fix."""
-        served = sorted(path for path in ROUTES if path.startswith("/v") and not path.startswith(_NOT_JSON))
+        served = sorted(path for path, found in ROUTES.items() if path.startswith("/v") and not found.counts
+                        and not path.startswith(_NOT_LINES))  # fmt: skip
         if self.endpoint not in served:
             raise Invalid(f"endpoint is {self.endpoint[:60]!r}; give one of {', '.join(served)}", param="endpoint")
         if self.completion_window != "24h":

@@ -1,7 +1,8 @@
 """The life of one batch: its input checked, each line asked as its key's holder, its files made. Durable throughout.
 
 Every step begins with what is on the disk, so a killed runner's successor goes on where it was. Each line has an
-Idempotency-Key of its own: one that was answered and not noted is answered again from the gateway's memory.
+Idempotency-Key of its own, and a gateway finishes what it has begun of it: a line that was not noted is answered again
+from the gateway's memory, and paid once.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ KIND: Final = "batch"
 TRIES_MAX: Final = 3  # of a line that broke on their side
 DENIED_US: Final = 15 * US_PER_S  # a gateway that has just begun may not know the key yet
 AWAY_US: Final = 200_000
-GRACE_S: Final = 60.0  # for what is at work when a batch is cancelled
+GRACE_S: Final = 600.0  # for what is at work when a batch is cancelled: what a gateway gives a whole answer
 LOOK_S: Final = 1.0
 _UNDONE: Final = {
     "cancelled": ("batch_cancelled", "The batch was cancelled before this request was made."),
@@ -185,7 +186,8 @@ class Work:
         """One try of one line; it is pending again unless this was its end."""
         line = self._line(place)
         name = f"{self.batch.id}/{place}"
-        headers = {"idempotency-key": name, "x-headrace-label": name, "x-headrace-priority": "batch"}
+        headers = {"idempotency-key": name, "x-headrace-label": name, "x-headrace-priority": "batch",
+                   "x-headrace-on-disconnect": "finish"}  # fmt: skip
         began_us = self._desk.clock.monotonic_us()
         try:
             answered = await self._desk.loopback.send(
@@ -197,7 +199,7 @@ class Work:
                 return
             await self._note(place, line.custom_id, answered)
             queue_us = int(answered.headers.get("x-headrace-queue-ms", "0")) * 1_000
-            self.width.answered(queue_us, now_us - began_us)
+            self.width.answered(now_us, queue_us, now_us - began_us)
         except Unreachable:
             self._pending.append(place)
             self.width.pushed_back(self._desk.clock.monotonic_us(), AWAY_US)

@@ -8,9 +8,9 @@ import msgspec
 
 from headrace.errors import Invalid
 from headrace.units import dollars
+from headrace.wire.films import SECONDS_MAX
 
 PROMPT_MAX: Final = 32_000
-SECONDS_MAX: Final = 600
 Status = Literal["queued", "in_progress", "completed", "failed"]
 ENDED: Final = frozenset({"completed", "failed"})
 _SIZE: Final = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
@@ -31,6 +31,7 @@ class Video(msgspec.Struct, frozen=True, kw_only=True):
     size: str
     created_at: int
     seed: int | None = None
+    fps: int | None = None
     status: Status = "queued"
     started_at: int | None = None
     completed_at: int | None = None
@@ -41,14 +42,15 @@ class Video(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def work(self) -> int:
-        """How much there is to do: pixels times seconds."""
+        """How much there is to do: pixels times seconds; of a size that the model chose, seconds alone."""
         width, _, height = self.size.partition("x")
-        return int(width) * int(height) * self.seconds
+        return int(width) * int(height or 1) * self.seconds if width.isdigit() else self.seconds
 
     def body(self) -> dict[str, Any]:
         """What the gateway is asked."""
         asked = {"model": self.model, "prompt": self.prompt, "seconds": self.seconds, "size": self.size}
-        return asked if self.seed is None else {**asked, "seed": self.seed}
+        more = {"seed": self.seed, "fps": self.fps}
+        return asked | {name: value for name, value in more.items() if value is not None}
 
     def view(self, progress: int = 0) -> dict[str, Any]:
         """OpenAI's object. `progress` in percent, of one that is at work."""
@@ -67,16 +69,17 @@ class Asked(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     model: str
     prompt: str
     seconds: str | int = "4"
-    size: str = "720x1280"
+    size: str = "auto"
     seed: int | None = None
+    fps: int | None = None
 
     def check(self) -> int:
         """The seconds. Raises Invalid that names the value, the limit and the fix."""
         if not 1 <= len(self.prompt) <= PROMPT_MAX:
             message = f"prompt has {len(self.prompt)} characters; give 1 to {PROMPT_MAX}"
             raise Invalid(message, param="prompt")
-        if not _SIZE.fullmatch(self.size):
-            raise Invalid(f"size is {self.size[:20]!r}; give WIDTHxHEIGHT like 720x1280", param="size")
+        if self.size != "auto" and not _SIZE.fullmatch(self.size):
+            raise Invalid(f"size is {self.size[:20]!r}; give WIDTHxHEIGHT like 720x1280, or auto", param="size")
         text = str(self.seconds)
         if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= SECONDS_MAX):
             raise Invalid(f"seconds is {text[:20]!r}; give 1 to {SECONDS_MAX}", param="seconds")

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from headrace import telemetry
-from headrace.errors import HeadraceError, Invalid, Refused, Transient, Unreachable
+from headrace.errors import HeadraceError, Invalid, Transient
 from headrace.jobs import lists
 from headrace.jobs import video as videos_of
 from headrace.jobs.upload import receive
@@ -18,7 +18,7 @@ from headrace.jobs.video import ENDED, Asked, Video
 from headrace.jobs.video_work import KIND, PATH, Desk, Work, record
 from headrace.serving import asking, bodies
 from headrace.serving.bodies import answer
-from headrace.serving.caller import Caller, Door
+from headrace.serving.caller import Door
 
 AGAIN_S: Final = 1.0
 FORM_BYTES_MAX: Final = 16 << 20
@@ -59,9 +59,9 @@ class VideoService:
         """Begin a video; what the gateway would refuse is refused here and now."""
         who, asked = self._door.caller(request), await self._asked(request)
         video = Video(id=videos_of.new_id(), tenant=who.tenant, key=who.key, model=asked.model, prompt=asked.prompt,
-                      seconds=asked.check(), size=asked.size, seed=asked.seed,
+                      seconds=asked.check(), size=asked.size, seed=asked.seed, fps=asked.fps,
                       created_at=self._desk.files.now_s)  # fmt: skip
-        await self._welcome(who, video)
+        await asking.welcome(self._desk.loopback, who.key, PATH, msgspec.json.encode(video.body()))
         await self._desk.records.put(record(video))
         self._spawn(video)
         return answer(video.view())
@@ -116,20 +116,6 @@ class VideoService:
             return msgspec.convert(form.fields, Asked, strict=False)
         except msgspec.ValidationError as error:
             raise Invalid(f"the form cannot be used: {error}", code="invalid_body") from None
-
-    async def _welcome(self, who: Caller, video: Video) -> None:
-        """Whether the gateway would take it. Raises Invalid or Refused in its words."""
-        answered = await self._desk.loopback.send("POST", PATH, key=who.key, data=msgspec.json.encode(video.body()),
-                                                  headers={"x-headrace-dry-run": "quote"})  # fmt: skip
-        if answered.status == 200:
-            return
-        error = asking.error(answered)
-        message, code = str(error.get("message", "the gateway refused it")), str(error.get("code") or "refused")
-        if answered.status >= 500 or answered.status == 401:
-            raise Unreachable(message)
-        if answered.status in (403, 429):
-            raise Refused(message, status=answered.status, code=code, retry_after_us=asking.wait_us(answered) or None)
-        raise Invalid(message, status=answered.status, code=code, param=error.get("param"))
 
     def _found(self, request: Request) -> Video:
         who, name = self._door.caller(request), request.path_params["video"]

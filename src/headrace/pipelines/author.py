@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import contextvars
 import functools
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -45,9 +45,9 @@ class Body(Protocol):
 class StepFunction:
     """A step. Call it, or `map` it over inputs side by side; results keep the order."""
 
-    def __init__(self, body: Body, patience: Patience, or_else: tuple[dict[str, Any], ...]) -> None:
+    def __init__(self, body: Body, patience: Patience, or_else: tuple[dict[str, Any], ...], cache_us: int) -> None:
         functools.update_wrapper(self, body)
-        self.body, self.patience, self.or_else = body, patience, or_else
+        self.body, self.patience, self.or_else, self.cache_us = body, patience, or_else, cache_us
         self.name = body.__name__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[Any]:
@@ -61,7 +61,11 @@ class StepFunction:
             with asking(At(place, self.patience, self.or_else)):
                 return await self.body(*args, **kwargs)
 
-        return await run.step(name, [args, kwargs], work)
+        async def known(place: str) -> Any:
+            subject = [run.run.started.version, self.name, args, kwargs]
+            return await run.cached(name, subject, self.cache_us, lambda: work(place))
+
+        return await run.step(name, [args, kwargs], known if self.cache_us else work)
 
     async def map(self, *inputs: Iterable[Any]) -> list[Any]:
         """The step once for each of the inputs, at once as far as the run's width, money and time allow."""
@@ -94,11 +98,14 @@ class PipelineFunction:
 
 
 def step(
-    *, retries: int = 2, timeout: str = "60s", or_else: Iterable[dict[str, Any]] = ()
+    *, retries: int = 2, timeout: str = "60s", or_else: Iterable[dict[str, Any]] = (), cache: str | None = None
 ) -> Callable[[Body], StepFunction]:
-    """Make a step of a function. `or_else`: fields of its calls to change when the worst case is not affordable."""
-    patience = Patience(retries=retries, timeout_us=duration_us(timeout))
-    return lambda body: StepFunction(body, patience, tuple(or_else))
+    """Make a step of a function. `or_else`: fields of its calls to change when the worst case is not affordable.
+
+    `cache`: how long other runs of the tenant may use its result, while the file and the inputs are the same.
+    """
+    patience, cache_us = Patience(retries=retries, timeout_us=duration_us(timeout)), duration_us(cache) if cache else 0
+    return lambda body: StepFunction(body, patience, tuple(or_else), cache_us)
 
 
 def pipeline(*, cost: str, time: str = "5m", width: int = 4) -> Callable[[Body], PipelineFunction]:
@@ -108,9 +115,21 @@ def pipeline(*, cost: str, time: str = "5m", width: int = 4) -> Callable[[Body],
     return lambda body: PipelineFunction(body, nanousd(cost), duration_us(time), width)
 
 
-async def chat(model: str, prompt: str, *, system: str = "", schema: dict[str, Any] | None = None, **more: Any) -> Any:
+Artifact = dict[str, Any]  # the mention of a picture or a sound; see `artifacts`
+
+
+async def chat(
+    model: str,
+    prompt: str,
+    *,
+    system: str = "",
+    schema: dict[str, Any] | None = None,
+    images: "Sequence[Artifact]" = (),
+    **more: Any,
+) -> Any:
     """What a chat model answers: text, or with a JSON schema the value. `more` are fields of the request."""
-    return read_chat(await _ask("/v1/chat/completions", chat_body(model, prompt, system, schema, more)), schema)
+    body = chat_body(model, prompt_of(prompt, images), system, schema, more)
+    return read_chat(await _ask("/v1/chat/completions", body), schema)
 
 
 async def embed(model: str, texts: list[str]) -> list[list[float]]:
@@ -124,6 +143,30 @@ async def rerank(model: str, query: str, documents: list[str], top: int | None =
     return read_ranks(await _ask("/v1/rerank", body), documents)
 
 
+async def image(model: str, prompt: str, **more: Any) -> Artifact:
+    """A picture of words. `more` are fields of the request, like size="512x512" and seed."""
+    body = {"model": model, "prompt": prompt, "response_format": "b64_json", **more}
+    return read_picture(await _ask("/v1/images/generations", body))
+
+
+async def upscale(model: str, picture: Artifact, scale: int = 2) -> Artifact:
+    """The picture, so many times as wide and as high."""
+    return read_picture(await _ask("/v1/images/upscale", {"model": model, "image": picture, "scale": scale}))
+
+
+async def transcribe(model: str, audio: Artifact, **more: Any) -> dict[str, Any]:
+    """What was said in a recording: `text`, `language`, `duration`, and `segments` with their times in seconds."""
+    body = {"model": model, "file": audio, "response_format": "verbose_json", **more}
+    return read_transcript(await _ask("/v1/audio/transcriptions", body, form=True))
+
+
+async def speak(model: str, text: str, voice: str = "alloy", **more: Any) -> Artifact:
+    """The text, spoken: a WAV file."""
+    body = {"model": model, "input": text, "voice": voice, "response_format": "wav", **more}
+    spoken: Artifact = await _ask("/v1/audio/speech", body)
+    return spoken
+
+
 def current() -> Context:
     """The run at work. Raises Invalid outside of one."""
     try:
@@ -132,10 +175,10 @@ def current() -> Context:
         raise Invalid("this is a step of a pipeline; start it with: headrace pipeline run FILE.py") from None
 
 
-async def _ask(path: str, body: dict[str, Any]) -> Any:
+async def _ask(path: str, body: dict[str, Any], *, form: bool = False) -> Any:
     at = _AT.get()
-    others = (Ask(path=path, body={**body, **change}, why=f"with {change}") for change in at.or_else)
-    return await current().ask(at.place, [Ask(path=path, body=body), *others], at.patience, at.scope)
+    others = (Ask(path=path, body={**body, **change}, why=f"with {change}", form=form) for change in at.or_else)
+    return await current().ask(at.place, [Ask(path=path, body=body, form=form), *others], at.patience, at.scope)
 
 
 @contextlib.contextmanager
@@ -146,6 +189,11 @@ def asking(at: At) -> Iterator[None]:
         yield
     finally:
         _AT.reset(before)
+
+
+def begun(work: Coroutine[Any, Any, Any]) -> "asyncio.Future[Any]":
+    """Work that has begun, side by side with what follows."""
+    return asyncio.ensure_future(work)
 
 
 async def together(tasks: "Sequence[asyncio.Future[Any]]") -> list[Any]:
@@ -175,11 +223,18 @@ async def _end(tasks: "Sequence[asyncio.Future[Any]]") -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def prompt_of(text: str, images: "Sequence[dict[str, Any]]") -> str | list[dict[str, Any]]:
+    """The content of a user's turn: text, and the pictures that it is about."""
+    if not images:
+        return text
+    return [{"type": "text", "text": text}, *({"type": "image_url", "image_url": {"url": one}} for one in images)]
+
+
 def chat_body(
-    model: str, prompt: str, system: str, schema: dict[str, Any] | None, more: dict[str, Any]
+    model: str, prompt: str | list[dict[str, Any]], system: str, schema: dict[str, Any] | None, more: dict[str, Any]
 ) -> dict[str, Any]:
     """The request of one turn."""
-    turns = [{"role": "system", "content": system}] if system else []
+    turns: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
     body = {"model": model, "messages": [*turns, {"role": "user", "content": prompt}], **more}
     if schema is not None:
         body["response_format"] = response_format(schema)
@@ -204,6 +259,19 @@ def read_text(text: str, schema: dict[str, Any] | None) -> Any:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
         raise Invalid(f"the model's answer is not JSON: {text[:60]!r}; raise max_tokens") from None
+
+
+def read_picture(answer: Any) -> Artifact:
+    """The first picture of an answer."""
+    found: Artifact = answer["data"][0]
+    return found
+
+
+def read_transcript(answer: Any) -> dict[str, Any]:
+    """What was said, in which language, how long it was, and its pieces with their times in seconds."""
+    pieces = [{name: one[name] for name in ("start", "end", "text")} for one in answer.get("segments", ())]
+    return {"text": answer["text"], "language": answer.get("language", ""), "duration": answer.get("duration", 0),
+            "segments": pieces}  # fmt: skip
 
 
 def read_vectors(answer: Any) -> list[list[float]]:

@@ -6,11 +6,10 @@ the child has spent is what the call costs.
 
 import asyncio
 import contextlib
-import hashlib
 from typing import Any, Final, Protocol
 
 from headrace.errors import Invalid, Unreachable
-from headrace.pipelines.ports import CHILD, Models, Quote, Said
+from headrace.pipelines.ports import CHILD, Models, Quote, Said, child_of
 from headrace.state.run import Run, Started
 
 DEPTH_MAX: Final = 4
@@ -70,7 +69,7 @@ class Family:
             return await self._models.send(
                 key, path, body, once=once, label=label, cap_nanousd=cap_nanousd, agent_step=agent_step
             )
-        run = f"run_{hashlib.sha256(once.encode()).hexdigest()[:16]}"
+        run = child_of(once)
         try:
             await self._parent.child(self._started, run, body["pipeline"], body["inputs"], cap_nanousd)
             state = await self._parent.ended(run)
@@ -91,7 +90,17 @@ class Family:
 
     async def charge(self, key: str, request: str) -> int | None:
         """See `ports.Models`."""
-        return await self._models.charge(key, request)
+        if not request.startswith("run_"):
+            return await self._models.charge(key, request)
+        try:
+            state = await self._parent.ended(request)
+        except Invalid:
+            return 0  # it was never begun
+        return state.spent_nanousd + state.lost_nanousd
+
+    async def charges(self, key: str, run: str, since_us: int) -> dict[str, int]:
+        """See `ports.Models`."""
+        return await self._models.charges(key, run, since_us)
 
     async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
         """See `ports.Models`."""

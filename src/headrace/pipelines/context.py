@@ -5,6 +5,7 @@ by the digest of the pipeline's version, the step's name and its inputs, so a ru
 """
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -12,13 +13,15 @@ from typing import Any, Final
 import msgspec
 
 from headrace.errors import HeadraceError, Invalid, Refused, Unreachable
-from headrace.pipelines.ports import CHILD, Clock, Models, Quote, Runs, Said, Web
+from headrace.pipelines import artifacts
+from headrace.pipelines.ports import CHILD, Clock, Models, Quote, Runs, Said, Web, child_of
 from headrace.ports import Objects
-from headrace.state.run import Answered, AnyEvent, Bounded, Called, Chosen, Doubted, Run, StepEnded
+from headrace.state.run import Answered, AnyEvent, Bounded, Cached, Called, Chosen, Doubted, Run, Settled, StepEnded
 from headrace.state.run import place as place_of
 
 INLINE_BYTES_MAX: Final = 64 << 10
 BACKOFF_FIRST_US, BACKOFF_LAST_US = 250_000, 10_000_000
+SETTLING_US: Final = (0, 50_000, 150_000, 400_000, 1_000_000)  # between looks for what was cut off
 AWAY_US: Final = 200_000  # between looks for a gateway that is away
 _AGAIN: Final = frozenset({408, 409, 429, 500, 502, 503, 504})
 _HOPELESS: Final = frozenset({"insufficient_quota", "invalid_api_key", "model_not_found"})
@@ -35,13 +38,14 @@ class StepFailed(HeadraceError):
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """One call a step could make. `path` like `/v1/chat/completions`; `why` says what this alternative is.
 
-    `agent_step`: it counts as a step of an agent in the books.
+    `agent_step`: it counts as a step of an agent in the books. `form`: the body is sent as a form, not as JSON.
     """
 
     path: str
     body: dict[str, Any]
     why: str = ""
     agent_step: bool = False
+    form: bool = False
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +76,7 @@ class Context:
         self._ordinals: dict[str, int] = {}
         self._places: dict[str, int] = {}
         self._doubts: set[str] = set()
+        self._late_answers: dict[str, list[Answered]] = {}
         self.leaving = False
 
     @property
@@ -81,6 +86,8 @@ class Context:
 
     async def tell(self, *events: AnyEvent) -> None:
         """Commit, then let the state move; all of them or none."""
+        if not events:
+            return
         name = self.run.started.run
         await self.world.runs.append(name, [msgspec.json.encode(event) for event in events])
         for event in events:
@@ -96,20 +103,62 @@ class Context:
             await self.tell(*(Answered(at_us=self.now_us, call=call, charge_nanousd=None, outcome="cancelled",
                                        error="its step was not asked for again") for call in left))  # fmt: skip
 
+    async def reconcile(self) -> None:
+        """At the end of a run: what calls that were cut off really came to, as the gateways' records say.
+
+        Who was cancelled is settled by its gateway at once, and its record is a moment behind; what is not there by
+        then stays booked at its worst case, and so does what was sent twice.
+        """
+        key, run = self.run.started.key, self.run.started.run
+        for wait_us in SETTLING_US:
+            open_calls = {name: call for name, call in self.run.cut.items() if name not in self.run.doubted}
+            if not open_calls:
+                return
+            await asyncio.sleep(wait_us / 1e6)
+            with contextlib.suppress(Unreachable):
+                found = await self.world.models.charges(key, run, self.run.started.at_us)
+                for name in (name for name, call in open_calls.items() if call.model.startswith("pipeline/")):
+                    child = await self.world.models.charge(key, child_of(f"{run}/{name}"))
+                    found |= {name: child} if child is not None else {}
+                await self.tell(*(
+                    Settled(at_us=self.now_us, call=name, charge_nanousd=min(found[name], call.held_nanousd))
+                    for name, call in open_calls.items() if name in found
+                ))  # fmt: skip
+
     async def step(self, name: str, inputs: Any, work: Callable[[str], Awaitable[Any]]) -> Any:
         """The result of a step: from the journal, or of `work`, journaled. `work` is given the place to ask from."""
         key = self.key(name, inputs)
         if key in self.run.results:
             return await self._whole(self.run.results[key])
-        result = msgspec.to_builtins(await work(place_of(name, key)))
-        kept = await self._kept(result)
-        await self.tell(StepEnded(at_us=self.now_us, step=name, key=key, result=kept))
+        origin = place_of(name, key)
+        try:
+            result = msgspec.to_builtins(await work(origin))
+            kept = await self._kept(result)
+        except BaseException:
+            await asyncio.shield(self.tell(*self._late_answers.pop(origin, ())))
+            raise
+        late = [msgspec.structs.replace(one, body=None) for one in self._late_answers.pop(origin, ())]
+        await self.tell(*late, StepEnded(at_us=self.now_us, step=name, key=key, result=kept))  # it has all they said
         return msgspec.json.decode(msgspec.json.encode(result))
+
+    async def cached(self, step: str, subject: Any, age_us: int, work: Callable[[], Awaitable[Any]]) -> Any:
+        """What another run of the tenant made of the same subject within so long, else the result of `work`, kept."""
+        tenant = self.run.started.tenant
+        digest = hashlib.sha256(msgspec.json.encode(subject, order="deterministic")).hexdigest()
+        found = self.world.runs.cached(tenant, digest)
+        if found is not None and not self.run.anew and self.now_us - found.at_us <= age_us:
+            why = f"not asked: {found.run} had the same answer {(self.now_us - found.at_us) // 1_000_000} s before"
+            await self.tell(Chosen(at_us=self.now_us, step=step, why=why))
+            return await self._whole(msgspec.json.decode(found.data))
+        result = await work()
+        data = msgspec.json.encode(await self._kept(result))
+        await self.world.runs.remember(tenant, digest, Cached(self.run.started.run, self.now_us, data), age_us)
+        return result
 
     async def _kept(self, value: Any) -> Any:
         """The value, or where it is kept when it is large."""
         data = msgspec.json.encode(value)
-        if len(data) <= INLINE_BYTES_MAX:
+        if len(data) <= INLINE_BYTES_MAX and not artifacts.is_kept(value):
             return value
         return {"$object": await self.world.objects.put(data)}
 
@@ -121,9 +170,7 @@ class Context:
         return f"{digest[:40]}-{count}"
 
     async def _whole(self, kept: Any) -> Any:
-        if isinstance(kept, dict) and set(kept) == {"$object"}:
-            return msgspec.json.decode(await self.world.objects.get(kept["$object"]))
-        return kept
+        return await artifacts.whole(self.world.objects, kept)
 
     # --- calls --------------------------------------------------------------------------------------------------
 
@@ -134,8 +181,13 @@ class Context:
             end_us = self.run.deadline_us if time_us is None else self.now_us + time_us
             await self.tell(Bounded(at_us=self.now_us, scope=scope, cap_nanousd=cap, deadline_us=end_us))
 
-    async def ask(self, origin: str, asks: Sequence[Ask], patience: Patience, scope: str = "") -> Any:
-        """The answer of the first alternative that can be paid for. Raises StepFailed."""
+    async def ask(
+        self, origin: str, asks: Sequence[Ask], patience: Patience, scope: str = "", *, last: bool = False
+    ) -> Any:
+        """The answer of the first alternative that can be paid for. Raises StepFailed.
+
+        `last`: the step ends with it and does nothing else, so the answer is committed together with the step's end.
+        """
         number = self._places[origin] = self._places.get(origin, 0) + 1
         place, step = f"{origin}/{number}", origin.partition("#")[0]
         if place in self.run.answers:
@@ -143,7 +195,7 @@ class Context:
         async with self._width:
             delay_us, tried = BACKOFF_FIRST_US, 0
             while True:
-                said, why = await self._attempt(place, step, asks, patience, scope)
+                said, why = await self._attempt(place, step, asks, patience, scope, last=last)
                 if said is not None and said.status == 200:
                     return said.body
                 message, code = _error(said) if said is not None else (why, "")
@@ -159,7 +211,7 @@ class Context:
                 delay_us *= 2
 
     async def _attempt(
-        self, place: str, step: str, asks: Sequence[Ask], patience: Patience, scope: str
+        self, place: str, step: str, asks: Sequence[Ask], patience: Patience, scope: str, *, last: bool
     ) -> tuple[Said | None, str]:
         """One attempt: what was said, or why nothing was."""
         known = set(self.run.open)
@@ -187,29 +239,33 @@ class Context:
         if said.status != 200:
             charge = None if said.status == 409 else charge or 0
         good = said.status == 200
-        await self.tell(
-            Answered(
-                at_us=self.now_us,
-                call=called.call,
-                charge_nanousd=charge,
-                request=said.request,
-                outcome="finished" if good else "failed",
-                error="" if good else _error(said)[0],
-                body=await self._kept(said.body) if good else None,
-            )
+        body = await artifacts.taken(self.world.objects, said.body) if good else None
+        answered = Answered(
+            at_us=self.now_us,
+            call=called.call,
+            charge_nanousd=charge,
+            request=said.request,
+            outcome="finished" if good else "failed",
+            error="" if good else _error(said)[0],
+            body=await self._kept(body),
         )
-        return said, ""
+        if good and last:
+            self._late_answers.setdefault(place.rpartition("/")[0], []).append(answered)
+        else:
+            await self.tell(answered)
+        return msgspec.structs.replace(said, body=body) if good else said, ""
 
     async def _sent(self, called: Called, ask: Ask, *, again: bool) -> Said:
         """Asked under the call's own key, again and again while the gateway is away: it never works twice for it."""
         key, run = self.run.started.key, self.run.started.run
+        body = await artifacts.filled(self.world.objects, ask.body, form=ask.form)
         while True:
             if again and ask.path != CHILD:  # a child is found again, never begun twice
                 await self._doubt(called)
             again = True
             try:
                 said = await self.world.models.send(
-                    key, ask.path, ask.body, once=f"{run}/{called.call}", label=f"{run}/{called.step}",
+                    key, ask.path, body, once=f"{run}/{called.call}", label=f"{run}/{called.call}",
                     cap_nanousd=called.held_nanousd, agent_step=ask.agent_step)  # fmt: skip
                 if said.status == 409 and "at work" in _error(said)[0]:
                     again = False  # it was not begun again
@@ -266,11 +322,10 @@ class Context:
 
     async def quote(self, step: str, ask: Ask) -> Quote:
         """What a call would cost, asked for until the gateway is there. Raises StepFailed."""
+        body = await artifacts.filled(self.world.objects, ask.body, form=ask.form)
         while True:
             try:
-                return await self.world.models.quote(
-                    self.run.started.key, ask.path, ask.body, agent_step=ask.agent_step
-                )
+                return await self.world.models.quote(self.run.started.key, ask.path, body, agent_step=ask.agent_step)
             except Unreachable:
                 await self.pause(step, AWAY_US)
             except (Invalid, Refused) as error:

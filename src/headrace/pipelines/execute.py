@@ -2,20 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from headrace.errors import Invalid
-from headrace.pipelines import agent, ahead, author, declared, graph, templates
-from headrace.pipelines.context import Ask, Context, Patience, StepFailed
-from headrace.specs.pipeline import EACH_MAX, Instead, Pipeline, Step
+from headrace.pipelines import agent, ahead, asks, author, best, declared, graph, templates
+from headrace.pipelines.context import Context, Patience, StepFailed
+from headrace.specs.pipeline import EACH_MAX, Pipeline, Step
 from headrace.state.run import Chosen
-
-PATHS: Final = {
-    "chat": "/v1/chat/completions",
-    "agent": "/v1/chat/completions",
-    "embed": "/v1/embeddings",
-    "rerank": "/v1/rerank",
-}
 
 
 async def execute(found: Pipeline, context: Context, given: dict[str, Any]) -> Any:
@@ -50,7 +43,7 @@ async def _tell(work: Any, done: "asyncio.Future[Any]") -> None:
 async def _step(name: str, step: Step, context: Context, values: dict[str, Any]) -> Any:
     if step.when and not templates.truth(step.when, values, name):
         return None
-    if step.each is not None:
+    if step.each is not None or step.n is not None:
         return await _each(name, step, context, values)
     if step.loop is not None:
         return await _loop(name, step, context, values)
@@ -58,34 +51,43 @@ async def _step(name: str, step: Step, context: Context, values: dict[str, Any])
 
 
 async def _each(name: str, step: Step, context: Context, values: dict[str, Any]) -> Any:
+    tasks = [
+        author.begun(_once(name, f"{name}[{i}]", step, context, {**values, **own}))
+        for i, own in enumerate(await _fewer(name, step, context, _variants(name, step, values), values))
+    ]
+    if step.enough:
+        return await author.first_good(tasks, _enough(name, step, values))
+    results = await author.together(tasks)
+    return await best.best(name, step, context, values, results) if step.best is not None and results else results
+
+
+def _variants(name: str, step: Step, values: dict[str, Any]) -> list[dict[str, Any]]:
+    """What each of several variants has of its own: its item, or its number."""
+    if step.n is not None:
+        return [{"variant": i, "index": i, "item": i} for i in range(step.n)]
     items = templates.render(step.each, values, name)
     if not isinstance(items, list | tuple):
         raise _wrong(name, f"`each` is {type(items).__name__}, and a list is needed", "give a list")
     if len(items) > EACH_MAX:
         raise _wrong(name, f"`each` has {len(items)} items, and {EACH_MAX} is the most", "give fewer")
-    items = await _fewer(name, step, context, list(items), values)
-    tasks = [
-        asyncio.ensure_future(_once(name, f"{name}[{i}]", step, context, {**values, "item": item, "index": i}))
-        for i, item in enumerate(items)
-    ]
-    if not step.enough:
-        return await author.together(tasks)
-    return await author.first_good(tasks, _enough(name, step, values))
+    return [{"item": item, "index": i} for i, item in enumerate(items)]
 
 
 def _enough(name: str, step: Step, values: dict[str, Any]) -> Callable[[Any], bool]:
     return lambda found: templates.truth(step.enough, {**values, "result": found}, name)
 
 
-async def _fewer(name: str, step: Step, context: Context, items: list[Any], values: dict[str, Any]) -> list[Any]:
+async def _fewer(
+    name: str, step: Step, context: Context, items: list[dict[str, Any]], values: dict[str, Any]
+) -> list[dict[str, Any]]:
     """Fewer variants where all of them cannot be paid for and the step says how many would do."""
     instead = next((one for one in step.or_else if one.variants), None)
     if instead is None or instead.variants is None or instead.variants >= len(items):
         return items
 
     async def decide(_place: str) -> Any:
-        asks = asks_of(step, {**values, "item": items[0], "index": 0}, name)
-        quote = await context.quote(name, asks[0])
+        calls = asks.asks_of(step, {**values, **items[0]}, name)
+        quote = await context.quote(name, calls[0])
         need, left = quote.worst_nanousd * len(items), context.run.left_nanousd
         if need <= left:
             return len(items)
@@ -118,75 +120,31 @@ async def _once(name: str, place: str, step: Step, context: Context, values: dic
         return await context.step(place, made, kept)
     if step.kind == "agent":
         return await _agent(name, place, step, context, values)
-    asks = asks_of(step, values, name)
+    calls = asks.asks_of(step, values, name)
 
     async def work(origin: str) -> Any:
         try:
-            answer = await context.ask(origin, asks, Patience(retries=step.retries, timeout_us=step.timeout_us))
+            answer = await context.ask(
+                origin, calls, Patience(retries=step.retries, timeout_us=step.timeout_us), last=True
+            )
         except StepFailed:
             if any(one.stop for one in step.or_else) and context.run.left_nanousd < context.run.cap_nanousd // 2:
                 await context.tell(Chosen(at_us=context.now_us, step=place, why="stopped early: `or_else: stop`"))
                 return values.get("last")
             raise
-        return _read(step, answer, asks[0].body)
+        return asks.read(step, answer, calls[0].body)
 
-    return await context.step(place, asks[0].body, work)
+    async def known(origin: str) -> Any:
+        subject = [calls[0].path, calls[0].body]
+        return await context.cached(place, subject, step.cache_us, lambda: work(origin))
+
+    return await context.step(place, calls[0].body, known if step.cache_us else work)
 
 
 async def _agent(name: str, place: str, step: Step, context: Context, values: dict[str, Any]) -> Any:
-    body = _body(step, values, name)
-    changes = [change for instead in step.or_else if (change := _change(instead))]
-    *system, prompt = body.pop("messages")
-    model, more = body.pop("model"), {key: value for key, value in body.items() if key != "response_format"}
-    made = declared.agent_of(step, model, system[0]["content"] if system else "", more, changes)
-    return await agent.run(context, place, made, prompt["content"])
-
-
-def _read(step: Step, answer: Any, body: dict[str, Any]) -> Any:
-    if step.kind == "chat":
-        return author.read_chat(answer, step.schema)
-    return author.read_vectors(answer) if step.kind == "embed" else author.read_ranks(answer, body["documents"])
-
-
-def asks_of(step: Step, values: dict[str, Any], name: str) -> list[Ask]:
-    """The call, and what it may be instead."""
-    body = _body(step, values, name)
-    asks = [Ask(path=PATHS[step.kind], body=body)]
-    for instead in step.or_else:
-        change = _change(instead)
-        if change:
-            asks.append(Ask(path=PATHS[step.kind], body={**body, **change}, why=f"with {change}"))
-    return asks
-
-
-def _change(instead: Instead) -> dict[str, Any]:
-    found = {"model": instead.model, "max_tokens": instead.max_tokens}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _body(step: Step, values: dict[str, Any], name: str) -> dict[str, Any]:
-    def filled(value: Any) -> Any:
-        return templates.render(value, values, name)
-
-    model = filled(step.model)
-    if step.kind == "embed":
-        return {"model": model, "input": _texts(filled(step.texts), name), "encoding_format": "float"}
-    if step.kind == "rerank":
-        documents = _texts(filled(step.documents), name)
-        return {"model": model, "query": str(filled(step.query)), "documents": documents,
-                "top_n": min(step.top or len(documents), len(documents))}  # fmt: skip
-    more: dict[str, Any] = {"max_tokens": step.max_tokens}
-    if step.temperature is not None:
-        more["temperature"] = step.temperature
-    if step.seed is not None:
-        more["seed"] = int(filled(step.seed))
-    return author.chat_body(model, str(filled(step.prompt)), str(filled(step.system)), step.schema, more)
-
-
-def _texts(found: Any, name: str) -> list[str]:
-    if not isinstance(found, list | tuple) or not found or not all(isinstance(text, str) and text for text in found):
-        raise _wrong(name, "it needs a list of texts, none of them empty", 'give one, like texts: "{{ docs }}"')
-    return list(found)
+    changes = [change for instead in step.or_else if (change := asks.change(instead))]
+    made, prompt = await declared.agent_of(context, place, step, asks.body_of(step, values, name), changes)
+    return await agent.run(context, place, made, prompt)
 
 
 def _wrong(step: str, reason: str, fix: str) -> Invalid:

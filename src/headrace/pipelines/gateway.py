@@ -1,15 +1,19 @@
 """The models of this cloud as a run asks them, through the public door. See `serving.loopback`."""
 
+import hashlib
 from typing import Any, Final
 
 import msgspec
 
 from headrace.errors import Invalid, Refused, Unreachable
+from headrace.pipelines.artifacts import Upload
 from headrace.pipelines.ports import Quote, Said
 from headrace.serving import asking
 from headrace.serving.loopback import Loopback
 from headrace.units import nanousd
+from headrace.wire import multipart
 
+_ROWS: Final = 1_000  # of a page of usage records
 _STEP: Final = {"x-headrace-agent-step": "1"}
 
 
@@ -62,6 +66,24 @@ class Gateway:
         """See `ports.Models`."""
         return await asking.booked(self._loopback, key, request)
 
+    async def charges(self, key: str, run: str, since_us: int) -> dict[str, int]:
+        """See `ports.Models`. Raises Unreachable."""
+        rows: dict[str, tuple[str, int]] = {}
+        while True:
+            path = f"/headrace/v1/usage?label={run}/&since_us={since_us}&limit={_ROWS}"
+            status, _, found = await self._send("GET", path, key, None, {})
+            if status != 200:
+                raise Unreachable(f"the books are not there: the controller answered {status}")
+            page = found["usage"]
+            rows |= {row["request"]: (row["label"].removeprefix(f"{run}/"), row["charge_nanousd"]) for row in page}
+            if len(page) < _ROWS or page[-1]["ended_us"] == since_us:
+                break
+            since_us = page[-1]["ended_us"]
+        sums: dict[str, int] = {}
+        for call, charge in rows.values():
+            sums[call] = sums.get(call, 0) + charge
+        return sums
+
     async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
         """See `ports.Models`."""
         body = {"model": model, "requests": requests, "within_s": within_s, "label": label}
@@ -77,9 +99,32 @@ class Gateway:
     async def _send(
         self, method: str, path: str, key: str, body: dict[str, Any] | None, more: dict[str, str]
     ) -> tuple[int, dict[str, str], Any]:
-        data = msgspec.json.encode(body) if body is not None else b""
-        answered = await self._loopback.send(method, path, key=key, data=data, headers=more)
+        data, kind = _written(body)
+        answered = await self._loopback.send(method, path, key=key, data=data, headers={"content-type": kind, **more})
+        if answered.status == 200 and "json" not in answered.headers.get("content-type", "json"):
+            return 200, dict(answered.headers), answered.body
         try:
             return answered.status, dict(answered.headers), msgspec.json.decode(answered.body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise Unreachable(f"the gateway broke off: {error!r}") from None
+
+
+def _written(body: dict[str, Any] | None) -> tuple[bytes, str]:
+    """A body and its type: JSON, or a form where a file is in it.
+
+    The boundary follows from the parts, since a call that is sent again must be the same to the byte.
+    """
+    if body is None:
+        return b"", "application/json"
+    pairs = [(name, one) for name, value in body.items() for one in (value if isinstance(value, list) else [value])]
+    if not any(isinstance(one, Upload) for _, one in pairs):
+        return msgspec.json.encode(body), "application/json"
+    parts = [
+        multipart.Part(name, one.data, one.name) if isinstance(one, Upload) else multipart.Part(name, str(one).encode())
+        for name, one in pairs
+    ]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.name.encode() + b"\0" + part.data)
+    boundary = f"headrace-{digest.hexdigest()[:40]}"
+    return multipart.write(parts, boundary.encode()), f"multipart/form-data; boundary={boundary}"

@@ -17,7 +17,8 @@ def needs(found: Pipeline) -> dict[str, set[str]]:
     known = {*found.input, *found.steps}
     graph = {}
     for name, step in found.steps.items():
-        used = _used(name, step) - (_OWN if step.each is not None or step.loop is not None else set())
+        several = step.each is not None or step.loop is not None or step.n is not None
+        used = _used(name, step) - (_OWN if several else set())
         for word in sorted(used - known):
             raise _wrong(
                 f"step {name}: there is no {word!r}{closest(word, known)}; give an input or a step of that name"
@@ -52,15 +53,15 @@ def given(found: Pipeline, sent: Mapping[str, Any]) -> dict[str, Any]:
 
 def models(found: Pipeline) -> set[str]:
     """Every model a pipeline may ask; those that a template names are not known before."""
-    asked = {step.model for step in found.steps.values()}
-    asked |= {instead.model for step in found.steps.values() for instead in step.or_else if instead.model}
-    return {model for model in asked if model and "{{" not in model}
+    return {model for step in found.steps.values() for model in step.models if "{{" not in model}
 
 
 def _used(name: str, step: Step) -> set[str]:
     fields = (step.prompt, step.system, step.texts, step.query, step.documents, step.value, step.each, step.seed,
-              step.model)  # fmt: skip
+              step.model, step.images, step.audio, step.text, step.voice, step.language, step.size)  # fmt: skip
     used = set().union(*(templates.names(field, name) for field in fields))
+    if step.best is not None:
+        used |= templates.names(step.best.query, name) | templates.names(step.best.prompt, name)
     conditions = [step.when, step.enough, step.loop.until if step.loop else ""]
     for text in filter(None, conditions):
         used |= templates.names(text if "{{" in text else "{{ " + text + " }}", name)

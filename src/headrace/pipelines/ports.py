@@ -1,11 +1,19 @@
 """What a runner needs of the world: a journal that commits, models that answer, time; also `headrace.ports.Objects`."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
 
+from headrace.state.run import Cached
+
 CHILD: Final = "/headrace/v1/runs"  # the path of a call that is a run of another pipeline
+
+
+def child_of(once: str) -> str:
+    """The name of the run that a call begins."""
+    return f"run_{hashlib.sha256(once.encode()).hexdigest()[:16]}"
 
 
 class Quote(msgspec.Struct, frozen=True):
@@ -47,6 +55,10 @@ class Models(Protocol):
         """Ask. `once` is the Idempotency-Key; a call dearer than the cap is refused by the gateway."""
         ...
 
+    async def charges(self, key: str, run: str, since_us: int) -> dict[str, int]:
+        """What the requests of a run were charged that have ended since, by call; of several of one call, the sum."""
+        ...
+
     async def charge(self, key: str, request: str) -> int | None:
         """What a finished request was charged; None when that cannot be learned now."""
         ...
@@ -79,6 +91,14 @@ class Runs(Protocol):
         """The newest runs first."""
         ...
 
+    def cached(self, tenant: str, digest: str) -> Cached | None:
+        """What was remembered of a subject, by its digest; never another tenant's."""
+        ...
+
+    async def remember(self, tenant: str, digest: str, result: Cached, age_us: int) -> None:
+        """Keep a result for others, at least so long."""
+        ...
+
     async def mark(self, run: str, done: bool) -> None:
         """Whether a run has ended."""
         ...
@@ -98,6 +118,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     content_type: str
     body: bytes
+    headers: Mapping[str, str] = {}
 
 
 class Web(Protocol):

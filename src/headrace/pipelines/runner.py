@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import importlib.util
+import inspect
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -170,6 +171,14 @@ class Runner:
             status=404,
         )
 
+    def first_input(self, tenant: str, wanted: Wanted) -> str:
+        """The input that a pipeline is given when it is called as a model: the first that it needs. Raises Invalid."""
+        source = self.source(tenant, wanted)
+        if source.startswith(PYTHON):
+            return next(iter(inspect.signature(self._python(source).body).parameters), "prompt")
+        inputs = spec.read(source).input
+        return next((word for word, value in inputs.items() if value is None), next(iter(inputs), "prompt"))
+
     def _bounds(self, source: str, wanted: Wanted) -> tuple[str, int, int, int, dict[str, Any]]:
         if source.startswith(PYTHON):
             made = self._python(source)
@@ -249,12 +258,18 @@ class Runner:
 
     async def _end(self, context: Context, run: str, end: Mapping[str, Any]) -> None:
         await context.orphans()
+        await context.reconcile()
         await context.tell(Ended(at_us=context.now_us, **end))
         await self.world.runs.mark(run, True)
 
     def _told(self, run: str, event: AnyEvent) -> None:
         for queue in self._watchers.get(run, ()):
             queue.put_nowait(event)
+
+
+def once_of(tenant: str, given: str | None) -> str:
+    """The run of an Idempotency-Key, the same whenever it is sent; empty without one."""
+    return f"run_{hashlib.sha256(f'{tenant}/{given}'.encode()).hexdigest()[:16]}" if given else ""
 
 
 def _money(text: str) -> int:

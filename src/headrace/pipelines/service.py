@@ -1,10 +1,10 @@
 """Pipelines and their runs over HTTP: a part of the runner's process."""
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -12,18 +12,21 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from headrace import telemetry
-from headrace.errors import Invalid, Refused
-from headrace.pipelines import estimate, graph, views
+from headrace.errors import Invalid
+from headrace.pipelines import artifacts, estimate, graph, views
+from headrace.pipelines.as_model import AsModel
 from headrace.pipelines.context import World
 from headrace.pipelines.gateway import Gateway
-from headrace.pipelines.runner import PYTHON, Runner, Wanted
+from headrace.pipelines.runner import PYTHON, Runner, Wanted, once_of
 from headrace.serving import bodies
 from headrace.serving.bodies import answer
 from headrace.serving.caller import Caller, Door
 from headrace.specs import pipeline as spec
 from headrace.specs.problem import closest
-from headrace.state.run import Run
+from headrace.state.run import Answered, AnyEvent, Run, StepEnded
 from headrace.units import duration_us
+
+WAIT_MAX_S: Final = 600
 
 
 class Again(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -78,13 +81,18 @@ class Service:
             Route(runs + "/{run}/events", self.events, methods=["GET"]),
             Route(runs + "/{run}/cancel", self.cancel, methods=["POST"]),
             Route(runs + "/{run}/retry", self.retry, methods=["POST"]),
-            Route("/v1/chat/completions", self.chat, methods=["POST"]),
+            Route(runs + "/{run}/artifacts", self.artifacts, methods=["GET"]),
+            Route(runs + "/{run}/artifacts/{name}", self.artifact, methods=["GET"]),
+            *AsModel(self._runner, self._door).routes(),
         ]
 
     async def pipelines(self, request: Request) -> Response:
-        """What is deployed."""
+        """What is deployed, and the inputs of each: name to default, null where one must be given."""
         found = self._runner.world.runs.deployed(self._door.caller(request).tenant)
-        return answer({"object": "list", "data": [{"name": name, "model": f"pipeline/{name}"} for name in found]})
+        listed = [
+            {"name": name, "model": f"pipeline/{name}", "inputs": spec.read(text).input} for name, text in found.items()
+        ]
+        return answer({"object": "list", "data": listed})
 
     async def deploy(self, request: Request) -> Response:
         """Keep a pipeline; it can be called as the model pipeline/NAME."""
@@ -94,7 +102,7 @@ class Service:
             return answer({"name": asked.pipeline, "model": f"pipeline/{asked.pipeline}"})
         found = spec.read(asked.text)
         graph.needs(found)
-        await self._models(found, who.key)
+        await self._models(found, who.key, who.tenant)
         await self._runner.world.runs.deploy(who.tenant, found.name, asked.text)
         return answer({"name": found.name, "model": f"pipeline/{found.name}"})
 
@@ -104,17 +112,17 @@ class Service:
         source = self._runner.source(who.tenant, asked.wanted())
         if source.startswith(PYTHON):
             raise Invalid("a pipeline in Python decides while it runs; only its cap is known before: see its `cost`")
-        found = spec.read(source)
-        given = graph.given(found, asked.inputs)
-        return answer(await estimate.estimate(found, self._runner.world.models, who.key, given))
+        found, wanted = spec.read(source), await self._wanted(asked)
+        given = graph.given(found, wanted.inputs)
+        return answer(await estimate.estimate(found, self._runner.world, who.key, given))
 
     async def start(self, request: Request) -> Response:
         """Start a run; with an Idempotency-Key, once."""
         who, asked = self._door.caller(request), await bodies.read(request, Asked)
         if asked.text:
-            await self._models(spec.read(asked.text), who.key)
-        once = request.headers.get("idempotency-key")
-        run = await self._runner.start(who.tenant, who.key, asked.wanted(), run=_once(who, once))
+            await self._models(spec.read(asked.text), who.key, who.tenant)
+        wanted, once = await self._wanted(asked), once_of(who.tenant, request.headers.get("idempotency-key"))
+        run = await self._runner.start(who.tenant, who.key, wanted, run=once)
         return answer(views.whole(self._runner.state(run)))
 
     async def list(self, request: Request) -> Response:
@@ -124,8 +132,13 @@ class Service:
         return answer({"object": "list", "data": [views.summary(run) for run in found if _may(who, run)]})
 
     async def show(self, request: Request) -> Response:
-        """All of a run."""
-        return answer(views.whole(self._found(request)))
+        """All of a run; with `wait_s`, at its end, or as it is by then."""
+        found = self._found(request)
+        if (wait_s := _wait_s(request.query_params.get("wait_s", "0"))) and found.phase == "running":
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._runner.ended(found.started.run), wait_s)
+            found = self._found(request)
+        return answer(views.whole(found))
 
     async def events(self, request: Request) -> Response:
         """Its events as they come, until its end."""
@@ -133,10 +146,18 @@ class Service:
 
         async def lines() -> AsyncIterator[bytes]:
             async for event in self._runner.watch(run):
-                yield b"data: " + msgspec.json.encode(event) + b"\n\n"
+                yield b"data: " + msgspec.json.encode(await self._shown(event)) + b"\n\n"
             yield b"data: [DONE]\n\n"
 
         return StreamingResponse(lines(), media_type="text/event-stream")
+
+    async def _shown(self, event: AnyEvent) -> AnyEvent:
+        """An event as it is told: results whole, the models' own answers left out, since a step's result has them."""
+        if isinstance(event, StepEnded):
+            return msgspec.structs.replace(
+                event, result=await artifacts.whole(self._runner.world.objects, event.result)
+            )
+        return msgspec.structs.replace(event, body=None) if isinstance(event, Answered) else event
 
     async def cancel(self, request: Request) -> Response:
         """End it."""
@@ -150,34 +171,52 @@ class Service:
         await self._runner.retry(run, step=again.step, cost=again.cost, time_us=_span(again.time))
         return answer(views.whole(self._runner.state(run)))
 
-    async def chat(self, request: Request) -> Response:
-        """A pipeline called as a model: its first input is the last turn; the answer is its output."""
-        who, body = self._door.caller(request), msgspec.json.decode(await request.body())
-        if body.get("stream"):
-            raise Invalid("a pipeline answers whole; leave out stream, or read its run's events", param="stream")
-        name = body["model"].removeprefix("pipeline/")
-        source = self._runner.source(who.tenant, Wanted(pipeline=name))
-        inputs = {} if source.startswith(PYTHON) else spec.read(source).input
-        text = body["messages"][-1]["content"]
-        first = next((word for word, value in inputs.items() if value is None), next(iter(inputs), "prompt"))
-        wanted = Wanted(pipeline=name, inputs={first: text})
-        run = await self._runner.start(
-            who.tenant, who.key, wanted, run=_once(who, request.headers.get("idempotency-key"))
-        )
-        return _completion(await self._runner.ended(run), body["model"])
+    async def artifacts(self, request: Request) -> Response:
+        """The pictures and sounds of a run, by the step that made them."""
+        found = await self._artifacts(self._found(request))
+        data = [{"name": name, "type": one["type"], "bytes": one["bytes"], "digest": one["artifact"]}
+                for name, one in found.items()]  # fmt: skip
+        return answer({"object": "list", "data": data})
 
-    async def _models(self, found: spec.Pipeline, key: str) -> None:
+    async def artifact(self, request: Request) -> Response:
+        """The bytes of one."""
+        run, name = self._found(request), request.path_params["name"]
+        found = await self._artifacts(run)
+        if name not in found:
+            known = ", ".join(found) or "none"
+            raise Invalid(
+                f"{run.started.run} has no artifact {name[:80]!r}; it has: {known}", code="not_found", status=404
+            )
+        return Response(await artifacts.load(self._runner.world.objects, found[name]), media_type=found[name]["type"])
+
+    async def _artifacts(self, run: Run) -> dict[str, dict[str, Any]]:
+        made: dict[str, dict[str, Any]] = {}
+        for step, key in run.steps:
+            result = await artifacts.whole(self._runner.world.objects, run.results[key])
+            made |= artifacts.named(step, list(artifacts.mentions(result)))
+        return made
+
+    async def _wanted(self, asked: Asked) -> Wanted:
+        """What is asked for, its files put away. Raises Invalid."""
+        wanted = asked.wanted()
+        wanted.inputs = await artifacts.given(self._runner.world.objects, wanted.inputs)
+        return wanted
+
+    async def _models(self, found: spec.Pipeline, key: str, tenant: str) -> None:
         models = self._runner.world.models
         assert isinstance(models, Gateway), "served with the gateway"
         known = await models.models(key)
         for step, one in found.steps.items():
-            for name in filter(None, (one.model, *(other.model for other in one.or_else))):
+            for name in one.models:
                 if "{{" not in name and name not in known:
                     raise Invalid(
                         f"step {step}: there is no model {name!r}{closest(name, known)}; see: headrace models",
                         code="model_not_found",
                         status=404,
                     )
+            for tool in one.tools.values():
+                if tool.pipeline is not None and tool.pipeline != found.name:
+                    self._runner.source(tenant, Wanted(pipeline=tool.pipeline))
 
     def _found(self, request: Request) -> Run:
         who, run = self._door.caller(request), self._runner.state(request.path_params["run"])
@@ -186,34 +225,14 @@ class Service:
         return run
 
 
-def _completion(run: Run, model: str) -> Response:
-    ended = run.ended
-    if ended is None or ended.phase != "finished":
-        reason = f"{ended.error}; {ended.fix}" if ended else "the runner is stopping"
-        raise Refused(f"{run.started.run} {run.phase}: {reason}", status=503, code="run_failed")
-    text = ended.output if isinstance(ended.output, str) else msgspec.json.encode(ended.output).decode()
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-    made = {"id": run.started.run, "object": "chat.completion", "created": ended.at_us // 1_000_000, "model": model,
-            "choices": [choice], "usage": usage}  # fmt: skip
-    said = answer(made)
-    spent = run.spent_nanousd
-    said.headers["x-headrace-cost"] = f"{spent // 10**9}.{spent % 10**9:09}"
-    said.headers["x-headrace-cost-unit"] = "USD"
-    said.headers["x-headrace-run"] = run.started.run
-    return said
-
-
-def _once(who: Caller, given: str | None) -> str:
-    """The run of an Idempotency-Key, the same whenever it is sent."""
-    if not given:
-        return ""
-    digest = hashlib.sha256(f"{who.tenant}/{given}".encode()).hexdigest()
-    return f"run_{digest[:16]}"
-
-
 def _may(who: Caller, run: Run) -> bool:
     return who.role == "admin" or run.started.tenant == who.tenant
+
+
+def _wait_s(text: str) -> int:
+    if not (text.isdigit() and len(text) <= 3 and int(text) <= WAIT_MAX_S):
+        raise Invalid(f"wait_s is {text[:20]!r}; give a whole number from 0 to {WAIT_MAX_S}", param="wait_s")
+    return int(text)
 
 
 def _span(text: str | None) -> int | None:

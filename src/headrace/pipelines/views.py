@@ -1,8 +1,12 @@
 """What is shown of runs: facts, and the receipt by stage. Pure."""
 
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from headrace.state.run import Run, stage
+
+SPANS_MAX: Final = 1_000  # of one answer, the newest
 
 
 def summary(run: Run) -> dict[str, Any]:
@@ -31,6 +35,7 @@ def whole(run: Run) -> dict[str, Any]:
         "width": run.started.width,
         "done": [name for name, _ in run.steps],
         "at_work": sorted(run.open),
+        "spans": [msgspec.structs.asdict(span) for span in list(run.spans.values())[-SPANS_MAX:]],
         "chosen": [{"step": one.step, "why": one.why} for one in run.chosen],
         "output": ended.output if ended else None,
         "error": {"step": ended.step, "reason": ended.error, "fix": ended.fix} if ended and ended.error else None,
@@ -50,7 +55,7 @@ def cost(run: Run) -> dict[str, Any]:
         "left_nanousd": run.left_nanousd,
         "stages": [
             {"stage": name, "calls": one.calls, "spent_nanousd": one.spent_nanousd, "lost_nanousd": one.lost_nanousd,
-             "held_nanousd": held.get(name, 0)}
+             "cut_nanousd": one.cut_nanousd, "held_nanousd": held.get(name, 0)}
             for name, one in run.stages.items()
         ],
     }  # fmt: skip

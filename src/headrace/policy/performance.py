@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from headrace.economics.work import WorkModel
+from headrace.specs import accelerators
 from headrace.specs.accelerators import Accelerator
+from headrace.specs.catalog import ModelSpec, PoolSpec
 from headrace.specs.shapes import Shape
 
 STEP_NS: Final = 800_000  # of an engine's own work beside each step: scheduling, sampling, sending
@@ -126,6 +128,24 @@ class Measured:
         """One output token each: the fixed part once, own work of each."""
         del context  # the fit does not tell it apart
         return float(self.work.fixed_ns + batch * self.work.decode_ns)
+
+
+def foretold(model: ModelSpec, pool: PoolSpec) -> Roofline | None:
+    """How a replica of the model runs on a device, instance or part of one of that pool; None where nobody knows.
+
+    A part of a device is taken to have its part of arithmetic and bandwidth, which is what is left to it when its
+    neighbours are as busy.
+    """
+    device = accelerators.named(pool.accelerator)
+    if device is None or model.shape is None:
+        return None
+    if pool.mig:
+        profile = next((one for one in device.partitions if one.name == pool.mig), None)
+        return None if profile is None else Roofline(model.shape, accelerators.cut(device, profile))
+    if pool.grain_bytes:
+        held = min(pool.memory_bytes, -(-model.memory_bytes // pool.grain_bytes) * pool.grain_bytes)
+        return Roofline(model.shape, accelerators.part(device, held, pool.memory_bytes))
+    return Roofline(model.shape, device)
 
 
 def fits(shape: Shape, device: Accelerator, devices: int, context_tokens: int) -> bool:

@@ -6,39 +6,44 @@ puts more on a device than fits, and leaves alone what Headrace does not own. Al
 demand too, are CLOCK_MONOTONIC microseconds.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-from headrace.policy import room, scaling
+from headrace.policy import placement, room
 from headrace.policy.actions import Hold, Plan, Start, Stop
-from headrace.policy.room import Work
+from headrace.policy.balance import balance
+from headrace.policy.planning import FAILED_PAUSE_US, NOTHING, Lack, Learned, Work
 from headrace.policy.sizing import BySlots, Sizing
-from headrace.specs.catalog import Catalog, ModelSpec
+from headrace.specs.catalog import Catalog
 from headrace.state.demand import Demand
 from headrace.state.fleet import Fleet, Replica
-from headrace.units import US_PER_MINUTE, format_us
 
 BY_SLOTS: Final = BySlots()
 STEPS_MAX: Final = 8  # a chain of models that move for each other is never that long
-FAILED_PAUSE_US: Final = US_PER_MINUTE  # after a failed start, unless the model is changed
 DRAIN_UNKNOWN_US: Final = 120_000_000  # for replicas whose spec is gone
-_NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9.-]+")
 
 
-def plan(catalog: Catalog, fleet: Fleet, demand: Mapping[str, Demand], now_us: int, sizing: Sizing = BY_SLOTS) -> Plan:
+def plan(
+    catalog: Catalog,
+    fleet: Fleet,
+    demand: Mapping[str, Demand],
+    now_us: int,
+    sizing: Sizing = BY_SLOTS,
+    learned: Learned = NOTHING,
+) -> Plan:
     """What to do now: step by step on the fleet as it will be, until a step has nothing to add.
 
     So a plan that was carried out leaves nothing to do but its holds, also where one stop lets another model move.
-    `sizing` says how many replicas each model should have; it was told the demand before.
+    `sizing` says how many replicas each model should have; it was told the demand before. `learned` tells who
+    costs least.
     """
     starts: dict[str, Start] = {}
     stops: list[Stop] = []
     holds: tuple[Hold, ...] = ()
     for _ in range(STEPS_MAX):
-        made = _step(Work(catalog, fleet, demand, now_us), sizing)
+        made = _step(Work(catalog, fleet, demand, now_us, learned), sizing)
         holds = made.holds
         if not made.starts and not made.stops:
             break
@@ -57,10 +62,10 @@ def _step(work: Work, sizing: Sizing) -> Plan:
     3. Start what is missing, the most urgent first; where it does not fit, make room or say why not.
     """
     _clear(work)  # 1.
-    wants: list[room.Lack] = []
+    wants: list[Lack] = []
     for model in work.catalog.models:  # 2.
         if model.owned:
-            wants.extend(_size(work, model, sizing))
+            wants.extend(balance(work, model, sizing))
     for want in sorted(wants, key=lambda want: want.order):  # 3.
         _serve(work, want)
     return Plan(tuple(work.starts), tuple(work.stops), tuple(work.holds.values()))
@@ -77,9 +82,11 @@ def _after(catalog: Catalog, fleet: Fleet, made: Plan, undone: set[str], now_us:
         for replica in fleet.replicas
         if replica.id not in undone and not (replica.phase == "failed" and replica.id in stopped)
     ]
+    devices = {placement.place_of(device): device for device in fleet.devices} if made.starts else {}
     for start in made.starts:
         model = catalog.model(f"{start.model}@{start.version}")
         assert model is not None, "a step starts what the catalog wants"
+        device = devices[start.pool, start.node, start.device]
         replicas.append(
             Replica(
                 id=start.replica,
@@ -89,7 +96,7 @@ def _after(catalog: Catalog, fleet: Fleet, made: Plan, undone: set[str], now_us:
                 pool=start.pool,
                 node=start.node,
                 device=start.device,
-                memory_bytes=model.memory_bytes,
+                memory_bytes=device.takes(model.memory_bytes),
                 slots=model.engine.slots,
                 phase="pending",
                 launched_us=now_us,
@@ -100,7 +107,7 @@ def _after(catalog: Catalog, fleet: Fleet, made: Plan, undone: set[str], now_us:
 
 def _clear(work: Work) -> None:
     for replica in work.fleet.replicas:
-        model = work.catalog.model(replica.key)
+        model = work.models.get(replica.key)
         if replica.phase == "failed":
             if model is None or replica.digest != model.digest:
                 work.stop(replica, 0, f"failed, and {replica.key} has been changed or removed since")
@@ -110,83 +117,17 @@ def _clear(work: Work) -> None:
             work.stop(replica, DRAIN_UNKNOWN_US, f"{replica.key} is not in the catalog any more")
 
 
-def _size(work: Work, model: ModelSpec, sizing: Sizing) -> list["room.Lack"]:
-    """Stop what one model version has too much of; what it lacks."""
-    mine = [replica for replica in work.fleet.of(model.key) if work.works(replica)]
-    current = [replica for replica in mine if room.is_current(model, replica)]
-    old = [replica for replica in mine if replica not in current]
-    demand = work.demand.get(model.key)
-    have = 1 if old else len(current)  # while successors start, the load alone says how many
-    want = sizing.desired(model, have, current or old, demand, work.now_us)
-    for replica in _surplus(current, len(current) - want.count):
-        work.stop(replica, model.scaling.drain_us, want.reason)
-    if old:
-        _retire(work, model, want, current, old)
-    missing = want.count - len(current)
-    failed = next((r for r in work.fleet.replicas if _blocks(work, model, r)), None)
-    if missing > 0 and failed is not None:
-        left = format_us(FAILED_PAUSE_US - (work.now_us - failed.launched_us))
-        cause = failed.reason or "no reason given"
-        work.hold(model, f"its replica {failed.id} failed: {cause}; tried again in {left}, or when it is changed")
-        return []
-    waited_us = demand.oldest_wait_us if demand else 0
-    return [
-        room.Lack(model, want.reason, _urgency(mine, model, number), waited_us, old=bool(old))
-        for number in range(missing)
-    ]
-
-
-def _blocks(work: Work, model: ModelSpec, replica: Replica) -> bool:
-    failed = replica.phase == "failed" and replica.id not in work.stopped
-    return failed and replica.key == model.key and replica.digest == model.digest
-
-
-def _urgency(mine: list[Replica], model: ModelSpec, number: int) -> int:
-    """0: nobody serves it. 1: below its minimum. 2: one more."""
-    there = len(mine) + number
-    return 0 if there == 0 else 1 if there < model.scaling.min_replicas else 2
-
-
-def _surplus(replicas: list[Replica], extra: int) -> list[Replica]:
-    """Those to stop: lost ones first, then the oldest, because idle time is counted from the youngest."""
-    if extra <= 0:
-        return []
-    return sorted(replicas, key=lambda replica: (scaling.used_us(replica), replica.id))[:extra]
-
-
-def _retire(work: Work, model: ModelSpec, want: scaling.Want, current: list[Replica], old: list[Replica]) -> None:
-    """Replicas of an earlier spec go when successors are ready, one for one; at once when nobody asks."""
-    ready = sum(replica.phase == "ready" for replica in current)
-    reason = f"{model.key} was changed and its successor is ready"
-    if not want.count:
-        reason = f"{model.key} was changed, and none is wanted: {want.reason}"
-    for replica in _surplus(old, len(old) - max(0, want.count - ready)):
-        work.stop(replica, model.scaling.drain_us, reason)
-
-
-def _serve(work: Work, lack: "room.Lack") -> None:
+def _serve(work: Work, lack: Lack) -> None:
     """Start one replica, or make room for it, or say why not."""
     model = lack.model
     if model.key in work.holds:
         return
-    device = work.space.find(model)
+    device = work.space.find(model, evenly=lack.evenly)
     if device is None:
         if reason := room.make(work, lack):
             work.hold(model, reason)
             return
-        device = work.space.find(model)
+        device = work.space.find(model, evenly=lack.evenly)
         assert device is not None, "room was made"
     work.space.take(device, model)
-    name = replica_id(model, work.names)
-    work.names.add(name)
-    start = Start(name, model.name, model.version, device.pool, device.node, device.device, lack.reason)
-    work.starts.append(start)
-
-
-def replica_id(model: ModelSpec, taken: set[str]) -> str:
-    """`name-version-digest-n` with the smallest n that is free, in letters, digits, dots and dashes only."""
-    stem = _NOT_IN_A_NAME.sub("-", f"{model.name}-{model.version}".lower()) + f"-{model.digest[:6]}"
-    number = 1
-    while f"{stem}-{number}" in taken:
-        number += 1
-    return f"{stem}-{number}"
+    work.start(model, device, lack.reason)

@@ -110,6 +110,10 @@ class Store(Protocol):
         """Newest first; rows that ended before `before_us` when it is not 0."""
         ...
 
+    def usage_labelled(self, label: str, *, since_us: int, limit: int, tenant: str | None = None) -> list[Usage]:
+        """Rows whose label begins with that and that ended at that moment or later, oldest first."""
+        ...
+
     def usage_totals(self) -> list[dict[str, Any]]:
         """Per tenant, model and outcome: requests and tokens since the beginning."""
         ...

@@ -1,11 +1,12 @@
 """What an answer of the gateway means to who asked, and what it was charged."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import msgspec
 
-from headrace.errors import Unreachable
+from headrace.errors import Invalid, Refused, Unreachable
 from headrace.serving.loopback import Answered, Loopback
 from headrace.units import US_PER_S, nanousd
 
@@ -48,6 +49,24 @@ def error(answered: Answered) -> dict[str, Any]:
 def request_id(answered: Answered) -> str:
     """Whose answer it is: of a repeat, that of the request that did the work."""
     return answered.headers.get("x-headrace-replayed") or answered.headers.get("x-request-id", "")
+
+
+async def welcome(
+    loopback: Loopback, key: str, path: str, data: bytes, headers: Mapping[str, str] | None = None
+) -> None:
+    """Whether the gateway would take this POST, at no cost. Raises Invalid or Refused in its words, or Unreachable."""
+    given = {**(headers or {}), "x-headrace-dry-run": "quote"}
+    given.pop("idempotency-key", None)  # a quote is not what is to be done once
+    answered = await loopback.send("POST", path, key=key, data=data, headers=given)
+    if answered.status == 200:
+        return
+    told = error(answered)
+    message, name = str(told.get("message", "the gateway refused it")), str(told.get("code") or "refused")
+    if answered.status >= 500 or answered.status == 401:
+        raise Unreachable(message)
+    if answered.status in (403, 429):
+        raise Refused(message, status=answered.status, code=name, retry_after_us=wait_us(answered) or None)
+    raise Invalid(message, status=answered.status, code=name, param=told.get("param"))
 
 
 async def charge(loopback: Loopback, key: str, answered: Answered) -> int | None:

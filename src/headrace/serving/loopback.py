@@ -11,10 +11,11 @@ from typing import Final
 import msgspec
 
 from headrace.errors import Unreachable
+from headrace.serving.streamed import Line as _Line
+from headrace.serving.streamed import Streamed
 from headrace.state import keys
 
 BODY_BYTES_MAX: Final = 256 << 20  # of an answer
-_Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -42,11 +43,7 @@ class Loopback:
         self, method: str, path: str, *, key: str, data: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Answered:
         """Send JSON as the holder of a key. Raises Unreachable when the gateway is not there or breaks off."""
-        given = {"host": "headrace", "authorization": f"Bearer {keys.acting(self._pepper, key)}",
-                 "content-type": "application/json", "content-length": str(len(data)),
-                 **({} if self._keep else {"connection": "close"}), **(headers or {})}  # fmt: skip
-        lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
-        whole = f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode() + data
+        whole = self._whole(f"{method} {path}", key, data, headers)
         try:
             while (line := self._kept()) is not None:
                 head = await self._head(line, whole)
@@ -59,10 +56,28 @@ class Loopback:
         except (OSError, EOFError, ValueError, KeyError, IndexError, asyncio.LimitOverrunError) as error:
             raise Unreachable(f"the gateway broke off: {error!r}") from None
 
+    async def stream(self, path: str, *, key: str, data: bytes, headers: Mapping[str, str]) -> Streamed:
+        """Send the same as a POST; the answer is read while it comes. Raises Unreachable."""
+        whole = self._whole(f"POST {path}", key, data, {**headers, "connection": "close"})
+        try:
+            line = await asyncio.open_connection(*self._at, limit=1 << 16)
+            if not (head := await self._head(line, whole)):
+                raise EOFError("no answer")
+            return Streamed(line, *_parsed(head))
+        except (OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError) as error:
+            raise Unreachable(f"the gateway broke off: {error!r}") from None
+
     def close(self) -> None:
         """Let go of the connections that are kept."""
         while (line := self._kept()) is not None:
             line[1].close()
+
+    def _whole(self, target: str, key: str, data: bytes, headers: Mapping[str, str] | None) -> bytes:
+        given = {"host": "headrace", "authorization": f"Bearer {keys.acting(self._pepper, key)}",
+                 "content-type": "application/json", "content-length": str(len(data)),
+                 **({} if self._keep else {"connection": "close"}), **(headers or {})}  # fmt: skip
+        lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
+        return f"{target} HTTP/1.1\r\n{lines}\r\n".encode() + data
 
     def _kept(self) -> _Line | None:
         return self._idle.pop() if self._idle else None
@@ -86,10 +101,7 @@ class Loopback:
     async def _rest(self, line: _Line, head: bytes) -> Answered:
         reader, writer = line
         try:
-            first, *lines = head[:-4].decode("latin-1").split("\r\n")
-            status = int(first.split()[1])
-            pairs = (line.partition(":") for line in lines)
-            headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+            status, headers = _parsed(head)
             length = int(headers["content-length"])
             if length > BODY_BYTES_MAX:
                 raise ValueError(f"an answer of {length} bytes; the limit is {BODY_BYTES_MAX}")
@@ -102,3 +114,10 @@ class Loopback:
         else:
             self._idle.append(line)
         return Answered(status, headers, body)
+
+
+def _parsed(head: bytes) -> tuple[int, dict[str, str]]:
+    """Status and headers of an answer. Raises ValueError or IndexError."""
+    first, *lines = head[:-4].decode("latin-1").split("\r\n")
+    pairs = (line.partition(":") for line in lines)
+    return int(first.split()[1]), {name.strip().lower(): value.strip() for name, _, value in pairs}

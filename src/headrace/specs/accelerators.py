@@ -5,6 +5,7 @@ efficiencies and the overhead of a layer are fitted by `bench/performance.py` to
 measured, those of the nearest relative stand. Partitions are NVIDIA's MIG profiles.
 """
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,12 +14,21 @@ _GB: Final = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One MIG profile: `compute` of 7 parts, `memory_bytes`, and how many of it one device holds."""
+    """One MIG profile: `compute` of 7 parts, `memory_bytes` as it is named, and how many of it one device holds."""
 
     name: str
     compute: int
     memory_bytes: int
     count: int
+
+    @property
+    def usable_bytes(self) -> int:
+        """What may be planned with: `1g.18gb` of an H200 has 16.00 GiB, the least of its name among all profiles.
+
+        >>> TABLE["nvidia-h200"].partitions[0].usable_bytes <= 16 << 30
+        True
+        """
+        return self.memory_bytes * 95 // 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +127,35 @@ def named(name: str) -> Accelerator | None:
             if stem + suffix in TABLE:
                 return TABLE[stem + suffix]
     return None
+
+
+def cut(device: Accelerator, profile: Partition) -> Accelerator:
+    """An instance as a device: sevenths of the arithmetic, eighths of the memory and of its bandwidth, no links.
+
+    >>> one = cut(TABLE["nvidia-h100"], TABLE["nvidia-h100"].partitions[0])
+    >>> one.bandwidth * 8 == TABLE["nvidia-h100"].bandwidth, one.flops_16 * 7 <= TABLE["nvidia-h100"].flops_16
+    (True, True)
+    """
+    eighths = max(1, round(8 * profile.memory_bytes / device.memory_bytes))
+    return dataclasses.replace(
+        device,
+        name=f"{device.name} {profile.name}",
+        memory_bytes=profile.usable_bytes,
+        bandwidth=device.bandwidth * eighths // 8,
+        flops_16=device.flops_16 * profile.compute // 7,
+        flops_8=device.flops_8 * profile.compute // 7,
+        link=0,
+        partitions=(),
+    )
+
+
+def part(device: Accelerator, memory_bytes: int, of_bytes: int) -> Accelerator:
+    """What a replica that holds that much of a device's memory can count on, when its neighbours are as busy as it."""
+    return dataclasses.replace(
+        device,
+        memory_bytes=memory_bytes,
+        bandwidth=device.bandwidth * memory_bytes // of_bytes,
+        flops_16=device.flops_16 * memory_bytes // of_bytes,
+        flops_8=device.flops_8 * memory_bytes // of_bytes,
+        link=0,
+    )

@@ -167,7 +167,10 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class PoolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Devices of one kind. `count` devices of `memory_bytes` each; `cpus` is threads for a CPU device.
 
-    `price_nanousd_per_hour` is per device; None means not yet known, which is never the same as zero.
+    `price_nanousd_per_hour` is per device; None means not yet known, which is never the same as zero. With `mig`, a
+    device here is one instance of that profile, of which a whole one makes `slices`. `grain_bytes`, when not 0, is the
+    part of a device's memory that a replica takes one or more of. `interruptible` devices may be taken away, in the
+    mean `loss_ppm_per_day` millionths of a time a day.
     """
 
     name: str
@@ -178,6 +181,11 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     price_nanousd_per_hour: int | None = None
     price_basis: str = "on_demand"
     price_from_us: int = 0
+    interruptible: bool = False
+    loss_ppm_per_day: int = 0
+    mig: str = ""
+    slices: int = 1
+    grain_bytes: int = 0
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -27,6 +27,8 @@ _NAMES: Final = {
     "pools": "placement",
     "price_nanousd_per_hour": "price_per_hour",
     "output_tokens_default": "output_tokens",
+    "loss_ppm_per_day": "losses_per_day",
+    "grain_bytes": "share",
 }
 
 
@@ -107,6 +109,8 @@ def _written(name: str, value: object) -> str:
         return units.format_us(value)
     if isinstance(value, int) and name.endswith("_bytes"):
         return units.format_bytes(value)
+    if isinstance(value, int) and name == "loss_ppm_per_day":
+        return f"{value / 1_000_000:g}"
     if name == "price_nanousd_per_hour":
         return f"{Decimal(str(value)) / units.NANOUSD_PER_USD:f}"
     return str(value)

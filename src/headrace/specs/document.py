@@ -18,6 +18,7 @@ ARG_PATTERN: Final = r"^[a-z][a-z0-9_-]*$"
 DATE_PATTERN: Final = r"^\d{4}-\d{2}-\d{2}$"
 MARKET_PATTERN: Final = r"^[a-z0-9_-]+/[A-Za-z0-9][A-Za-z0-9._:-]*$"
 QUANTISE_PATTERN: Final = r"^[A-Za-z0-9_]*$"
+MIG_PATTERN: Final = r"^\d+g\.\d+gb$"
 
 # What a value that does not match its pattern should look like; `specs.form` puts it behind the message.
 PATTERN_WORDS: Final = {
@@ -28,6 +29,7 @@ PATTERN_WORDS: Final = {
     DATE_PATTERN: "write a date like 2026-12-01",
     MARKET_PATTERN: "write PROVIDER/MODEL, like openai/gpt-4o-mini",
     QUANTISE_PATTERN: "name a format, like Q4_0",
+    MIG_PATTERN: "name a MIG profile, like 1g.10gb",
 }
 
 _DURATION: Final = {"parse": "duration"}
@@ -141,6 +143,21 @@ class Pool(Section, frozen=True):
     owned: Annotated[Owned | None, Meta(description="a bought device, instead of price_per_hour")] = None
     price_begins: Annotated[
         Date | None, Meta(description="when this price begins, midnight UTC; when it is applied if left out")
+    ] = None
+    interruptible: Annotated[bool, Meta(description="spot: devices may be taken away at any time")] = False
+    losses_per_day: Annotated[
+        Annotated[float, Meta(ge=0, le=1000)] | None,
+        Meta(description="how often one interruptible device is taken away, on average; 0.15 when left out"),
+    ] = None
+    mig: Annotated[
+        Annotated[str, Meta(pattern=MIG_PATTERN, max_length=16)] | None,
+        Meta(description="each device is cut into instances of this MIG profile, like 1g.10gb"),
+    ] = None
+    share: Annotated[
+        Annotated[float, Meta(ge=0.01, le=1)] | None,
+        Meta(
+            description="devices are handed out in parts of this size, like 0.25; a replica takes as many as it needs"
+        ),
     ] = None
 
 

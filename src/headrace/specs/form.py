@@ -3,6 +3,7 @@
 Used by `specs.load`. msgspec stops at the first fault and knows no positions, hence this walk over the same types.
 """
 
+import math
 import re
 from functools import cache
 from typing import Any, Final, TypeVar
@@ -139,15 +140,26 @@ class _Form:
         match kind:
             case inspect.StrType():
                 return self._text(node, kind, path, parse)
+            case inspect.BoolType():
+                if not isinstance(value, bool):
+                    return self._wrong(node, path, f"needs true or false, got {_seen(node)}")
+                return value
             case inspect.IntType():
                 if isinstance(value, bool) or not isinstance(value, int):
                     return self._wrong(node, path, f"needs a whole number, got {_seen(node)}")
-                if kind.ge is not None and value < kind.ge:
-                    return self._wrong(node, path, f"is {value}; give at least {kind.ge}")
-                if kind.le is not None and value > kind.le:
-                    return self._wrong(node, path, f"is {value}; give at most {kind.le}")
-                return value
+                return self._bounded(node, kind, path, value)
+            case inspect.FloatType():
+                if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                    return self._wrong(node, path, f"needs a number, got {_seen(node)}")
+                return self._bounded(node, kind, path, float(value))
         raise AssertionError(f"the document has a field of type {kind}, which this walk does not know")
+
+    def _bounded(self, node: Node, kind: inspect.IntType | inspect.FloatType, path: _Path, value: float) -> Any:
+        if kind.ge is not None and value < kind.ge:
+            return self._wrong(node, path, f"is {node.value}; give at least {kind.ge}")
+        if kind.le is not None and value > kind.le:
+            return self._wrong(node, path, f"is {node.value}; give at most {kind.le}")
+        return value
 
     def _text(self, node: Node, kind: inspect.StrType, path: _Path, parse: str) -> Any:
         value = node.value

@@ -23,6 +23,7 @@ from headrace.specs.catalog import (
 )
 from headrace.specs.form import build, spelled
 from headrace.specs.hours import hours
+from headrace.specs.pools import pool as resolved
 from headrace.specs.problem import InvalidCloud, Problem, closest, shown
 from headrace.specs.tree import Node, read
 
@@ -90,7 +91,7 @@ class _Resolver:
         self._folder = folder
 
     def catalog(self, document: doc.Document) -> Catalog:
-        pools = tuple(self._pool(name, pool) for name, pool in sorted(document.pools.items()))
+        pools = tuple(resolved(name, pool, self._machine, self._note) for name, pool in sorted(document.pools.items()))
         order = tuple(document.pools)
         models = [spec for name, model in document.models.items() for spec in self._model(name, model, order)]
         self._fallbacks(document.models)
@@ -123,34 +124,6 @@ class _Resolver:
                 )
             elif nothing := [pool for pool in model.pools if pool in free]:
                 self._note(path, f"has no price, and pool {nothing[0]} costs 0: give the model a price")
-
-    # --- pools ---------------------------------------------------------------------------------------------------
-
-    def _pool(self, name: str, pool: doc.Pool) -> PoolSpec:
-        cpus = pool.cpus
-        rate, basis = money.rate(pool, ("pools", name), self._note)
-        return PoolSpec(
-            name=name,
-            accelerator=pool.accelerator,
-            count=pool.count,
-            memory_bytes=self._auto(name, pool, "memory") if pool.memory == "auto" else units.size_bytes(pool.memory),
-            cpus=self._auto(name, pool, "cpus") if isinstance(cpus, str) else cpus,
-            price_nanousd_per_hour=rate,
-            price_basis=basis,
-            price_from_us=money.date_us(pool.price_begins, ("pools", name, "price_begins"), self._note),
-        )
-
-    def _auto(self, name: str, pool: doc.Pool, field: str) -> int:
-        path = ("pools", name, field)
-        if field == "memory" and pool.accelerator != "cpu":
-            self._note(path, f"auto is for cpu pools; write the memory of one {pool.accelerator}, like 80GB")
-        elif pool.count > 1:
-            self._note(path, f"auto is for one device; write the {field} of each of the {pool.count}")
-        elif self._machine is None:
-            self._note(path, f"auto stands for a machine, and none is known here; write the {field}")
-        else:
-            return self._machine[0 if field == "memory" else 1]
-        return 1
 
     # --- models --------------------------------------------------------------------------------------------------
 

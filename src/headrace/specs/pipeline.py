@@ -22,8 +22,22 @@ KINDS: Final = {
     "agent": ("prompt",),
     "embed": ("texts",),
     "rerank": ("query", "documents"),
+    "image": ("prompt",),
+    "edit": ("images", "prompt"),
+    "upscale": ("images",),
+    "transcribe": ("audio",),
+    "speak": ("text",),
     "value": (),
 }  # what a step may be, and which fields it needs then
+OF: Final = {
+    "images": {"chat", "agent", "edit", "upscale"},
+    "audio": {"transcribe"},
+    "voice": {"speak"},
+    "language": {"transcribe"},
+    "size": {"image", "edit"},
+    "n": {"chat", "image", "edit"},
+    "scale": {"upscale"},
+}  # fields that only some kinds have
 Bound = Annotated[int, msgspec.Meta(ge=1, le=100)]
 
 
@@ -43,6 +57,18 @@ class Instead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     stop: bool = False
 
 
+class Best(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which of several results is the step's: what a reranker puts first for `query`, or what a judge scores highest.
+
+    A judge is asked `prompt`, a template that has each `result`, and answers with a score from 0 to 100.
+    """
+
+    rerank: str | None = None
+    query: str = ""
+    chat: str | None = None
+    prompt: str = ""
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One step: exactly one of KINDS, which names a model, or is a template (value)."""
 
@@ -50,12 +76,25 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     agent: str | None = None
     embed: str | None = None
     rerank: str | None = None
+    image: str | None = None
+    edit: str | None = None
+    upscale: str | None = None
+    transcribe: str | None = None
+    speak: str | None = None
     value: Any = None
     prompt: str = ""
     system: str = ""
     texts: Any = None
     query: str = ""
     documents: Any = None
+    images: Any = None
+    audio: Any = None
+    text: str = ""
+    voice: str | None = None
+    language: str | None = None
+    size: str | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
+    scale: Annotated[int, msgspec.Meta(ge=1, le=16)] | None = None
     top: Annotated[int, msgspec.Meta(ge=1)] | None = None
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 256
     temperature: float | None = None
@@ -69,6 +108,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     when: str = ""
     each: Any = None
     enough: str = ""
+    best: Best | None = None
+    cache: str | None = None
     loop: Loop | None = None
     retries: Annotated[int, msgspec.Meta(ge=0, le=10)] = 2
     timeout: str = "60s"
@@ -88,6 +129,17 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def timeout_us(self) -> int:
         """The most one call of it may take."""
         return duration_us(self.timeout)
+
+    @property
+    def cache_us(self) -> int:
+        """How long its result may be used by other runs, 0: not at all."""
+        return duration_us(self.cache) if self.cache is not None else 0
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every model that it may ask."""
+        judge = (self.best.rerank or self.best.chat or "") if self.best is not None else ""
+        return tuple(filter(None, (self.model, *(other.model for other in self.or_else), judge)))
 
     @property
     def cost_nanousd(self) -> int | None:
@@ -164,16 +216,34 @@ def _check(name: str, step: Step) -> None:
     for field in KINDS[kinds[0]]:
         if not getattr(step, field):
             raise _wrong(f"step {name}: {kinds[0]} needs `{field}`; give it")
-    if step.enough and step.each is None:
-        raise _wrong(f"step {name}: `enough` chooses among variants; give `each` too")
-    if step.loop is not None and step.each is not None:
-        raise _wrong(f"step {name}: a step loops or fans out, not both; make two steps of it")
-    try:
-        if step.timeout_us <= 0:
-            raise ValueError("timeout must be above 0")
-    except ValueError as error:
-        raise _wrong(f"step {name}: timeout: {error}") from None
+    _check_several(name, step)
+    for field in ("timeout", "cache"):
+        given = getattr(step, field)
+        try:
+            if given is not None and duration_us(given) <= 0:
+                raise ValueError("it must be above 0")
+        except ValueError as error:
+            raise _wrong(f"step {name}: {field}: {error}") from None
+    for field, kinds_of in OF.items():
+        if getattr(step, field) is not None and step.kind not in kinds_of:
+            raise _wrong(f"step {name}: `{field}` belongs to {' and '.join(sorted(kinds_of))}, this is {step.kind}")
     _check_agent(name, step)
+
+
+def _check_several(name: str, step: Step) -> None:
+    ways = [word for word in ("each", "n", "loop") if getattr(step, word) is not None]
+    if len(ways) > 1:
+        raise _wrong(f"step {name}: `{ways[0]}` or `{ways[1]}`, not both; make two steps of it")
+    if (step.enough or step.best) and not {"each", "n"} & set(ways):
+        raise _wrong(f"step {name}: `enough` and `best` choose among variants; give `each` or `n` too")
+    if step.best is not None:
+        if step.enough:
+            raise _wrong(f"step {name}: `enough` takes the first, `best` waits for all; give one of them")
+        ranks, judges = (step.best.rerank and step.best.query), (step.best.chat and step.best.prompt)
+        if bool(ranks) == bool(judges):
+            raise _wrong(f"step {name}: `best` is rerank and query, or chat and prompt; give one of the two pairs")
+    if step.cache is not None and step.kind in ("agent", "value"):
+        raise _wrong(f"step {name}: {step.kind} is not cached; leave out `cache`")
 
 
 def _check_agent(name: str, step: Step) -> None:

@@ -146,6 +146,14 @@ AnyEvent = (
 )  # fmt: skip
 
 
+class Cached(msgspec.Struct, frozen=True):
+    """A step's result as JSON, which run made it and when; for other runs of its tenant."""
+
+    run: str
+    at_us: int
+    data: bytes
+
+
 class StageCost(msgspec.Struct, kw_only=True):
     """One stage's part of the bill. `cut_nanousd` of what was spent went to calls that were cut off."""
 
@@ -179,7 +187,9 @@ class Span(msgspec.Struct, kw_only=True):
 class Run(msgspec.Struct, kw_only=True):
     """What is so. `results` by step key; `open` calls at work; `attempts` counts the calls of each place.
 
-    `tools` are at work by place. `cut` are calls whose charge was never learned. `spans` by call or place.
+    `anew`: a step was asked to be done again, so nothing is taken from other runs. `tools` are at work by place.
+    `cut` are calls whose charge was never learned, `doubted` those that were sent again after a connection broke.
+    `spans` by call or place.
     """
 
     started: Started
@@ -193,6 +203,7 @@ class Run(msgspec.Struct, kw_only=True):
     steps: list[tuple[str, str]] = []
     open: dict[str, Called] = {}
     cut: dict[str, Called] = {}
+    doubted: set[str] = set()
     tools: dict[str, ToolBegan] = {}
     scopes: dict[str, Scope] = {}
     spans: dict[str, Span] = {}
@@ -200,6 +211,7 @@ class Run(msgspec.Struct, kw_only=True):
     stages: dict[str, StageCost] = {}
     chosen: list[Chosen] = []
     ended: Ended | None = None
+    anew: bool = False
 
     @property
     def held_nanousd(self) -> int:
@@ -237,6 +249,7 @@ class Run(msgspec.Struct, kw_only=True):
             case Answered():
                 self._answer(event)
             case Doubted():
+                self.doubted.add(event.call)
                 self._lose(self.open[event.call], event.nanousd)
             case Settled():
                 self._settle(event)
@@ -244,7 +257,8 @@ class Run(msgspec.Struct, kw_only=True):
                 self.results[event.key] = event.result
                 self._forget(event.step, event.key)
                 self.steps.append((event.step, event.key))
-                self._end_tool(place(event.step, event.key), event.at_us, "finished")
+                told = isinstance(event.result, dict) and event.result.get("ok") is False
+                self._end_tool(place(event.step, event.key), event.at_us, "failed" if told else "finished")
             case Chosen():
                 self.chosen.append(event)
             case Bounded():
@@ -316,6 +330,7 @@ class Run(msgspec.Struct, kw_only=True):
 
     def _again(self, event: Retried) -> None:
         self.phase, self.ended = "running", None
+        self.anew = self.anew or bool(event.step)
         self.scopes.clear()  # who asks for more gives each agent its bounds anew
         self.cap_nanousd, self.deadline_us = event.cap_nanousd, event.deadline_us
         first = next((i for i, (step, _) in enumerate(self.steps) if stage(step) == event.step), len(self.steps))

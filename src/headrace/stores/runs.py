@@ -4,12 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from headrace.state.run import Cached
 from headrace.stores.group_commit import GroupCommit
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS event (seq INTEGER PRIMARY KEY, run TEXT NOT NULL, data BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS event_of ON event (run, seq);
 CREATE TABLE IF NOT EXISTS run (seq INTEGER PRIMARY KEY, run TEXT UNIQUE NOT NULL, done INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS cached (
+    tenant TEXT, digest TEXT, run TEXT NOT NULL, at_us INTEGER NOT NULL, until_us INTEGER NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (tenant, digest)
+);
+CREATE INDEX IF NOT EXISTS cached_until ON cached (until_us);
 CREATE TABLE IF NOT EXISTS pipeline (tenant TEXT, name TEXT, text TEXT NOT NULL, PRIMARY KEY (tenant, name));
 """
 
@@ -43,6 +49,19 @@ class SqliteRuns:
     def recent(self, limit: int) -> list[str]:
         """See `ports.Runs`."""
         return [str(row[0]) for row in self._db.read("SELECT run FROM run ORDER BY seq DESC LIMIT ?", limit)]
+
+    def cached(self, tenant: str, digest: str) -> Cached | None:
+        """See `ports.Runs`."""
+        found = self._db.read("SELECT run, at_us, data FROM cached WHERE tenant = ? AND digest = ?", tenant, digest)
+        return next((Cached(str(run), int(at_us), bytes(data)) for run, at_us, data in found), None)
+
+    async def remember(self, tenant: str, digest: str, result: Cached, age_us: int) -> None:
+        """See `ports.Runs`. What nobody may use any more is deleted on the way."""
+        values = (tenant, digest, result.run, result.at_us, result.at_us + age_us, result.data)
+        await self._db.write(
+            ("DELETE FROM cached WHERE until_us < ?", (result.at_us,)),
+            ("INSERT OR REPLACE INTO cached VALUES (?, ?, ?, ?, ?, ?)", values),
+        )
 
     async def mark(self, run: str, done: bool) -> None:
         """See `ports.Runs`."""

@@ -63,6 +63,12 @@ _LIST_USAGE: Final = {
         "SELECT record FROM usage WHERE tenant = ?1 AND model = ?2 AND ended_us < ?3 ORDER BY ended_us DESC LIMIT ?4"
     ),
 }
+_LABELLED: Final = {
+    False: "SELECT record FROM usage WHERE ended_us >= ?1 AND instr(record, ?2) ORDER BY ended_us LIMIT ?4",
+    True: (
+        "SELECT record FROM usage WHERE tenant = ?3 AND ended_us >= ?1 AND instr(record, ?2) ORDER BY ended_us LIMIT ?4"
+    ),
+}
 _ALWAYS_US: Final = (1 << 63) - 1
 _TOTALS: Final = "SELECT tenant, model, outcome, requests, input_tokens, cached_tokens, output_tokens FROM usage_total"
 _SUMS: Final = """
@@ -127,6 +133,12 @@ class SqliteStore:
         """Newest first."""
         query = _LIST_USAGE[tenant is not None, model is not None]
         return self._many(query, (tenant, model, before_us or _ALWAYS_US, limit), _usage)
+
+    def usage_labelled(self, label: str, *, since_us: int, limit: int, tenant: str | None = None) -> list[Usage]:
+        """Oldest first. The label is looked for in the records as they are kept, which is quick, and then in them."""
+        query = _LABELLED[tenant is not None]
+        found = self._many(query, (since_us, label.encode(), tenant or "", limit), _usage)
+        return [row for row in found if row.label.startswith(label)]
 
     def usage_totals(self) -> list[dict[str, Any]]:
         """Per tenant, model and outcome, since the beginning."""

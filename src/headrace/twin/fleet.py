@@ -43,7 +43,8 @@ class SimFleet:
         self.starts = 0
         self._behaviours = behaviours
         self._billing_min_us = billing_min_us
-        self._devices = tuple(devices(catalog.pools))
+        self._devices = {device.device: device for device in devices(catalog.pools)}
+        self._away: set[str] = set()
         self._seen: Fleet | None = None
         self._models = {model.key: model for model in catalog.models}
         self._count = 0
@@ -53,6 +54,7 @@ class SimFleet:
         key = f"{start.model}@{start.version}"
         model = self._models[key]
         behaviour = self._behaviours[key, start.pool]
+        held_bytes = self._devices[start.device].takes(model.memory_bytes)
         self._count += 1
         incarnation = str(self._count)
         replica = Replica(
@@ -63,7 +65,7 @@ class SimFleet:
             pool=start.pool,
             node=start.node,
             device=start.device,
-            memory_bytes=model.memory_bytes,
+            memory_bytes=held_bytes,
             slots=behaviour.slots,
             phase="starting",
             incarnation=incarnation,
@@ -72,7 +74,7 @@ class SimFleet:
         )
         lease = Lease(
             replica=start.replica, incarnation=incarnation, model=start.model, version=start.version, pool=start.pool,
-            node=start.node, device=start.device, memory_bytes=model.memory_bytes, share_ppm=self._share_ppm(start),
+            node=start.node, device=start.device, memory_bytes=held_bytes, share_ppm=self._share_ppm(start, held_bytes),
             started_us=now_us, cause=start.reason,
         )  # fmt: skip
         made = Running(replica, lease, SimReplica(start.replica, behaviour, now_us))
@@ -102,6 +104,17 @@ class SimFleet:
         self.ended.append((msgspec.structs.replace(one.lease, ended_us=now_us, ended_by=by), one.engine.busy_us))
         self._seen = None
 
+    def take_away(self, device: str) -> list[Running]:
+        """A spot device is lost; those who were there."""
+        self._away.add(device)
+        self._seen = None
+        return [one for one in self.running.values() if one.replica.device == device]
+
+    def give_back(self, device: str) -> None:
+        """It can be had again."""
+        self._away.discard(device)
+        self._seen = None
+
     def close(self, now_us: int) -> None:
         """The end of the world: leases end with it."""
         for one in list(self.running.values()):
@@ -111,7 +124,8 @@ class SimFleet:
         """The fleet as an observer tells it."""
         if self._seen is None:
             replicas = tuple(one.replica for one in self.running.values())
-            self._seen = Fleet(devices=self._devices, replicas=replicas, at_us=now_us)
+            there = tuple(device for name, device in self._devices.items() if name not in self._away)
+            self._seen = Fleet(devices=there, replicas=replicas, at_us=now_us)
         return self._seen
 
     def routes(self) -> tuple[RouteReplica, ...]:
@@ -134,15 +148,14 @@ class SimFleet:
         )  # fmt: skip
         self._seen = None
 
-    def _share_ppm(self, start: Start) -> int:
+    def _share_ppm(self, start: Start, held_bytes: int) -> int:
         """What a lease holds of its device: its memory's share, or all of it where nothing else fits beside it."""
-        model = self._models[f"{start.model}@{start.version}"]
         pool = self.catalog.pool(start.pool)
         assert pool is not None, "plans name pools of the catalog"
-        left = pool.memory_bytes - model.memory_bytes
+        left = pool.memory_bytes - held_bytes
         others = [other for other in self.catalog.models if start.pool in other.pools and other.owned]
-        if any(other.memory_bytes <= left for other in others):
-            return min(1_000_000, 1_000_000 * model.memory_bytes // pool.memory_bytes)
+        if pool.grain_bytes or any(other.memory_bytes <= left for other in others):
+            return min(1_000_000, 1_000_000 * held_bytes // pool.memory_bytes)
         return 1_000_000
 
 
@@ -155,6 +168,7 @@ def devices(pools: Iterable[PoolSpec]) -> list[Device]:
             pool=pool.name,
             memory_bytes=pool.memory_bytes,
             cpus=pool.cpus,
+            grain_bytes=pool.grain_bytes,
         )
         for pool in pools
         for number in range(pool.count)

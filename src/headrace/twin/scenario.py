@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from headrace.errors import Invalid
 from headrace.policy import capacity
-from headrace.policy.performance import Measured, Performance, Roofline
+from headrace.policy.performance import Measured, Performance, foretold
 from headrace.policy.sizing import ByWork, Sizing
 from headrace.specs import accelerators
 from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec
@@ -27,12 +27,14 @@ PATIENCE_US: Final = 120 * US_PER_S
 BATCH_PATIENCE_US: Final = 24 * US_PER_HOUR  # what a batch API promises
 ROUND_US: Final = 5 * US_PER_S
 BOOT_US: Final = 30 * US_PER_S
+SPOT_AWAY_US: Final = 1800 * US_PER_S  # an assumption: nobody publishes how long capacity stays away
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """How a run is set up. Times in microseconds.
 
+    `spot_away_us` is how long a lost spot device cannot be had, in the mean.
     `boot_us` is a start from nothing to ready, unless a model has a measured one; `billing_min_us` the shortest time
     that a pool is billed for; `mtbf_hours` the mean time between failures of a replica (0: none);
     `patience_us` how long a request may wait, `batch_patience_us` one of class batch; `wall_us` is the time of day at
@@ -47,6 +49,7 @@ class Options:
     patience_us: int = PATIENCE_US
     batch_patience_us: int = BATCH_PATIENCE_US
     mtbf_hours: float = 0.0
+    spot_away_us: int = SPOT_AWAY_US
     seed: int = 0
     wall_us: int = 0
     warm: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -72,6 +75,7 @@ class Scenario:
     patience_us: int
     batch_patience_us: int
     mtbf_hours: float
+    spot_away_us: int
     seed: int
     wall_us: int
     warm: Mapping[str, int]
@@ -133,6 +137,7 @@ def scenario(
         patience_us=given.patience_us,
         batch_patience_us=given.batch_patience_us,
         mtbf_hours=given.mtbf_hours,
+        spot_away_us=given.spot_away_us,
         seed=given.seed,
         wall_us=given.wall_us,
         warm=given.warm,
@@ -162,10 +167,11 @@ def performance_of(model: ModelSpec, pool: PoolSpec, measured: Measured | None =
     """How fast a model is on a pool. Raises Invalid where nobody knows."""
     if measured is not None:
         return measured
-    device = accelerators.named(pool.accelerator)
-    if device is not None and model.shape is not None:
-        return Roofline(model.shape, device)
-    lacking = f"{pool.accelerator} is not in the table of accelerators" if device is None else "it has no shape"
+    known = foretold(model, pool)
+    if known is not None:
+        return known
+    known_device = accelerators.named(pool.accelerator) is not None
+    lacking = "it has no shape" if known_device else f"{pool.accelerator} is not in the table of accelerators"
     raise Invalid(
         f"nobody knows how fast {model.key} is on pool {pool.name}: {lacking}, and nothing was measured; give the "
         "model a shape and the pool a known accelerator, or simulate from a running cloud that has served it"

@@ -16,17 +16,18 @@ from headrace.policy.actions import Answer, Assign, Reject, Start
 from headrace.policy.activity import Activity
 from headrace.policy.dispatch import Dispatch
 from headrace.policy.keepalive import Keepalive
-from headrace.policy.plan import plan, replica_id
+from headrace.policy.plan import plan
+from headrace.policy.planning import Learned, replica_id
 from headrace.state.request import BATCH, Request
 from headrace.state.table import Table
 from headrace.twin.fleet import Running, SimFleet, route_models
 from headrace.twin.prefixes import Paths
 from headrace.twin.scenario import Scenario
-from headrace.units import US_PER_HOUR
+from headrace.units import US_PER_DAY, US_PER_HOUR
 
 AFTER_US: Final = US_PER_HOUR  # how long the last requests may take once the trace is over
 BATCH_HELD: Final = 64  # batch requests of a model that wait in the gateway; whoever runs the job keeps the others
-STEP, READY, ROUND, DRAINED, FAULT = range(5)
+STEP, READY, ROUND, DRAINED, FAULT, LOSS, RETURN = range(7)
 PENDING, SERVED, REFUSED, FAILED = range(4)
 Progress = Callable[[int, int], None]
 
@@ -71,6 +72,7 @@ class World:
         self._route_models = route_models(scenario.catalog, scenario.rates, scenario.boot_us)
         self._counted: dict[str, tuple[int, int]] = {}
         self._keepalive = Keepalive()
+        self._spot: list[tuple[str, float, random.Random]] = []  # device, losses a microsecond, and its own chance
         self._jobs: dict[str, deque[int]] = {}  # batch requests that were not asked yet, by model
         self._offered = dict.fromkeys(scenario.names, 0)  # of them in the gateway, not at work
         self._pending = 0  # requests of other classes without a fate
@@ -81,6 +83,7 @@ class World:
         count, at, over_us = len(arrived), 0, scenario.trace.span_us + AFTER_US
         self._warm()
         self._table(0)
+        self._losses()
         self._push(0, ROUND, None, 0)
         try:
             while events:
@@ -101,6 +104,8 @@ class World:
                 elif kind == ROUND:
                     self._progress(at, count)
                     self._round(regular=not stamp)
+                elif kind in (LOSS, RETURN):
+                    self._market(kind, stamp)
                 else:
                     assert one is not None, "all else is of a replica, too"
                     self._turn(kind, one, stamp)
@@ -225,6 +230,29 @@ class World:
             del stamp
             self._die(one, "it failed, by the scenario's chance", crashed=True)
 
+    def _losses(self) -> None:
+        """Each spot device has chances of its own, so that the market is the same whatever a policy does."""
+        for device in self.fleet.seen(0).devices:
+            pool = self.scenario.catalog.pool(device.pool)
+            if pool is not None and pool.loss_ppm_per_day:
+                chance = random.Random(f"{self.scenario.seed} {device.device}")  # noqa: S311 - as above
+                self._spot.append((device.device, pool.loss_ppm_per_day / 1_000_000 / US_PER_DAY, chance))
+                self._market(RETURN, len(self._spot) - 1)
+
+    def _market(self, kind: int, number: int) -> None:
+        """A spot device is taken away, or can be had again."""
+        device, per_us, chance = self._spot[number]
+        if kind == RETURN:
+            if self.now_us:
+                self._note("spot.back", device, "it can be had again")
+            self.fleet.give_back(device)
+            self._push(self.now_us + chance.expovariate(per_us), LOSS, None, number)
+            return
+        self._note("spot.lost", device, "it was taken away, by the scenario's chance")
+        for one in self.fleet.take_away(device):
+            self._die(one, f"spot device {device} was taken away", crashed=False)
+        self._push(self.now_us + chance.expovariate(1 / self.scenario.spot_away_us), RETURN, None, number)
+
     def _die(self, one: Running, why: str, *, crashed: bool) -> None:
         now_us, hit = self.now_us, one.engine.requests()
         self._note("died", one.replica.id, why)
@@ -251,7 +279,8 @@ class World:
         scenario.sizing.note(demand, now_us, scenario.wall_us + now_us)
         wanted = schedule.over(scenario.catalog, scenario.boot_us, scenario.wall_us + now_us)
         wanted = self._keepalive.over(wanted, demand, scenario.boot_us, now_us)
-        made = plan(wanted, self.fleet.seen(now_us), demand, now_us, scenario.sizing)
+        learned = Learned(scenario.boot_us, self._keepalive.gaps)
+        made = plan(wanted, self.fleet.seen(now_us), demand, now_us, scenario.sizing, learned)
         for stop in made.stops:
             one = self.fleet.running.get(stop.replica)
             if one is None:

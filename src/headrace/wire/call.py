@@ -26,6 +26,7 @@ class Call(msgspec.Struct, kw_only=True):
     `priority` is a place in `state.request.CLASSES`; `patience_us`, when not 0, is how long its client
     waits for a beginning.
     `buffered` (valid after `render`): the stream asked for is made by `finish_stream` from a whole answer.
+    `kept`: the runner keeps the answer, or what it goes on from, and asks again without that.
     `salt` keeps the prefix cache of an engine that takes one apart by tenant.
     `also` are tasks beside `task` whose models can answer it. `content_type` (valid after `render`) is the body's,
     empty for JSON; `answer_type` that of the answer.
@@ -46,6 +47,7 @@ class Call(msgspec.Struct, kw_only=True):
     patience_us: int = 0
     agent_steps: int = 0
     buffered: bool = False
+    kept: bool = False
     salt: str = ""
     also: tuple[str, ...] = ()
     content_type: bytes = b""

@@ -101,7 +101,7 @@ ROUTES: Final[dict[str, Endpoint]] = {
 }
 
 
-_WITH_FILES: Final = (pictures.EDITS, pictures.UPSCALE, "/v1/audio/", "/v1/videos")
+_WITH_FILES: Final = (pictures.EDITS, pictures.UPSCALE, "/v1/audio/", "/v1/videos", "/headrace/v1/runs")
 
 
 def endpoint(path: str) -> Endpoint | None:

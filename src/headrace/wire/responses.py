@@ -123,7 +123,6 @@ class ResponsesRequest(Asked, kw_only=True, forbid_unknown_fields=True):
 
 _DECODER: Final = msgspec.json.Decoder(ResponsesRequest)
 _COUNT: Final = msgspec.json.Decoder(CountRequest)
-_KEPT: Final = ("store", "background", "previous_response_id")
 _REFUSED: Final = (
     "conversation", "prompt", "moderation", "context_management", "prompt_cache_retention", "prompt_cache_options",
 )  # fmt: skip
@@ -132,7 +131,6 @@ _REFUSED: Final = (
 class ResponsesCall(chat.ChatCall, kw_only=True):
     """A request of the Responses API that has been read. `echo` are the parameters that its response repeats."""
 
-    asked: Asked
     echo: dict[str, Any]
 
     def render(
@@ -222,16 +220,17 @@ def _call(kind: type[ResponsesCall], asked: Asked, request: ResponsesRequest) ->
         request=_chat_request(asked, request, tools, choice),
         turns=said.turns,
         pictures=tuple(said.pictures),
-        asked=asked,
+        kept=bool(request.store or request.background or asked.previous_response_id),
         echo=_echo(asked, request, tools),
     )
 
 
 def _check(request: ResponsesRequest) -> None:
     """What types cannot say. Cases in the order in which they are told."""
-    for name in sampling.given(request, _KEPT):
-        if getattr(request, name):
-            raise unsupported(name, "is not supported: answers are not kept")
+    if request.background and request.store is False:
+        raise errors.Invalid("'background' needs 'store': its answer is kept until it is asked for.", param="store")
+    if request.background and request.stream:
+        raise unsupported("stream", "with 'background' is not supported: ask for the response until it has ended")
     for name in sampling.given(request, _REFUSED):
         raise unsupported(name)
     if request.stream_options is not None and not request.stream:

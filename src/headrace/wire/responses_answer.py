@@ -11,7 +11,7 @@ import msgspec
 from headrace.wire.translate import Block
 from headrace.wire.usage import Counts
 
-Status = Literal["in_progress", "completed", "incomplete", "failed"]
+Status = Literal["queued", "in_progress", "completed", "incomplete", "failed"]
 _REASONS: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 

@@ -21,6 +21,8 @@ _ROWS: Final = (
     Query("tenant", "Only this tenant's; a key of role user sees its own in any case."),
     Query("model", "Only this model's."),
     Query("before_us", "Only those that ended before this moment.", "integer"),
+    Query("label", "Only those whose label begins with this, like a run's id and a slash; oldest first."),
+    Query("since_us", "With a label: only those that ended at this moment or later.", "integer"),
 )
 
 
@@ -102,9 +104,15 @@ class Accounts:
         """Usage records, newest first; a user sees those of its tenant."""
         control, key = self._controller, request.state.key
         await control.bookkeeper.catch_up()
+        limit = whole(request, "limit", 50, 1000)
+        tenant = request.query_params.get("tenant") if key.role == "admin" else key.tenant
+        if label := request.query_params.get("label"):
+            since_us = whole(request, "since_us", 0, 1 << 60)
+            rows = control.store.usage_labelled(label, since_us=since_us, limit=limit, tenant=tenant)
+            return json(views.Rows(usage=[views.row(row) for row in rows]))
         rows = control.store.usage_list(
-            limit=whole(request, "limit", 50, 1000),
-            tenant=request.query_params.get("tenant") if key.role == "admin" else key.tenant,
+            limit=limit,
+            tenant=tenant,
             model=request.query_params.get("model"),
             before_us=whole(request, "before_us", 0, 1 << 60),
         )

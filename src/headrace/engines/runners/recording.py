@@ -51,8 +51,8 @@ def _samples(container: Any, seconds_max: int, going: Going) -> Samples:
         raise _unreadable("it has no sound in it")
     stream = container.streams.audio[0]
     context = stream.codec_context
-    if context.name not in _CODECS:
-        raise _unreadable(f"its sound is coded as {context.name}")
+    if context is None or context.name not in _CODECS:
+        raise _unreadable(f"its sound is coded as {context.name if context else 'nothing that is known'}")
     if not 0 < context.sample_rate <= _RATE_MAX or not 0 < context.channels <= _CHANNELS_MAX:
         raise _invalid(
             f"'file' has {context.channels} channels of {context.sample_rate} samples/s; "

@@ -65,14 +65,23 @@ class Heard:
     segments: list[Segment]
 
 
-class Transcriber:
-    """The weights and the batcher. `seconds` of recordings at work are not bounded here."""
+class _Whisper(WhisperModel):  # type: ignore[misc]  # the library is untyped
+    """faster-whisper's model, whose windows are not encoded before they are decoded."""
 
-    def __init__(self, weights: str, compute: str, threads: int) -> None:
-        self._whisper = _Whisper(
-            weights, device="auto", compute_type=compute, cpu_threads=threads, local_files_only=True
-        )
-        self._model = self._whisper.model
+    def encode(self, features: Any) -> Window:
+        return Window(np.ascontiguousarray(features))
+
+
+def load(weights: str, compute: str, threads: int) -> WhisperModel:
+    """The weights in memory. `compute` is a form of FORMS, or auto for the quickest of this machine."""
+    return _Whisper(weights, device="auto", compute_type=compute, cpu_threads=threads, local_files_only=True)
+
+
+class Transcriber:
+    """Loaded weights and the batcher, for one event loop."""
+
+    def __init__(self, whisper: WhisperModel) -> None:
+        self._whisper, self._model = whisper, whisper.model
         self.english_only = not self._model.is_multilingual
         self.batcher: Batcher[Decoding, Any] = Batcher(self._compute, Bounds(BATCH_MAX, BATCH_MAX))
 
@@ -161,13 +170,6 @@ class Waiter:
         """Raises concurrent.futures.CancelledError after `leave`."""
         if self._gone:
             raise CancelledError
-
-
-class _Whisper(WhisperModel):  # type: ignore[misc]  # the library is untyped
-    """faster-whisper's model, whose windows are not encoded before they are decoded."""
-
-    def encode(self, features: Any) -> Window:
-        return Window(np.ascontiguousarray(features))
 
 
 class _Shared:

@@ -13,7 +13,7 @@ import msgspec
 
 from headrace.engines.runners import recording
 from headrace.engines.runners.server import Exchange, Server, serve
-from headrace.engines.runners.transcriber import Heard, Transcriber, Waiter, Wish
+from headrace.engines.runners.transcriber import Heard, Transcriber, Waiter, Wish, load
 from headrace.errors import Invalid
 
 _PROMPT_MAX_CHARS: Final = 4_096  # of which Whisper uses the last 224 tokens
@@ -184,7 +184,7 @@ def main() -> None:
     for name in ("slots", "seconds", "threads"):
         words.add_argument(f"--{name}", type=int, required=True)
     given = words.parse_args()
-    transcriber = Transcriber(given.weights, given.compute, given.threads)
+    transcriber = Transcriber(load(given.weights, given.compute, given.threads))
     asyncio.run(_serve(transcriber, given, began))
 
 

@@ -1,0 +1,123 @@
+"""One model's replicas against the number wanted: what is too much is stopped, what is lacking told to `plan`."""
+
+from headrace.policy import scaling, spot
+from headrace.policy.planning import FAILED_PAUSE_US, Lack, Work, within
+from headrace.policy.scaling import Want
+from headrace.policy.sizing import Sizing
+from headrace.policy.spot import Pools, There
+from headrace.specs.catalog import ModelSpec
+from headrace.state.fleet import Replica
+from headrace.units import format_us
+
+
+def balance(work: Work, model: ModelSpec, sizing: Sizing) -> list[Lack]:
+    """Stop what one model version has too much of; what it lacks."""
+    mine = work.working(model.key)
+    digest = model.digest  # a hash: worked out once
+    current = [replica for replica in mine if replica.digest == digest and replica.pool in model.pools]
+    old = [replica for replica in mine if replica not in current]
+    demand = work.demand.get(model.key)
+    kinds = spot.pools_of(model, work.pools)
+    there = None if kinds is None else _there(work, model, kinds, current)
+    have = len(current) if there is None else spot.without_spare(model.scaling, there)
+    have = 1 if old else have  # while successors start, the load alone says how many
+    want = sizing.desired(model, have, current or old, demand, work.now_us)
+    if kinds is None or there is None:
+        _stop(work, model, current, len(current) - want.count, want.reason)
+        lacking = [(model, want.reason, want.count - len(current))]
+    else:
+        lacking = _divided(work, model, kinds, there, current, want)
+    if old:
+        _retire(work, model, want, current, old)
+    if any(count > 0 for _, _, count in lacking) and (failed := _failed(work, model, kinds)) is not None:
+        left = format_us(FAILED_PAUSE_US - (work.now_us - failed.launched_us))
+        cause = failed.reason or "no reason given"
+        work.hold(model, f"its replica {failed.id} failed: {cause}; tried again in {left}, or when it is changed")
+        return []
+    waited_us = demand.oldest_wait_us if demand else 0
+    found: list[Lack] = []
+    for placed, reason, count in lacking:
+        for _ in range(count):
+            urgency = _urgency(mine, model, len(found))
+            evenly = placed is not model and placed.pools[0] in (kinds.spot if kinds else ())
+            found.append(Lack(placed, reason, urgency, waited_us, old=bool(old), evenly=evenly))
+    return found
+
+
+def _divided(
+    work: Work, model: ModelSpec, kinds: Pools, there: There, current: list[Replica], want: Want
+) -> list[tuple[ModelSpec, str, int]]:
+    """Stop what is too much on spot or beside it; what is lacking of either, spot first."""
+    made = spot.split(model.scaling, kinds, there, want.count)
+    for pools, count, why in (
+        (kinds.spot, made.stop_spot, f"{want.reason}; {made.why_firm}" if want.count else want.reason),
+        (kinds.firm, made.stop_firm, f"{want.reason}; {there.spot_ready} ready on spot"),
+    ):
+        _stop(work, model, [replica for replica in current if replica.pool in pools], count, why)
+    return [
+        (within(model, pools), f"{want.reason}; {why}", count)
+        for pools, why, count in (
+            (kinds.spot, made.why_spot, made.start_spot),
+            (kinds.firm, made.why_firm, made.start_firm),
+        )
+        if count
+    ]
+
+
+def _there(work: Work, model: ModelSpec, kinds: Pools, current: list[Replica]) -> There:
+    on_spot = [replica for replica in current if replica.pool in kinds.spot]
+    firm = [replica for replica in current if replica.pool in kinds.firm]
+    return There(
+        spot=len(on_spot),
+        spot_ready=sum(replica.phase == "ready" for replica in on_spot),
+        spot_room=work.space.room(within(model, kinds.spot)),
+        firm=len(firm),
+        firm_ready=sum(replica.phase == "ready" for replica in firm),
+        firm_room=work.space.room(within(model, kinds.firm)),
+    )
+
+
+def _failed(work: Work, model: ModelSpec, kinds: Pools | None) -> Replica | None:
+    """The failed replica that keeps a model from being started. One that was lost with a spot device bars that alone,
+    as long as there is another place.
+    """
+    elsewhere = kinds is not None and work.space.room(model) > 0
+    for replica in work.failed:
+        same = replica.key == model.key and replica.digest == model.digest and replica.id not in work.stopped
+        if same and not (elsewhere and work.fickle(replica)):
+            return replica
+    return None
+
+
+def _urgency(mine: list[Replica], model: ModelSpec, number: int) -> int:
+    """0: nobody serves it. 1: below its minimum. 2: one more."""
+    there = len(mine) + number
+    return 0 if there == 0 else 1 if there < model.scaling.min_replicas else 2
+
+
+def _stop(work: Work, model: ModelSpec, replicas: list[Replica], extra: int, reason: str) -> None:
+    for replica in _surplus(model, replicas, extra):
+        work.stop(replica, model.scaling.drain_us, reason)
+
+
+def _surplus(model: ModelSpec, replicas: list[Replica], extra: int) -> list[Replica]:
+    """Those to stop: lost ones first, then those that only start, then those of the pool it likes least, then the
+    oldest, because idle time is counted from the youngest.
+    """
+    if extra <= 0:
+        return []
+
+    def order(replica: Replica) -> tuple[bool, bool, int, int, str]:
+        liked = model.pools.index(replica.pool) if replica.pool in model.pools else len(model.pools)
+        return replica.phase != "lost", replica.phase == "ready", -liked, scaling.used_us(replica), replica.id
+
+    return sorted(replicas, key=order)[:extra]
+
+
+def _retire(work: Work, model: ModelSpec, want: Want, current: list[Replica], old: list[Replica]) -> None:
+    """Replicas of an earlier spec go when successors are ready, one for one; at once when nobody asks."""
+    ready = sum(replica.phase == "ready" for replica in current)
+    reason = f"{model.key} was changed and its successor is ready"
+    if not want.count:
+        reason = f"{model.key} was changed, and none is wanted: {want.reason}"
+    _stop(work, model, old, len(old) - max(0, want.count - ready), reason)

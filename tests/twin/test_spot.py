@@ -1,0 +1,60 @@
+"""Spot in the twin: devices are lost by seed, and what it comes to is told beside on demand."""
+
+from headrace.specs.load import load_text
+from headrace.twin.outcome import Outcome, outcome
+from headrace.twin.trace import Trace
+from headrace.twin.world import World
+from tests.twin.clouds import made, steady
+
+S = 1_000_000
+FILE = """
+version: 1
+pools:
+  spot: {{accelerator: nvidia-h200, count: 8, memory: 141GB, cpus: 8, price_per_hour: 1.32, interruptible: true,
+         losses_per_day: {losses}}}
+  stays: {{accelerator: nvidia-h200, count: 8, memory: 141GB, cpus: 8, price_per_hour: 3.45}}
+models:
+  big:
+    task: chat
+    engine: {{kind: vllm, slots: 96, context: 32768}}
+    source: hf://Qwen/Qwen3-32B
+    memory: 120GB
+    placement: {placement}
+    shape: {{like: qwen3-32b}}
+    objective: {{ttft: 2s, tpot: 50ms}}
+    scaling: {{min: 1, max: 8, queue: 100000, idle_to_zero: 60s}}
+"""
+
+
+def ran(trace: Trace, placement: str, losses: float = 48, seed: int = 1) -> tuple[World, Outcome]:
+    catalog = load_text(FILE.format(placement=placement, losses=losses))
+    warm = {"big@v1": 4}
+    world = World(made(trace, catalog, boot_us=60 * S, spot_away_us=600 * S, seed=seed, warm=warm))
+    world.run()
+    return world, outcome(world, "x")
+
+
+def test_spot_costs_less_and_keeps_its_promises_while_devices_are_lost() -> None:
+    """Two an hour of each: it falls back and comes back, and only answers that had begun on a lost device fail."""
+    trace = steady(18, 1800, seed=5)
+    world, spot = ran(trace, "[spot, stays]")
+    _, stays = ran(trace, "[stays]")
+    what = [kind for _, kind, _, _ in world.log]
+    assert what.count("spot.lost") >= 4
+    assert what.count("died") >= 1
+    assert "spot.back" in what
+    assert any("on spot, so that" in why for _, kind, _, why in world.log if kind == "start")
+    assert spot.cost_nanousd < 0.8 * stays.cost_nanousd
+    assert spot.models[0].ttft.kept_ppm > stays.models[0].ttft.kept_ppm - 10_000
+    assert spot.models[0].failed < spot.requests // 50
+
+
+def test_the_market_is_the_same_whatever_a_policy_does_and_another_seed_is_another() -> None:
+    trace = steady(4, 1800, seed=5)
+
+    def losses(*more: object) -> list[tuple[int, str]]:
+        world, _ = ran(trace, *more)
+        return [(at, who) for at, what, who, _ in world.log if what in ("spot.lost", "spot.back")]
+
+    assert losses("[spot, stays]") == losses("[stays]") != losses("[stays]", 48, 2)
+    assert losses("[spot, stays]", 0) == []

@@ -324,6 +324,15 @@ def test_the_support_example_calls_both_tools_and_prints_its_receipt(cloud: Clou
     balanced(cloud, run)
 
 
+def test_a_sentence_is_written_again_until_its_judge_is_content(cloud: Cloud):
+    found = cloud.json("pipeline", "run", str(EXAMPLES / "refine.py"), "brief=a red bicycle")
+    assert found["phase"] == "finished", found
+    made = found["output"]
+    assert made["score"] >= 7 or made["rounds"] == 4
+    assert found["steps"] == 2 * made["rounds"]
+    balanced(cloud, found["id"])
+
+
 def test_fifty_runs_on_one_budget_never_pass_it(cloud: Cloud):
     """Side by side, through both gateways: what was charged to the key stays within its budget, whoever is refused."""
     key = cloud.json("key", "create", "--name", "runs")

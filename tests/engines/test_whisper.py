@@ -185,4 +185,4 @@ def test_the_golden_question_finds_wrong_weights(prepared: Callable[[str], tuple
         pytest.raises(Permanent, match=r"heard '.*', without 'elephant'"),
         golden.running(Whisper(), model, artifact) as (address, _),
     ):
-        golden.check(model, asked, address)
+        golden.check(Whisper(), model, asked, address)

@@ -85,13 +85,9 @@ def test_a_lone_request_takes_its_prompt_and_its_steps():
     assert (first[0], ends[0], shares[0]) == (500, 500 + 10 * 1100, 500 + 10 * 1100)
 
 
-def test_prefixes_are_kept_until_others_need_the_room():
-    """Half of the cache is theirs; the one used longest ago goes first."""
-    replica = SimReplica("r", Behaviour(STEPS, 8, 1000, 0), 0)
-    assert replica.cached(1, 300) == 0
-    assert replica.cached(1, 300) == 300
-    assert replica.cached(2, 150) == 0
-    assert replica.cached(1, 250) == 250
-    assert replica.cached(3, 100) == 0  # 550 are more than 500: 2 goes
-    assert replica.cached(2, 150) == 0
-    assert replica.cached(1, 100) == 0, "and then 1, as the oldest"
+def test_half_of_the_cache_is_for_prefixes():
+    """The one used longest ago goes first."""
+    kept = SimReplica("r", Behaviour(STEPS, 8, 1000, 0), 0).kept
+    asked = [(1, 300), (1, 300), (2, 150), (1, 250), (3, 100), (2, 150), (1, 100)]
+    # 550 are more than 500, so the third lets 2 go, and 2 then 1
+    assert [kept.take((one,)) for one in asked] == [0, 300, 0, 250, 0, 0, 0]

@@ -88,7 +88,7 @@ Loss = Callable[[nn.Module, Random, int], Tensor]
 
 
 def train(name: str, model: nn.Module, loss_of: Loss, plan: argparse.Namespace) -> None:
-    """Run to plan.steps, keeping plan.file: the weights, their running mean and the optimisers; loss is of 50 steps."""
+    """Run to plan.steps, keeping plan.file: the weights, their running mean and the optimisers; loss is of 20 steps."""
     smooth, optimisers, first = copy.deepcopy(model), optimisers_of(model), 0
     if plan.file.exists():
         kept = torch.load(plan.file, weights_only=True)
@@ -111,11 +111,11 @@ def train(name: str, model: nn.Module, loss_of: Loss, plan: argparse.Namespace) 
         with torch.no_grad():
             torch._foreach_lerp_(list(smooth.parameters()), list(model.parameters()), 1 - keep)
         seen.append(loss.item())
-        if (step + 1) % 50 == 0 or step + 1 == plan.steps:
+        if (step + 1) % 20 == 0 or step + 1 == plan.steps:
             pace = (time.process_time() - began) / (step + 1 - first)
             seen, told = [], float(np.mean(seen))
             print(f"{name} step {step + 1} loss {told:.5f} {pace:.3f} CPU s a step", flush=True)
-        if (step + 1) % 100 == 0 or step + 1 == plan.steps:
+        if (step + 1) % 20 == 0 or step + 1 == plan.steps:
             state = {"model": model.state_dict(), "smooth": smooth.state_dict()}
             state |= {"step": step + 1, "batch": plan.batch, "loss": told}
             fresh = plan.file.with_suffix(".new")
@@ -125,8 +125,8 @@ def train(name: str, model: nn.Module, loss_of: Loss, plan: argparse.Namespace) 
 
 PLANS: dict[str, tuple[type[nn.Module], Loss, int, int, float]] = {
     "outline": (Outline, outline_loss, 3000, 400, 3e-3),
-    "flow": (Flow, flow_loss, 900, 256, 3e-3),
-    "reader": (Reader, reader_loss, 1500, 64, 2e-3),
+    "flow": (Flow, flow_loss, 1120, 256, 3e-3),
+    "reader": (Reader, reader_loss, 1740, 64, 2e-3),
 }
 
 

@@ -7,9 +7,11 @@ sequence's share of the time, which is what a request cost.
 """
 
 import heapq
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
+
+from headrace.twin.prefixes import Kept
 
 NEVER: Final = 1 << 62
 
@@ -30,8 +32,8 @@ class Behaviour:
 class SimReplica:
     """Sequences and prompts of one replica; `due_us` is when something happens next, if nothing is added."""
 
-    __slots__ = ("_at_us", "_batch", "_behaviour", "_kept", "_prefixes", "_prompt", "_prompts", "_share", "_steps",
-                 "busy_us", "due_us", "ends", "id", "stamp")  # fmt: skip
+    __slots__ = ("_at_us", "_batch", "_behaviour", "_prompt", "_prompts", "_share", "_steps",
+                 "busy_us", "due_us", "ends", "id", "kept", "stamp")  # fmt: skip
 
     def __init__(self, name: str, behaviour: Behaviour, now_us: int) -> None:
         self.id = name
@@ -43,8 +45,7 @@ class SimReplica:
         self._prompt: tuple[int, int] | None = None  # whose prompt is worked off, and how many tokens follow
         self._prompts: deque[tuple[int, int, float]] = deque()
         self.ends: list[tuple[float, int, float]] = []  # reading at the end, request, share when it joined
-        self._prefixes: OrderedDict[int, int] = OrderedDict()
-        self._kept = 0
+        self.kept = Kept(behaviour.kv_tokens // 2)
         self.busy_us = 0.0
         self.due_us: float = NEVER
         self.stamp = 0
@@ -85,15 +86,6 @@ class SimReplica:
         else:
             self._next()
         return request, request if output_tokens <= 1 else -1, 0.0
-
-    def cached(self, prefix: int, tokens: int) -> int:
-        """How many tokens of a prefix are kept here, which is kept from now on; the oldest make room."""
-        kept = self._prefixes.pop(prefix, 0)
-        self._prefixes[prefix] = max(kept, tokens)
-        self._kept += max(kept, tokens) - kept
-        while self._kept > self._behaviour.kv_tokens // 2 and len(self._prefixes) > 1:
-            self._kept -= self._prefixes.popitem(last=False)[1]
-        return min(kept, tokens)
 
     def _advance(self, now_us: float) -> None:
         passed = now_us - self._at_us

@@ -68,11 +68,15 @@ MODELS = {
 
 
 def make(name: str) -> tuple[ModelSpec, Artifact]:
+    """The model of that name in MODELS, and its artifact."""
+    return prepare(MODELS[name])
+
+
+def prepare(wanted: ModelSpec) -> tuple[ModelSpec, Artifact]:
     """The model and its artifact, prepared under a lock that all test processes share."""
-    wanted = MODELS[name]
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     (CACHE / ".gitignore").write_text("*\n")
-    with filelock.FileLock(CACHE / f"{name}.lock"):
+    with filelock.FileLock(CACHE / f"{wanted.name}.lock"):
         engine = assembly.engines()[wanted.engine.kind]
         return wanted, engine.prepare(wanted, ARTIFACTS, print)
 

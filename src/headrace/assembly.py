@@ -60,10 +60,9 @@ def engines() -> "Mapping[str, Engine]":
     from headrace.engines.vllm import Vllm
     from headrace.engines.whisper import Whisper
 
-    texts = (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), Vllm())
-    media = (PainterEngine(), RealEsrgan(), RapidOcr(), Whisper(), Espeak(), Sherpa())
-    every: tuple[Engine, ...] = (*texts, *media)
-    return {engine.kind: engine for engine in every}
+    texts: tuple[Engine, ...] = (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), Vllm())
+    media: tuple[Engine, ...] = (PainterEngine(), RealEsrgan(), RapidOcr(), Whisper(), Espeak(), Sherpa())
+    return {engine.kind: engine for engine in (*texts, *media)}
 
 
 def engine_problems(catalog: "Catalog") -> list[str]:
@@ -278,13 +277,8 @@ def run_pipelines(settings: Settings) -> int:
     door, records = Door(pepper), SqliteRecords(settings.jobs / "jobs.db")
     runs = SqliteRuns(settings.pipelines / "runs.db")
     models = Gateway(settings.host, settings.port, pepper)
-    world = World(
-        models=models,
-        runs=runs,
-        objects=objects(settings, "pipelines"),
-        clock=clock,
-        web=OpenWeb(settings.tool_hosts),
-    )
+    large, web = objects(settings, "pipelines"), OpenWeb(settings.tool_hosts)
+    world = World(models=models, runs=runs, objects=large, clock=clock, web=web)
     loopback = Loopback(settings.host, settings.port, pepper, keep=64)
     jobs = parts(settings.jobs, records, lambda name: objects(settings, name), loopback, door, clock)
     try:

@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from headrace.gateway import exchange
 from headrace.specs.catalog import Limits
 from tests.gateway import stub
 from tests.gateway.stub import STREAM_HEAD, StubUpstream, framed, words
 from tests.gateway.test_exchange import of_one
-from tests.gateway.world import KEY, World, get, post
+from tests.gateway.world import KEY, World, get, model, post, run, world
 from tests.wire.bodies import events
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -122,3 +125,33 @@ def test_counting_asks_the_tokenizer_of_a_replica_and_runs_nothing(tmp_path: Pat
         assert here.entries() == []
 
     of_one(tmp_path, tokenizes, check)
+
+
+def test_who_waits_in_a_stream_is_told_of_the_end_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A comment has gone out, so the error is an event, and the only one."""
+    monkeypatch.setattr(exchange, "FIRST_COMMENT_US", 0)
+
+    async def work() -> None:
+        async with world(tmp_path, [], models=[model(start_timeout_us=400_000)]) as here:
+            for path, place in ((RESPONSES, ("code",)), (MESSAGES, ("error", "code"))):
+                got = await here.ask({**ASK[path], "stream": True}, path)
+                comment, rest = got.body.split(b"\n\n", 1)
+                assert comment == b": waiting for m"
+                ((name, data),) = [told for told in events(rest) if told[0]]
+                for step in place:
+                    data = data[step]
+                assert (name, data) == ("error", "start_timeout")
+
+    run(work)
+
+
+def test_nobody_gives_a_stored_response_the_label_of_the_runners_work(tmp_path: Path):
+    """What the runner sends is believed, so what is passed to it is not."""
+
+    async def check(here: World, up: StubUpstream) -> None:
+        for label in ("run_1/answer", "resp_1/1"):
+            got = await here.ask({**ASK[RESPONSES], "store": True}, RESPONSES, f"x-headrace-label: {label}")
+            assert (got.status, got.json["error"]["param"]) == (400, "x-headrace-label")
+        assert up.asked == []
+
+    of_one(tmp_path, stub.truthful, check)

@@ -107,7 +107,9 @@ class Studio(Model):
             }
             made = WAV if "speech" in path else heard
         if "chat" in path:
-            made = {"choices": [{"message": {"content": "a cat"}}]}
+            best = base64.b64encode(PNG + b"2").decode() in str(body)
+            content = f'{{"score": {90 if best else 10}}}' if "response_format" in body else "a cat"
+            made = {"choices": [{"message": {"content": content}}]}
         return found.__class__(status=200, body=made, charge_nanousd=7, request=found.request)
 
 
@@ -153,6 +155,12 @@ def test_pictures_pass_between_steps_as_mentions_and_to_models_as_bytes(tmp_path
     )
 
 
+def test_a_judge_that_sees_chooses_the_best_picture(tmp_path: Path):
+    text = "name: p\nsteps: {a: {image: painter, prompt: a cat, n: 3, seed: 1, best: {chat: eyes, prompt: Rate it}}}\noutput: '{{ a }}'\n"
+    ports = world(Journal(), Studio())
+    assert asyncio.run(artifacts.load(ports.objects, output(ended(text, ports, tmp_path)))) == PNG + b"2"
+
+
 def test_a_recording_is_an_input_and_a_voice_an_output(tmp_path: Path):
     studio = Studio()
     ports = world(Journal(), studio)
@@ -177,6 +185,16 @@ def test_a_client_cannot_name_an_object_and_what_is_no_file_is_refused_by_name(t
     run = ended(NOTES, world(Journal(), Studio()), tmp_path, audio="hello")
     assert run.ended is not None
     assert "step heard: `audio` needs audio/ files" in run.ended.error
+
+
+def test_a_value_that_looks_like_a_place_where_objects_are_kept_stays_what_it_is(tmp_path: Path):
+    """Else who knows a digest could read what is kept under it."""
+    text = "name: p\ninput: {w: null}\nsteps: {a: {value: '{{ w }}'}}\noutput: '{{ a }}'\n"
+    journal = Journal()
+    ports = world(journal, Model())
+    run = ended(text, ports, tmp_path, w={"$object": "0"})
+    assert output(run) == {"$object": "0"}
+    assert asyncio.run(artifacts.whole(ports.objects, run.results[run.steps[0][1]])) == {"$object": "0"}
 
 
 @pytest.mark.parametrize(

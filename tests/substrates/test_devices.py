@@ -25,6 +25,25 @@ def test_a_gpu_is_taken_from_a_line_that_is_exactly_right(line, found):
     assert [(gpu.device, gpu.pool, gpu.memory_bytes) for gpu in devices.parse_gpus(line + "\n")] == found
 
 
+def test_instances_stand_for_the_gpu_that_is_cut_into_them():
+    """As `nvidia-smi -L` lists them; their memory is a little less than their name says."""
+    other = UUID.replace("5f0d", "6f0d")
+    part = "MIG-c7384736-a75d-5afc-978f-d2f1294409f"
+    answer = (
+        f"GPU 0: NVIDIA H100 80GB HBM3 (UUID: {UUID})\n"
+        f"  MIG 1g.10gb     Device  0: (UUID: {part}0)\n"
+        f"  MIG 3g.40gb     Device  1: (UUID: {part}1)\n"
+        f"GPU 1: NVIDIA H100 80GB HBM3 (UUID: {other})\n"
+    )
+    cut, found = devices.parse_instances(answer)
+    assert cut == {UUID}
+    assert [(one.device, one.pool, one.memory_bytes) for one in found] == [
+        (f"{part}0", "nvidia h100 80gb hbm3 mig 1g.10gb", 9_500_000_000),
+        (f"{part}1", "nvidia h100 80gb hbm3 mig 3g.40gb", 38_000_000_000),
+    ]
+    assert devices.parse_instances("no devices were found\nMIG 1g.10gb") == (set(), [])
+
+
 def test_the_tightest_group_of_version_2_counts(tmp_path):
     """Own group and all above it."""
     group = tmp_path / "user/app"

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from headrace.control import observer
 from headrace.control.publisher import Publisher
 from headrace.control.records import Records
@@ -20,6 +22,7 @@ from headrace.state.fleet import Device
 
 KILL_GRACE_US: Final = 10_000_000
 _FAST_CRASHES_MAX: Final = 3
+_UTILIZATION: Final = "gpu-memory-utilization"
 
 
 @dataclass(slots=True)
@@ -48,13 +51,13 @@ class Actuator:
         """Launch one replica. Raises HeadraceError when engine or substrate refuse."""
         address = f"unix:{self._settings.engine_socket(start.replica)}"
         port = _free_port() if model.engine.kind == "vllm" else 0
-        command = self._engines[model.engine.kind].command(model, artifact, address, port)
+        command = self._engines[model.engine.kind].command(held(model, device), artifact, address, port)
         self._stopping.discard(start.replica)
         await self._substrate.launch(
             WorkerSpec(
                 id=start.replica,
                 argv=command.argv,
-                env=command.env,
+                env={**command.env, "CUDA_VISIBLE_DEVICES": device.device if on_gpu(device) else ""},
                 address=command.address,
                 ready_path=command.ready_path,
                 start_timeout_us=model.scaling.start_timeout_us,
@@ -95,6 +98,21 @@ class Actuator:
         """A replica is no more."""
         self._stopping.discard(replica)
         self._draining.pop(replica, None)
+
+
+def on_gpu(device: Device) -> bool:
+    """Whether a device is one that the driver names: a GPU, or a MIG instance."""
+    return device.device.startswith(("GPU-", "MIG-"))
+
+
+def held(model: ModelSpec, device: Device) -> ModelSpec:
+    """The model, told how much of the device it holds: vLLM takes nine tenths of any device unless it is told."""
+    said = any(name.replace("_", "-") == _UTILIZATION for name in model.engine.args)
+    if model.engine.kind != "vllm" or said or not on_gpu(device) or not device.memory_bytes:
+        return model
+    parts = 1000 * device.takes(model.memory_bytes) // max(device.memory_bytes, device.whole_bytes)
+    engine = msgspec.structs.replace(model.engine, args={**model.engine.args, _UTILIZATION: parts / 1000})
+    return msgspec.structs.replace(model, engine=engine)
 
 
 def _free_port() -> int:

@@ -18,6 +18,7 @@ from headrace.control.bookkeeper import EVERY_S, IDLE_S, Bookkeeper, Reader
 from headrace.control.books import Books
 from headrace.control.budgets import Budgets
 from headrace.control.forecasts import Forecasts
+from headrace.control.habits import Habits
 from headrace.control.health import Health
 from headrace.control.hindsight import Hindsights
 from headrace.control.keys import Keyring
@@ -48,6 +49,7 @@ BACKUP_S: Final = 60.0
 BACKUP_PART: Final = 100  # of the time, at most one part is spent on copying
 FORECAST_S: Final = 3600.0
 WITNESS_S: Final = 3600.0
+HABITS_S: Final = 60.0
 HINDSIGHT_S: Final = 3600.0
 HINDSIGHT_FIRST_S: Final = 660.0  # before that there is too little to look back on
 _LEASES_LEARNED: Final = 200
@@ -101,6 +103,8 @@ class Controller:
         self._learning = asyncio.Event()
         self._backup_s = 0.0
         self.loop = Loop(self._parts(), catalog, self.preparer, self._health)
+        self.habits = Habits(store, self.loop.keepalive)
+        self.habits.recall()
         self._take(catalog)
 
     def _parts(self) -> Parts:
@@ -218,6 +222,7 @@ class Controller:
             group.create_task(_again("costs", self._book, lambda: asyncio.sleep(BOOK_S)))
             group.create_task(_again("backup", self._back_up, self._until_next_backup))
             group.create_task(_again("witness", self._note, lambda: asyncio.sleep(WITNESS_S)))
+            group.create_task(_again("habits", self._keep_habits, lambda: asyncio.sleep(HABITS_S)))
             group.create_task(_again("forecasts", self._forecast, lambda: asyncio.sleep(FORECAST_S)))
             group.create_task(_again("hindsight", self._look_back, lambda: asyncio.sleep(HINDSIGHT_S)))
             group.create_task(_again("market", self._learn_market, self._new_names))
@@ -228,6 +233,7 @@ class Controller:
         await self.publisher.close()
         await self.bookkeeper.try_to_catch_up()
         self.records.flush()
+        await self._keep_habits()
         await self.substrate.close()
 
     async def _watch(self) -> None:
@@ -255,6 +261,9 @@ class Controller:
 
     async def _note(self) -> None:
         self.witness.note(*self.store.statements.head())
+
+    async def _keep_habits(self) -> None:
+        self.habits.keep(model.key for model in self.catalog.models)
 
     async def _forecast(self) -> None:
         await self.bookkeeper.try_to_catch_up()

@@ -29,6 +29,7 @@ from headrace.policy.actions import Hold, Start
 from headrace.policy.activity import Activity
 from headrace.policy.keepalive import Keepalive
 from headrace.policy.plan import plan
+from headrace.policy.planning import Learned
 from headrace.policy.sizing import ByWork
 from headrace.ports import Clock, Engine, Substrate, WorkerStatus
 from headrace.specs.catalog import Catalog, ModelSpec
@@ -73,7 +74,7 @@ class Loop:
         self._health = health
         self._activity = Activity()
         self._sizing = ByWork()
-        self._keepalive = Keepalive()
+        self.keepalive = Keepalive()
         self.catalog = catalog
         self.created_s = parts.clock.now_us() // 1_000_000
         self.fleet = Fleet(devices=(), replicas=(), at_us=0)
@@ -156,7 +157,8 @@ class Loop:
         self._sizing.tpot_percent = {model.key: model.objective.tpot_percent for model in self.catalog.models}
         self._sizing.note(demand, now_us, parts.clock.now_us())
         wanted = self._now(demand, now_us)
-        made = plan(wanted, self.fleet, demand, now_us, self._sizing)
+        learned = Learned(self._sizing.boot_us, self.keepalive.gaps)
+        made = plan(wanted, self.fleet, demand, now_us, self._sizing, learned)
         self.holds = made.holds
         for stop in made.stops:
             parts.actuator.stop(stop)
@@ -174,10 +176,10 @@ class Loop:
 
     def _now(self, demand: Mapping[str, Demand], now_us: int) -> Catalog:
         """What is wanted at this moment: by the clock on the wall, and by what idling costs."""
-        boots_us, before = self._sizing.boot_us, self._keepalive.woken
+        boots_us, before = self._sizing.boot_us, self.keepalive.woken
         wanted = schedule.over(self.catalog, boots_us, self._parts.clock.now_us())
-        wanted = self._keepalive.over(wanted, demand, boots_us, now_us)
-        for key, why in self._keepalive.woken.items():
+        wanted = self.keepalive.over(wanted, demand, boots_us, now_us)
+        for key, why in self.keepalive.woken.items():
             if key not in before:
                 self._parts.records.decide("model.prewarm", key, why)
         return wanted

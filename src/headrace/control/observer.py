@@ -23,7 +23,7 @@ def pooled(catalog: Catalog, seen: Iterable[Device]) -> list[Device]:
 
     1. A pool of accelerator cpu is the machine itself; several such pools share its memory, first come.
     2. Any other accelerator is looked for, by its words, in the names of the devices: `nvidia-l4` is an NVIDIA L4 and
-       no L40. A device belongs to one pool.
+       no L40. A device belongs to one pool; MIG instances belong to pools of their profile alone.
     A pool never has more memory than its device, nor more devices than there are.
     """
     devices = list(seen)
@@ -38,7 +38,7 @@ def pooled(catalog: Catalog, seen: Iterable[Device]) -> list[Device]:
                 fits = wanted == device.pool
             else:
                 names = _words(device.pool)
-                instance = f"mig {pool.mig}" in device.pool if pool.mig else "mig" not in names
+                instance = device.pool.endswith(f" mig {pool.mig}") if pool.mig else "mig" not in names
                 fits = _words(wanted) <= names and instance and place not in taken
             if not fits or number >= pool.count:
                 continue
@@ -56,6 +56,7 @@ def pooled(catalog: Catalog, seen: Iterable[Device]) -> list[Device]:
                     memory_bytes=memory_bytes,
                     cpus=cpus,
                     grain_bytes=pool.grain_bytes,
+                    whole_bytes=device.memory_bytes,
                 )
             )
     return found

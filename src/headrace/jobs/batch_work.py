@@ -199,7 +199,7 @@ class Work:
                 return
             await self._note(place, line.custom_id, answered)
             queue_us = int(answered.headers.get("x-headrace-queue-ms", "0")) * 1_000
-            self.width.answered(queue_us, now_us - began_us)
+            self.width.answered(now_us, queue_us, now_us - began_us)
         except Unreachable:
             self._pending.append(place)
             self.width.pushed_back(self._desk.clock.monotonic_us(), AWAY_US)

@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from headrace.errors import Invalid
-from headrace.pipelines import asks, author, templates
+from headrace.pipelines import artifacts, asks, author, templates
 from headrace.pipelines.context import Ask, Context, Patience
 from headrace.specs.pipeline import Best, Step
 from headrace.state.run import Chosen
@@ -62,7 +62,10 @@ async def _judged(
 ) -> list[float]:
     async def one(place: int, result: Any) -> float:
         prompt = str(templates.render(by.prompt, {**values, "result": result, "item": result}, name))
-        body = author.chat_body(by.chat or "", prompt, "", SCORE, {"max_tokens": _JUDGE_TOKENS, "temperature": 0})
+        seen = [result] if artifacts.is_mention(result) else []  # a picture is shown, not told
+        body = author.chat_body(
+            by.chat or "", author.prompt_of(prompt, seen), "", SCORE, {"max_tokens": _JUDGE_TOKENS, "temperature": 0}
+        )
 
         async def work(origin: str) -> float:
             answer = await context.ask(origin, [Ask(path=asks.PATHS["chat"], body=body)], patience)

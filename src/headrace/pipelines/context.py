@@ -76,6 +76,7 @@ class Context:
         self._ordinals: dict[str, int] = {}
         self._places: dict[str, int] = {}
         self._doubts: set[str] = set()
+        self._late_answers: dict[str, list[Answered]] = {}
         self.leaving = False
 
     @property
@@ -129,9 +130,15 @@ class Context:
         key = self.key(name, inputs)
         if key in self.run.results:
             return await self._whole(self.run.results[key])
-        result = msgspec.to_builtins(await work(place_of(name, key)))
-        kept = await self._kept(result)
-        await self.tell(StepEnded(at_us=self.now_us, step=name, key=key, result=kept))
+        origin = place_of(name, key)
+        try:
+            result = msgspec.to_builtins(await work(origin))
+            kept = await self._kept(result)
+        except BaseException:
+            await asyncio.shield(self.tell(*self._late_answers.pop(origin, ())))
+            raise
+        late = [msgspec.structs.replace(one, body=None) for one in self._late_answers.pop(origin, ())]
+        await self.tell(*late, StepEnded(at_us=self.now_us, step=name, key=key, result=kept))  # it has all they said
         return msgspec.json.decode(msgspec.json.encode(result))
 
     async def cached(self, step: str, subject: Any, age_us: int, work: Callable[[], Awaitable[Any]]) -> Any:
@@ -151,7 +158,7 @@ class Context:
     async def _kept(self, value: Any) -> Any:
         """The value, or where it is kept when it is large."""
         data = msgspec.json.encode(value)
-        if len(data) <= INLINE_BYTES_MAX:
+        if len(data) <= INLINE_BYTES_MAX and not artifacts.is_kept(value):
             return value
         return {"$object": await self.world.objects.put(data)}
 
@@ -174,8 +181,13 @@ class Context:
             end_us = self.run.deadline_us if time_us is None else self.now_us + time_us
             await self.tell(Bounded(at_us=self.now_us, scope=scope, cap_nanousd=cap, deadline_us=end_us))
 
-    async def ask(self, origin: str, asks: Sequence[Ask], patience: Patience, scope: str = "") -> Any:
-        """The answer of the first alternative that can be paid for. Raises StepFailed."""
+    async def ask(
+        self, origin: str, asks: Sequence[Ask], patience: Patience, scope: str = "", *, last: bool = False
+    ) -> Any:
+        """The answer of the first alternative that can be paid for. Raises StepFailed.
+
+        `last`: the step ends with it and does nothing else, so the answer is committed together with the step's end.
+        """
         number = self._places[origin] = self._places.get(origin, 0) + 1
         place, step = f"{origin}/{number}", origin.partition("#")[0]
         if place in self.run.answers:
@@ -183,7 +195,7 @@ class Context:
         async with self._width:
             delay_us, tried = BACKOFF_FIRST_US, 0
             while True:
-                said, why = await self._attempt(place, step, asks, patience, scope)
+                said, why = await self._attempt(place, step, asks, patience, scope, last=last)
                 if said is not None and said.status == 200:
                     return said.body
                 message, code = _error(said) if said is not None else (why, "")
@@ -199,7 +211,7 @@ class Context:
                 delay_us *= 2
 
     async def _attempt(
-        self, place: str, step: str, asks: Sequence[Ask], patience: Patience, scope: str
+        self, place: str, step: str, asks: Sequence[Ask], patience: Patience, scope: str, *, last: bool
     ) -> tuple[Said | None, str]:
         """One attempt: what was said, or why nothing was."""
         known = set(self.run.open)
@@ -228,17 +240,19 @@ class Context:
             charge = None if said.status == 409 else charge or 0
         good = said.status == 200
         body = await artifacts.taken(self.world.objects, said.body) if good else None
-        await self.tell(
-            Answered(
-                at_us=self.now_us,
-                call=called.call,
-                charge_nanousd=charge,
-                request=said.request,
-                outcome="finished" if good else "failed",
-                error="" if good else _error(said)[0],
-                body=await self._kept(body),
-            )
+        answered = Answered(
+            at_us=self.now_us,
+            call=called.call,
+            charge_nanousd=charge,
+            request=said.request,
+            outcome="finished" if good else "failed",
+            error="" if good else _error(said)[0],
+            body=await self._kept(body),
         )
+        if good and last:
+            self._late_answers.setdefault(place.rpartition("/")[0], []).append(answered)
+        else:
+            await self.tell(answered)
         return msgspec.structs.replace(said, body=body) if good else said, ""
 
     async def _sent(self, called: Called, ask: Ask, *, again: bool) -> Said:

@@ -3,8 +3,9 @@
 A value that is one `{{ expression }}` and nothing else keeps its type; any other text becomes text.
 """
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import jinja2
@@ -17,6 +18,7 @@ from headrace.errors import Invalid
 TEXT_CHARS_MAX: Final = 16_384  # of a template
 OUTPUT_CHARS_MAX: Final = 1 << 20
 RANGE_MAX: Final = 1_000
+COMPILED_MAX: Final = 512  # templates that are kept compiled, which takes a millisecond
 LOOPS_MAX: Final = 2  # one in another
 _WHOLE: Final = re.compile(r"\s*\{\{(?P<inside>(?:(?!\}\}|\{\{).)*)\}\}\s*", re.DOTALL)
 
@@ -51,6 +53,16 @@ for _greedy in ("center", "indent", "wordwrap", "format", "pprint", "xmlattr", "
     _ENV.filters.pop(_greedy, None)
 
 
+@functools.lru_cache(COMPILED_MAX)
+def _expression(text: str) -> Callable[..., Any]:
+    return _ENV.compile_expression(text, undefined_to_none=False)
+
+
+@functools.lru_cache(COMPILED_MAX)
+def _template(text: str) -> jinja2.Template:
+    return _ENV.from_string(text)
+
+
 def names(value: Any, where: str) -> set[str]:
     """The names a value's templates use. Raises Invalid where one cannot be read."""
     if isinstance(value, dict):
@@ -83,7 +95,7 @@ def render(value: Any, given: Mapping[str, Any], where: str) -> Any:
     try:
         whole = _WHOLE.fullmatch(value)
         if whole:
-            found = _ENV.compile_expression(whole["inside"], undefined_to_none=False)(**given)
+            found = _expression(whole["inside"])(**given)
             if isinstance(found, jinja2.Undefined):
                 str(found)  # raises, and says which name is not there
             return found
@@ -104,7 +116,7 @@ def truth(value: str, given: Mapping[str, Any], where: str) -> bool:
 
 def _text(value: str, given: Mapping[str, Any], where: str) -> str:
     parts, size = [], 0
-    for part in _ENV.from_string(value).generate(**given):
+    for part in _template(value).generate(**given):
         parts.append(part)
         size += len(part)
         if size > OUTPUT_CHARS_MAX:

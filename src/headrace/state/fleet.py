@@ -11,7 +11,8 @@ LIVE: frozenset[Phase] = frozenset({"pending", "starting", "ready", "draining", 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     """One device of a pool on a node. Memory in bytes; a CPU pool's device is the machine's share of RAM.
 
-    `grain_bytes`, when not 0, is the part in which its memory is handed out.
+    `grain_bytes`, when not 0, is the part in which its memory is handed out; `whole_bytes` what is built in, where the
+    pool was given less of it.
     """
 
     node: str
@@ -20,6 +21,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
     cpus: int
     grain_bytes: int = 0
+    whole_bytes: int = 0
 
     def takes(self, memory_bytes: int) -> int:
         """What a replica that needs so much memory holds of this device.

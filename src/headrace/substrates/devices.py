@@ -17,7 +17,11 @@ from headrace.units import MIB
 
 NODE: Final = "local"
 _ASK_TIMEOUT_S: Final = 10
+_FIELDS: Final = "uuid,name,memory.total"
 _UUID: Final = re.compile(r"GPU-[0-9a-fA-F-]{36}")
+_GPU_LINE: Final = re.compile(r"GPU \d+: (.+) \(UUID: (GPU-[0-9a-fA-F-]{36})\)")
+_INSTANCE_LINE: Final = re.compile(r"MIG (\d+g\.(\d+)gb)\s+Device\s+\d+: \(UUID: (MIG-[0-9a-fA-F-]{36})\)")
+_USABLE_PERCENT: Final = 95  # of the gigabytes in a profile's name; see specs.accelerators.Partition
 _ROOT: Final = Path("/sys/fs/cgroup")
 
 
@@ -76,16 +80,39 @@ def parse_gpus(answer: str) -> list[Device]:
     return found
 
 
+def parse_instances(answer: str) -> tuple[set[str], list[Device]]:
+    """Of `nvidia-smi -L`: GPUs that are cut into MIG instances, and the instances as devices of their own.
+
+    The driver tells no instance's memory there, so it is taken from the profile's name, with a margin.
+    """
+    cut: set[str] = set()
+    found, name, uuid = [], "", ""
+    for line in map(str.strip, answer.splitlines()):
+        if gpu := _GPU_LINE.fullmatch(line):
+            name, uuid = gpu[1].lower(), gpu[2]
+        elif (part := _INSTANCE_LINE.fullmatch(line)) and uuid:
+            cut.add(uuid)
+            memory_bytes = int(part[2]) * 10**9 * _USABLE_PERCENT // 100
+            pool = f"{name} mig {part[1]}"
+            found.append(Device(node=NODE, device=part[3], pool=pool, memory_bytes=memory_bytes, cpus=0))
+    return cut, found
+
+
 def _gpus() -> list[Device]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    query = [program, "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits"]
+    told = [_said([program, f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits"]), _said([program, "-L"])]
+    cut, instances = parse_instances(told[1])
+    return [*(gpu for gpu in parse_gpus(told[0]) if gpu.device not in cut), *instances]
+
+
+def _said(argv: list[str]) -> str:
     try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=_ASK_TIMEOUT_S, check=True)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=_ASK_TIMEOUT_S, check=True)
     except (OSError, ValueError, subprocess.SubprocessError):
-        return []
-    return parse_gpus(done.stdout)
+        return ""
+    return done.stdout
 
 
 def _folders(groups: str, root: Path, controller: str) -> list[Path]:

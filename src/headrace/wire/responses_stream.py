@@ -16,11 +16,12 @@ _ENCODER: Final = msgspec.json.Encoder()
 class ResponsesMeter(Translator):
     """See `Translator`."""
 
-    __slots__ = ("_facts", "_number")
+    __slots__ = ("_facts", "_ids", "_number")
 
     def __init__(self, *, dialect: str, model: str, request_id: str, wall_us: int, echo: dict[str, Any]) -> None:
         super().__init__(dialect=dialect, model=model, request_id=request_id, wall_us=wall_us)
         self._facts = Facts(request_id=request_id, created_s=self.created_s, echo=echo)
+        self._ids: list[str] = []
         self._number = 0
 
     def begin(self) -> bytes:
@@ -31,6 +32,7 @@ class ResponsesMeter(Translator):
     def opened(self, block: Block) -> bytes:
         """See `Translator.opened`."""
         item = made.item(self._facts, block, "in_progress")
+        self._ids.append(item["id"])
         begun = self._say("response.output_item.added", output_index=block.place, item=item)
         if block.kind == "tool":
             return begun
@@ -82,7 +84,7 @@ class ResponsesMeter(Translator):
         return self._of_item(kind, block, content_index=0, **more)
 
     def _of_item(self, kind: str, block: Block, **more: Any) -> bytes:
-        return self._say(kind, item_id=self._facts.item_id(block), output_index=block.place, **more)
+        return self._say(kind, item_id=self._ids[block.place], output_index=block.place, **more)
 
     def _say(self, kind: str, **more: Any) -> bytes:
         body = {"type": kind, "sequence_number": self._number, **more}

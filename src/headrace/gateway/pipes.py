@@ -31,6 +31,7 @@ _FOLDERS: Final = (
 _LABEL: Final = re.compile(rb"[\x21-\x7e]{1,200}")
 _PASSED: Final = (
     b"content-type", b"idempotency-key", b"accept", b"last-event-id", b"mcp-session-id", b"mcp-protocol-version",
+    b"mcp-method", b"mcp-name",
     b"x-headrace-label", b"x-headrace-max-cost", b"x-headrace-priority", b"x-headrace-deadline-ms",
     b"x-headrace-dry-run",
 )  # fmt: skip

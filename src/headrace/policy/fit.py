@@ -60,9 +60,7 @@ def _weights(model: ModelSpec) -> str:
         return ""
     weights, bits = format_bytes(model.shape.weight_bytes), model.shape.weight_bits
     given = format_bytes(model.memory_bytes)
-    return (
-        f"its weights alone are {weights} at {bits} bits, and memory is {given}; give it more, or weights of fewer bits"
-    )
+    return f"its weights alone are {weights} at {bits} bits, memory is {given}; give it more, or weights of fewer bits"
 
 
 def _pace(model: ModelSpec, catalog: Catalog) -> str:

@@ -197,11 +197,12 @@ class World:
         if engine.due_us < 1 << 62:
             self._push(engine.due_us, STEP, one, engine.stamp)
         if first >= 0 and not self.first_us[first]:
-            self.first_us[first] = now_us
+            self.first_us[first] = now_us + engine.late_us
         if ended >= 0:
             self._fated(ended, SERVED)
+            self.end_us[ended] += engine.late_us
             self.share_us[ended] += share_us
-            decode_us = now_us - self.first_us[ended] if self._priorities[ended] != BATCH else 0
+            decode_us = self.end_us[ended] - self.first_us[ended] if self._priorities[ended] != BATCH else 0
             self._dispatch.answered(one.lease.model, one.lease.version, self._outputs[ended], decode_us=decode_us)
             answers = self._dispatch.ended(str(ended), now_us)
             if answers:

@@ -112,13 +112,15 @@ def main() -> None:
         "CTranslate2's encoder, at once": lambda: asyncio.run(heard(whisper, None, sounds, True, 8)),
     }
     found: dict[str, list[float]] = {name: [] for name in ways}
+    busy: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(given.rounds):
         for name, run in ways.items():
+            before = time.process_time()
             found[name].append(run())
-    best = statistics.median(found["ours, at once"])
-    for name, seconds in found.items():
-        middle = statistics.median(seconds)
-        print(f"{name}: {middle:.2f} s, {middle / best:.2f} times as long as ours at once")
+            busy[name].append(time.process_time() - before)
+    for name in ways:
+        middle, cpu = statistics.median(found[name]), statistics.median(busy[name]) / len(sounds)
+        print(f"{name}: {middle:.2f} s, {cpu:.3f} CPU s a clip", flush=True)
     print(f"load average after: {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as folder:
         starts(Path(folder))

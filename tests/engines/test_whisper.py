@@ -169,8 +169,8 @@ def test_the_command_keeps_to_its_share() -> None:
     assert {"--weights=/a/ct2", "--compute=int8", "--threads=2", "--slots=8"} < set(command.argv)
     assert command.env["OMP_WAIT_POLICY"] == "passive"
     assert not any("--encoder" in word for word in command.argv)
-    more = msgspec.structs.replace(made, files={"weights": "ct2", "encoder": "encoder.xml"})
-    assert "--encoder=/a/encoder.xml" in Whisper().command(MODEL, more, "unix:/run/e.sock", 0).argv
+    more = msgspec.structs.replace(made, files={"weights": "ct2", "encoder": "openvino"})
+    assert "--encoder=/a/openvino" in Whisper().command(MODEL, more, "unix:/run/e.sock", 0).argv
     free = msgspec.structs.replace(MODEL, engine=msgspec.structs.replace(MODEL.engine, quantise=""))
     assert "--compute=auto" in Whisper().command(free, made, "unix:/run/e.sock", 0).argv
     assert whisper.SECONDS_MAX == 3_600
@@ -180,7 +180,7 @@ def test_weights_without_such_an_encoder_keep_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: Callable[[str], tuple[ModelSpec, Artifact]]
 ) -> None:
     """It is said, and the model is served; the default has one where OpenVINO is installed."""
-    assert prepared("whisper")[1].files == {"weights": "ct2", "encoder": "encoder.xml"}
+    assert prepared("whisper")[1].files == {"weights": "ct2", "encoder": "openvino"}
 
     def write(weights: Path, target: Path) -> None:
         raise Permanent("another form")

@@ -134,11 +134,12 @@ def _encoder(model: ModelSpec, source: Path, folder: Path, say: Callable[[str], 
 
     say(f"{model.key}: writing the encoder for OpenVINO")
     try:
-        whisper_graph.write(source / "model.bin", folder / "encoder.xml")
+        (folder / "openvino").mkdir()  # a folder of its own: a replica may read what its command line names
+        whisper_graph.write(source / "model.bin", folder / "openvino" / "encoder.xml")
     except Permanent as error:
         say(f"{model.key}: {error.message}; CTranslate2's own encoder is used")
         return {}
-    return {"encoder": "encoder.xml"}
+    return {"encoder": "openvino"}
 
 
 @functools.lru_cache(maxsize=64)

@@ -182,7 +182,7 @@ def encoder(given: argparse.Namespace) -> Encode | None:
         return None
     from headrace.engines.runners.whisper_encoder import Encoder
 
-    return Encoder(given.encoder, given.threads, exact=given.compute == "float32")
+    return Encoder(f"{given.encoder}/encoder.xml", given.threads, exact=given.compute == "float32")
 
 
 def main() -> None:

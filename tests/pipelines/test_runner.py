@@ -236,7 +236,7 @@ def test_pipelines_that_call_each_other_end_at_a_depth(tmp_path: Path):
         ("a: {chat: m, prompt: '{{ x'}", "cannot be read"),
         ("a: {chat: m, prompt: x, timeout: 5}", "timeout"),
         ("a: {chat: m, prompt: x, tools: {t: {pipeline: p, description: d}}}", "belongs to an agent"),
-        ("a: {agent: m, prompt: x, tools: {t: {description: d}}}", "exactly one of http and pipeline"),
+        ("a: {agent: m, prompt: x, tools: {t: {description: d}}}", "exactly one of http, pipeline and mcp"),
         ("a: {agent: m, prompt: x, tools: {t: {http: {url: 'http://{h}/'}, description: d}}}", "host stands in it"),
         ("a: {agent: m, prompt: x, tools: {t: {http: {url: 'http://h/{x}'}, description: d}}}", "the URL takes 'x'"),
         ("a: {agent: m, prompt: x, tools: {t: {pipeline: p}}}", "description"),

@@ -82,7 +82,7 @@ def main() -> None:
     for name, (kind, shown, output) in SHOWN.items():
         kept = torch.load(given.run / f"{name}.pt", weights_only=True)
         model = kind()
-        model.load_state_dict(kept["smooth"])
+        model.load_state_dict(kept["model"])
         graph(model, shown, output, given.out / f"{name}.onnx")
         size = sum(weight.numel() for weight in model.parameters())
         trained[name] = {"parameters": size, "steps": kept["step"], "batch": kept["batch"], "loss": kept["loss"]}

@@ -21,7 +21,7 @@ from headrace.units import MIB
 _PACKAGES: Final = ("onnxruntime", "PIL", "httptools", "numpy")
 _ROLES: Final = ("det", "rec", "cls")
 _PIXELS_MAX: Final = 4096 * 4096
-_MEMORY_BYTES: Final = 600 * MIB
+_MEMORY_BYTES: Final = 900 * MIB  # at the largest size that the detector sees
 
 
 class RapidOcr:

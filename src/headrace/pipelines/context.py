@@ -158,7 +158,7 @@ class Context:
     async def _kept(self, value: Any) -> Any:
         """The value, or where it is kept when it is large."""
         data = msgspec.json.encode(value)
-        if len(data) <= INLINE_BYTES_MAX:
+        if len(data) <= INLINE_BYTES_MAX and not artifacts.is_kept(value):
             return value
         return {"$object": await self.world.objects.put(data)}
 

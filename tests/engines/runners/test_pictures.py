@@ -33,7 +33,7 @@ def test_what_is_written_can_be_read(form: pictures.Form, least_db: int) -> None
 def test_planes_and_back_is_the_same_picture() -> None:
     """All 256 values survive."""
     ramp = Image.fromarray(np.arange(768, dtype=np.uint8).reshape(16, 16, 3))
-    assert np.array_equal(np.asarray(pictures.picture_of(pictures.planes(ramp))), np.asarray(ramp))
+    assert np.array_equal(np.asarray(pictures.picture_of(pictures.levels(pictures.planes(ramp)))), np.asarray(ramp))
 
 
 def test_a_photograph_is_turned_upright() -> None:

@@ -139,7 +139,11 @@ class Painter:
         for _ in batch.each_step():
             if batch.drop_unwanted():
                 self.advance(batch.works)
-        return [self.drawn(painting.scene, painting.side) for painting in batch.works]
+        pictures = []
+        for painting in batch.works:
+            batch.reached(batch.items[0].steps)  # a large picture takes longer than all its steps
+            pictures.append(self.drawn(painting.scene, painting.side))
+        return pictures
 
     def advance(self, batch: Sequence[Painting]) -> None:
         """Take each one step further, whatever step it is at."""

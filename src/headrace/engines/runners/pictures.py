@@ -66,10 +66,14 @@ def planes(picture: Image.Image) -> Any:
     return np.ascontiguousarray(np.asarray(picture, np.float32).transpose(2, 0, 1)) / np.float32(255)
 
 
-def picture_of(planes: Any) -> Image.Image:
-    """The inverse of `planes`; values outside [0, 1] are cut."""
-    pixels = np.rint(np.clip(planes, 0, 1) * 255).astype(np.uint8)
-    return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+def levels(planes: Any) -> Any:
+    """Planes in [0, 1] as bytes; what lies outside is cut."""
+    return np.rint(np.clip(planes, 0, 1) * 255).astype(np.uint8)
+
+
+def picture_of(levels: Any) -> Image.Image:
+    """The picture of bytes [3, height, width]."""
+    return Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)))
 
 
 def _check(picture: Image.Image, pixels_max: int, param: str) -> None:

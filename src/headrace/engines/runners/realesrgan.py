@@ -52,7 +52,7 @@ class Enlarger:
         }
 
     def compute(self, batch: Batch[Piece]) -> list[Any]:
-        """Per piece float32 [3, scale * height, scale * width]. Runs in the thread that computes."""
+        """Per piece bytes [3, scale * height, scale * width]. Runs in the thread that computes."""
         return [self.enlarge(piece) for piece in batch.works]
 
     def enlarge(self, piece: Piece) -> Any:
@@ -62,7 +62,7 @@ class Enlarger:
         failed, found = run.extract("output")
         if failed:
             raise MemoryError("ncnn could not compute a tile")
-        return np.array(found)
+        return pictures.levels(np.array(found))
 
 
 class Runner:
@@ -98,7 +98,7 @@ class Runner:
 
 
 def _joined(parts: list[Tile], found: list[Any], scale: int) -> Image.Image:
-    whole = np.empty((3, parts[-1].bottom * scale, parts[-1].right * scale), np.float32)
+    whole = np.empty((3, parts[-1].bottom * scale, parts[-1].right * scale), np.uint8)
     for part, result in zip(parts, found, strict=True):
         part.paste(result, whole, scale)
     return pictures.picture_of(whole)

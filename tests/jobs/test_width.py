@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from headrace.jobs.width import PAUSE_US, START, WIDTH_MAX, Width
+from headrace.jobs.width import ASKED_US, PAUSE_US, START, WIDTH_MAX, Width
 
 MS, S = 1_000, 1_000_000
 
@@ -55,6 +55,27 @@ def test_several_refusals_at_once_are_one_push_and_the_longest_wait_counts():
     for _ in range(9):
         width.pushed_back(width.resume_us, 0)
     assert width.now == 1
+
+
+def test_while_people_ask_it_takes_a_tenth():
+    """One at a time with pauses where it is narrow, fewer at once where it is wide; the moment they stop, all of it."""
+    width = Width()
+    now_us = 10 * S
+    assert width.room(START - 1, now_us)
+    width.answered(now_us, 0, 20 * MS, urgent=2)
+    assert not width.room(0, now_us + 79 * MS)
+    assert width.room(0, now_us + 80 * MS)  # at work for 20 ms of 100, which is a tenth of two
+    assert not width.room(1, now_us + 80 * MS)
+    width.now = 40
+    assert (width.room(3, now_us + 80 * MS), width.room(4, now_us + 80 * MS)) == (True, False)
+    assert width.room(39, now_us + ASKED_US)
+
+
+def test_it_gives_no_way_when_it_would_be_late():
+    width = Width()
+    width.hurried = True
+    width.answered(10 * S, 0, 20 * MS, urgent=2)
+    assert width.room(START - 1, 10 * S)
 
 
 def test_it_begins_narrow():

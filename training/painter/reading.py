@@ -1,4 +1,4 @@
-"""How well the reader reads pictures it has not seen: `python training/painter/reading.py`, in the product's environment."""
+"""How well the reader reads pictures it has not seen: `python training/painter/reading.py`, with headrace installed."""
 
 from pathlib import Path
 from random import Random

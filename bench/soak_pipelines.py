@@ -22,7 +22,7 @@ from tests.e2e.cloud import Cloud, running  # noqa: E402 - as above
 
 ROLES = ("pipelines", "gateway", "engine", "controller")
 TEXT = (ROOT / "bench" / "data" / "soak.yaml").read_text()
-STEPS = 12  # finished steps of a whole run
+STEPS = 15  # finished steps of a whole run
 
 
 def charged(cloud: Cloud, run: str) -> int:
@@ -49,7 +49,9 @@ def one(cloud: Cloud, role: str, after: int, words: str) -> str:
     if again := [step for step, times in finished.items() if times > 1]:
         return f"{run} was charged twice for {again}"
     for _ in range(50):
-        booked = charged(cloud, run)
+        booked = cloud.until(
+            lambda: charged(cloud, run) or 1, 60, "the controller to be there"
+        )  # it may have been killed
         if cost["spent_nanousd"] <= booked <= cost["spent_nanousd"] + cost["lost_nanousd"]:
             return ""
         time.sleep(0.1)

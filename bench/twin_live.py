@@ -3,7 +3,8 @@
     .venv/bin/python bench/twin_live.py [--rate 1.0] [--seconds 120]
 
 Streams of 16 to 96 tokens with prompts of 10 to 200 words that share no beginning; after 60 requests from which the
-cloud learns its speed. Prints what `headrace simulate --trace ledger --compare` says.
+cloud learns its speed. Prints what `headrace simulate --trace ledger --compare` says, and how well the work model
+foresaw the steps of each request before it learned from it: the mean relative error of its time per output token.
 """
 
 import argparse
@@ -46,6 +47,9 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         running(Path(folder) / "home", artifacts=ARTIFACTS, gateways=1) as cloud,
     ):
+        cloud.post(
+            "/v1/chat/completions", {"model": "smollm2", "messages": [{"role": "user", "content": "Hi"}]}, timeout=300
+        )
         for together in (*[1] * 12, 2, 4, 2, 4, 8, 8, 8):  # alone and in company, to tell a step's parts apart
             threads = [threading.Thread(target=ask, args=(cloud, random.Random(rng.random()))) for _ in range(together)]
             for thread in threads:
@@ -65,6 +69,11 @@ def main() -> None:
         time.sleep(8)
         command = ["simulate", "--trace", "ledger", "--last", f"{lasted_s + 8}s", "--compare", "--warm", "1"]
         print(cloud.run(*command).stdout)
+        now_us = time.time_ns() // 1000
+        work = cloud.get(f"/headrace/v1/history?from={now_us - 3_600_000_000}&to={now_us}")["models"]["smollm2@v1"][
+            "work"
+        ]
+        print(f"online fit: {work['residual_ppm'] / 10_000:.1f} % off on average, {work['samples']} requests; {work}")
 
 
 if __name__ == "__main__":

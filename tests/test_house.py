@@ -21,6 +21,7 @@ CATCH_ALL = {
     "gateway/worker.py": "the outermost frame of a request: one mistake of ours must not end the worker",
     "control/controller.py": "the outermost frame of its loop: one bad round must not end the cloud",
     "pipelines/runner.py": "outermost frame of a run: an operator's code may raise anything, and its run is told so",
+    "pipelines/functions.py": "outermost frame of a tool's own thread: whoever waits for it is told what it raised",
     "pipelines/tools.py": "outermost frame of an agent's tool: foreign code may raise anything, and its model is told",
     "jobs/batch_routes.py": "outermost frame of a batch: one mistake of ours ends that batch and no other",
     "engines/onnx_convert.py": "a parser of foreign bytes: whatever it raises, the file is to blame",

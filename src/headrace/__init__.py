@@ -3,20 +3,8 @@
 from typing import Any, Final
 
 __version__: Final = "0.1.0"  # pyproject.toml carries the same; a test compares them
-_AUTHORS: Final = dict.fromkeys(
-    (
-        "pipeline",
-        "step",
-        "chat",
-        "embed",
-        "rerank",
-        "image",
-        "upscale",
-        "transcribe",
-        "speak",
-    ),
-    "author",
-) | dict.fromkeys(("agent", "tool"), "functions")
+_ASKING: Final = "pipeline step chat embed rerank image upscale transcribe speak load keep"
+_AUTHORS: Final = dict.fromkeys(_ASKING.split(), "author") | dict.fromkeys(("agent", "tool"), "functions")
 
 
 def __getattr__(name: str) -> Any:

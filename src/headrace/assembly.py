@@ -60,10 +60,9 @@ def engines() -> "Mapping[str, Engine]":
     from headrace.engines.vllm import Vllm
     from headrace.engines.whisper import Whisper
 
-    texts = (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), Vllm())
-    media = (PainterEngine(), RealEsrgan(), RapidOcr(), Whisper(), Espeak(), Sherpa())
-    every: tuple[Engine, ...] = (*texts, *media)
-    return {engine.kind: engine for engine in every}
+    texts: tuple[Engine, ...] = (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), Vllm())
+    media: tuple[Engine, ...] = (PainterEngine(), RealEsrgan(), RapidOcr(), Whisper(), Espeak(), Sherpa())
+    return {engine.kind: engine for engine in (*texts, *media)}
 
 
 def engine_problems(catalog: "Catalog") -> list[str]:

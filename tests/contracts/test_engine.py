@@ -39,6 +39,7 @@ MADE = Artifact(
 PATHS = {
     "chat": "/v1/chat/completions", "embed": "/v1/embeddings", "rerank": "/v1/rerank",
     "transcribe": "/v1/audio/transcriptions", "speak": "/v1/audio/speech",
+    "image": "/v1/images/generations",
 }  # fmt: skip
 
 

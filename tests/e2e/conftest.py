@@ -4,15 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ARTIFACTS, make
+from headrace.specs.load import load_text
+from tests.conftest import ARTIFACTS, prepare
 from tests.e2e.cloud import Cloud, running
+
+DEFAULT = Path(__file__).parents[2] / "src" / "headrace" / "specs" / "default.yaml"
 
 
 @pytest.fixture(scope="session")
 def shared_artifacts() -> Path:
     """Weights of the default models, prepared once a checkout."""
-    for name in ("smollm2", "minilm", "minilm-rerank"):
-        make(name)
+    for model in load_text(DEFAULT.read_text(), machine=(8 << 30, 2)).models:
+        prepare(model)
     return ARTIFACTS
 
 

@@ -20,25 +20,26 @@ QUESTION = "What is the capital of France?"
 DOCS = ["Paris is the capital of France.", "Bananas are yellow."]
 
 
-def spoken(cloud: Cloud, talk: Callable[[Client], Awaitable[Any]]) -> Any:
+def spoken(cloud: Cloud, talk: Callable[[Client], Awaitable[Any]], mode: str = "auto") -> Any:
     """What a conversation with the official client came to."""
 
     async def work() -> Any:
         headers = {"Authorization": f"Bearer {cloud.key}"}
         async with httpx2.AsyncClient(headers=headers, timeout=120) as http:
             transport = streamable_http_client(f"{cloud.url}/mcp", http_client=http)
-            async with Client(transport) as client:
+            async with Client(transport, mode=mode) as client:
                 return await talk(client)
 
     return asyncio.run(work())
 
 
-def test_the_official_client_uses_the_tools(cloud: Cloud):
-    """Listed with the models of the cloud; a chat is answered, booked and explained."""
+@pytest.mark.parametrize(("mode", "version"), [("auto", "2026-07-28"), ("legacy", "2025-11-25")])
+def test_the_official_client_uses_the_tools(cloud: Cloud, mode: str, version: str):
+    """Listed with the models of the cloud; a chat is answered, booked and explained; with a handshake or without."""
     cloud.until(lambda: cloud.get("/headrace/v1/runs"), what="the runner to be there")
 
     async def talk(client: Client) -> None:
-        assert client.session.initialize_result.server_info.name == "headrace"
+        assert (client.protocol_version, client.server_info.name) == (version, "headrace")
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert {"chat", "embed", "rerank", "explain", "cost_now"} <= set(tools)
         assert "smollm2" in tools["chat"].input_schema["properties"]["model"]["enum"]
@@ -59,7 +60,7 @@ def test_the_official_client_uses_the_tools(cloud: Cloud):
         assert wrong.is_error
         assert "does not exist" in wrong.content[0].text
 
-    spoken(cloud, talk)
+    spoken(cloud, talk, mode)
 
 
 def test_a_pipeline_is_a_tool(cloud: Cloud):

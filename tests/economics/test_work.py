@@ -67,6 +67,21 @@ def test_whatever_engines_tell_work_is_never_negative(told):
         assert found.decode_ns <= samples.y / samples.count + 1
 
 
+@given(st.integers(1_000, 10**7), st.integers(0, 10**9), st.integers(0, 50_000))
+def test_a_prompt_has_a_fixed_part_and_a_first_token_is_on_its_way(own, fixed, way_us):
+    """Of prompts that were alone; those in company say nothing of either."""
+    samples = Samples()
+    for tokens in (20, 50, 200, 90, 400, 10, 30, 70):
+        prefill_us = (fixed + own * tokens) // 1000
+        told = {"decode_us": 0, "decode_tokens": 0, "prefill_us": prefill_us, "prefill_tokens": tokens}
+        samples = learn(samples, present=1, first_us=prefill_us + way_us, **told)
+        samples = learn(samples, present=3, first_us=10**9, **told)
+    found = fitted(samples)
+    assert found.prefill_ns == pytest.approx(own, rel=0.02, abs=30)
+    assert found.prompt_ns == pytest.approx(fixed, rel=0.02, abs=5_000)
+    assert found.first_ns == pytest.approx(way_us * 1000, abs=1_500)
+
+
 def test_prompts_and_items_are_learned_beside():
     """A prompt token takes what it takes; an item the part that is not fixed."""
     samples = learn(Samples(), present=1, decode_us=0, decode_tokens=0, prefill_us=500, prefill_tokens=10)

@@ -12,8 +12,7 @@ from headrace.engines.painter import PainterEngine
 from headrace.engines.runners import painter as runner
 from headrace.errors import Permanent
 from headrace.specs.catalog import Golden
-from tests.conftest import ARTIFACTS
-from tests.engines.painter import PAINTER, made
+from tests.conftest import ARTIFACTS, MODELS, make
 
 pytestmark = pytest.mark.xdist_group("engines")
 
@@ -42,9 +41,9 @@ def test_a_picture_without_a_hue_has_a_shade() -> None:
 
 def test_a_wrong_colour_fails_the_golden_question() -> None:
     """Weights that draw something else are not found by the controller."""
-    made()
+    make("painter")
     wrong = Golden(prompt="a red circle on a white background", expect="blue")
-    model = msgspec.structs.replace(PAINTER, golden=wrong)
+    model = msgspec.structs.replace(MODELS["painter"], golden=wrong)
     with pytest.raises(Permanent, match=r"'a red circle on a white background' red prevails, not 'blue'"):
         PainterEngine().prepare(model, ARTIFACTS, print)
     assert artifact.find(model, ARTIFACTS) is None
@@ -52,7 +51,7 @@ def test_a_wrong_colour_fails_the_golden_question() -> None:
 
 def test_problems_say_what_to_change(tmp_path: Path) -> None:
     """Another task, another folder, a quantisation there is not."""
-    engine, model = PainterEngine(), PAINTER
+    engine, model = PainterEngine(), MODELS["painter"]
     assert engine.problems(model) == []
     other = msgspec.structs.replace(
         model,
@@ -69,7 +68,7 @@ def test_problems_say_what_to_change(tmp_path: Path) -> None:
 
 def test_the_adapter_states_what_the_runner_makes() -> None:
     """Sizes and formats are written twice, since the adapter must stay cheap to import; they are the same."""
-    media = PainterEngine().ability(PAINTER).media
+    media = PainterEngine().ability(MODELS["painter"]).media
     assert media is not None
     assert [f"{side}x{side}" for side in runner.SIDES] == list(media.sizes)
     assert media.formats == runner.pictures.FORMATS

@@ -143,3 +143,15 @@ def test_who_waits_in_a_stream_is_told_of_the_end_in_its_own_words(tmp_path: Pat
                 assert (name, data) == ("error", "start_timeout")
 
     run(work)
+
+
+def test_nobody_gives_a_stored_response_the_label_of_the_runners_work(tmp_path: Path):
+    """What the runner sends is believed, so what is passed to it is not."""
+
+    async def check(here: World, up: StubUpstream) -> None:
+        for label in ("run_1/answer", "resp_1/1"):
+            got = await here.ask({**ASK[RESPONSES], "store": True}, RESPONSES, f"x-headrace-label: {label}")
+            assert (got.status, got.json["error"]["param"]) == (400, "x-headrace-label")
+        assert up.asked == []
+
+    of_one(tmp_path, stub.truthful, check)

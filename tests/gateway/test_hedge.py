@@ -17,13 +17,16 @@ def hedged(tmp_path: Path, test: Test, models=HEDGED) -> None:
     """Two replicas, and a gateway that has learned that they answer at once."""
 
     async def work() -> None:
-        async with StubUpstream(tmp_path / "a", truthful) as a, StubUpstream(tmp_path / "b", truthful) as b:
-            async with world(tmp_path, [replica(0, a), replica(1, b)], models=models) as here:
-                for _ in range(24):
-                    assert (await here.ask(HI)).status == 200
-                for stub in (a, b):
-                    stub.asked.clear()
-                await test(here, a, b)
+        async with (
+            StubUpstream(tmp_path / "a", truthful) as a,
+            StubUpstream(tmp_path / "b", truthful) as b,
+            world(tmp_path, [replica(0, a), replica(1, b)], models=models) as here,
+        ):
+            for _ in range(24):
+                assert (await here.ask(HI)).status == 200
+            for stub in (a, b):
+                stub.asked.clear()
+            await test(here, a, b)
 
     run(work)
 

@@ -9,6 +9,7 @@ from headrace.errors import Refused
 from headrace.gateway.limits import Meter
 from headrace.gateway.shared import WINDOW_US, Counters
 from headrace.specs.catalog import Limits
+from headrace.state.request import BATCH
 from headrace.state.table import RouteKey
 from tests.gateway import stub
 from tests.gateway.stub import StubUpstream
@@ -90,6 +91,17 @@ def test_headers_tell_what_is_left(tmp_path: Path):
     assert lines["x-ratelimit-remaining-tokens"] == "30"
     assert lines["x-ratelimit-reset-requests"].endswith("s")
     assert meter.admit(key(), 1, NOW) == b""
+
+
+def test_batch_work_is_told_how_many_of_the_others_are_at_work(tmp_path: Path):
+    """Over all workers; batch work itself is not one of them."""
+    one, two = meters(tmp_path)
+    one.admit(key(), 1, NOW)
+    two.admit(key(), 1, NOW, 1)
+    assert one.admit(key(), 1, NOW, BATCH) == b"x-headrace-urgent: 2\r\n"
+    one.done(key(), 0, NOW, NOW, BATCH)
+    two.done(key(), 0, NOW, NOW, 1)
+    assert two.admit(key(), 1, NOW, BATCH) == b"x-headrace-urgent: 1\r\n"
 
 
 def test_limits_hold_over_http(tmp_path: Path):

@@ -47,6 +47,7 @@ class Gateway(Loopback):
 
     async def send(self, method: str, path: str, *, key: str, data: bytes = b"", headers: Any = None) -> Answered:
         if "x-headrace-dry-run" in (headers or {}):
+            assert "idempotency-key" not in headers
             return self.first.pop(0) if self.first else Answered(200, {}, b'{"object":"headrace.quote"}')
         self.asked.append(json.loads(data))
         self.names.append((headers or {}).get("idempotency-key", ""))

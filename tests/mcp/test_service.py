@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from headrace.mcp.service import VERSIONS, Service
+from headrace.mcp.envelope import HANDSHAKES, VERSION
+from headrace.mcp.service import Service
 from headrace.serving import process
 from headrace.serving.caller import Door
 from headrace.serving.loopback import Answered, Loopback
@@ -60,7 +61,11 @@ def speak() -> Callable[..., Any]:
 
 def test_hello_in_each_version_and_in_none_that_is_spoken_here(speak):
     """The client's version where it is known, else the newest, and the client decides."""
-    for asked, got in [*zip(VERSIONS, VERSIONS, strict=True), ("2024-11-05", VERSIONS[0])]:
+    for asked, got in [
+        *zip(HANDSHAKES, HANDSHAKES, strict=True),
+        ("2024-11-05", HANDSHAKES[0]),
+        (VERSION, HANDSHAKES[0]),
+    ]:
         result = speak(Gateway(), "initialize", {"protocolVersion": asked}).json()["result"]
         assert result["protocolVersion"] == got
         assert result["serverInfo"]["name"] == "headrace"
@@ -75,7 +80,7 @@ def test_messages_that_want_no_answer_get_none(speak):
 @pytest.mark.parametrize(
     ("method", "params", "code", "words"),
     [
-        ("server/discover", {}, -32601, "initialize, ping"),
+        ("prompts/list", {}, -32601, "initialize, server/discover, ping"),
         ("initialize", {}, -32602, "protocolVersion"),
         ("tools/call", {}, -32602, "name"),
         ("tools/call", {"name": "fly"}, -32602, "there are: chat, embed"),
@@ -91,7 +96,8 @@ def test_what_cannot_be_done_is_an_error_of_the_protocol(speak, method: str, par
 def test_a_version_that_is_not_spoken_is_refused_with_those_that_are(speak):
     answer = speak(Gateway(), "ping", **{"mcp-protocol-version": "2099-01-01"})
     assert answer.status_code == 400
-    assert answer.json()["error"]["data"] == {"supported": list(VERSIONS), "requested": "2099-01-01"}
+    supported = [VERSION, *HANDSHAKES]
+    assert answer.json()["error"]["data"] == {"supported": supported, "requested": "2099-01-01"}
 
 
 def test_nobody_but_a_gateway_is_heard():
@@ -156,3 +162,41 @@ def test_a_run_that_failed_says_why(speak):
         True,
         "run_1 has not finished: no money; raise the cap",
     )
+
+
+META = {"io.modelcontextprotocol/protocolVersion": VERSION, "io.modelcontextprotocol/clientCapabilities": {}}
+
+
+def test_an_envelope_is_answered_without_a_handshake(speak):
+    """In results that say that they are whole, whose they are, and that nobody keeps them."""
+    for method, name in (("server/discover", "supportedVersions"), ("tools/list", "tools")):
+        headers = {"mcp-protocol-version": VERSION, "mcp-method": method}
+        result = speak(Gateway(), method, {"_meta": META}, **headers).json()["result"]
+        assert (result["resultType"], result["ttlMs"], result["cacheScope"]) == ("complete", 0, "private")
+        assert result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "headrace"
+        assert result[name]
+
+
+@pytest.mark.parametrize(
+    ("params", "headers", "status", "code"),
+    [
+        ({"_meta": META}, {"mcp-method": "ping"}, 400, -32020),
+        (
+            {"_meta": {**META, "io.modelcontextprotocol/protocolVersion": "x"}},
+            {"mcp-method": "tools/call"},
+            400,
+            -32020,
+        ),
+        ({"_meta": META, "name": "chat"}, {"mcp-method": "tools/call", "mcp-name": "embed"}, 400, -32020),
+        ({"_meta": {}}, {"mcp-method": "tools/call"}, 400, -32602),
+        ({"_meta": META, "name": "fly"}, {"mcp-method": "tools/call", "mcp-name": "fly"}, 400, -32602),
+    ],
+)
+def test_an_envelope_is_held_against_its_headers(speak, params: dict, headers: dict, status: int, code: int):
+    answer = speak(Gateway(), "tools/call", params, **{"mcp-protocol-version": VERSION, **headers})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+def test_a_method_that_is_not_there_is_404_in_an_envelope(speak):
+    headers = {"mcp-protocol-version": VERSION, "mcp-method": "prompts/list"}
+    assert speak(Gateway(), "prompts/list", {"_meta": META}, **headers).status_code == 404

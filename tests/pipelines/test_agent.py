@@ -306,3 +306,21 @@ def test_a_tool_without_types_and_an_agent_without_an_end_are_refused():
         asked(typed, max_steps=1, first=["typed"])
     with pytest.raises(Invalid, match="'nobody' is none of its tools"):
         asked(typed, first=["nobody"])
+
+
+def test_an_engine_that_calls_tools_against_its_orders_still_ends_and_odd_calls_are_told_as_errors():
+    def stubborn(body: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "message": {"content": "so be it", "tool_calls": [{"function": {"name": "a/b#c"}}, 7]},
+            "finish_reason": "stop",
+        }
+
+    output, state = go(asked(typed, max_steps=2), fresh(), Model(say=stubborn))
+    assert output == "so be it"
+    assert [step for step, _ in state.steps] == [
+        "helper@1",
+        "helper@1.unknown",
+        "helper@1.unknown",
+        "helper@2",
+        "helper",
+    ]

@@ -120,6 +120,31 @@ output: "{{ a }}"
     assert {span.name: span.charge_nanousd for span in state.spans.values() if span.outcome == "cancelled"} == {"m": 3}
 
 
+def test_a_record_that_comes_after_the_end_still_corrects_the_receipt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    text = "name: p\nlimits: {width: 4}\nsteps: {a: {each: [slow, fast], chat: m, prompt: '{{ item }}', enough: 'true'}}\noutput: ''\n"
+    monkeypatch.setattr("headrace.pipelines.runner.SETTLING_US", (0,))
+    monkeypatch.setattr("headrace.pipelines.runner.LATER_US", (0, 0, 0, 0, 0))
+    journal, model = Journal(), Model(slow=frozenset({"slow"}))
+    kept, model.charges = model.charges, no_charges  # type: ignore[method-assign] # the books are behind
+
+    async def life() -> tuple[Run, Run]:
+        runner = Runner(world(journal, model), tmp_path)
+        run = await runner.start("t", "k", Wanted(text=text))
+        before = await runner.ended(run)
+        model.charges = kept  # type: ignore[method-assign] # and now they are not
+        while runner.state(run).cut:
+            await asyncio.sleep(0)
+        return before, runner.state(run)
+
+    before, after = asyncio.run(life())
+    assert (before.phase, before.spent_nanousd, before.lost_nanousd) == ("finished", 7, 10)
+    assert (after.phase, after.spent_nanousd, after.lost_nanousd) == ("finished", 10, 0)
+
+
+async def no_charges(*_: object) -> dict[str, int]:
+    return {}
+
+
 def test_a_hanging_step_fails_by_name_and_its_hold_stays_booked():
     text = "name: p\nsteps:\n  a: {chat: m, prompt: slow, retries: 0, timeout: 20ms}\noutput: '{{ a }}'\n"
     journal = fresh(text=text)
@@ -236,7 +261,7 @@ def test_pipelines_that_call_each_other_end_at_a_depth(tmp_path: Path):
         ("a: {chat: m, prompt: '{{ x'}", "cannot be read"),
         ("a: {chat: m, prompt: x, timeout: 5}", "timeout"),
         ("a: {chat: m, prompt: x, tools: {t: {pipeline: p, description: d}}}", "belongs to an agent"),
-        ("a: {agent: m, prompt: x, tools: {t: {description: d}}}", "exactly one of http and pipeline"),
+        ("a: {agent: m, prompt: x, tools: {t: {description: d}}}", "exactly one of http, pipeline and mcp"),
         ("a: {agent: m, prompt: x, tools: {t: {http: {url: 'http://{h}/'}, description: d}}}", "host stands in it"),
         ("a: {agent: m, prompt: x, tools: {t: {http: {url: 'http://h/{x}'}, description: d}}}", "the URL takes 'x'"),
         ("a: {agent: m, prompt: x, tools: {t: {pipeline: p}}}", "description"),

@@ -187,6 +187,16 @@ def test_a_client_cannot_name_an_object_and_what_is_no_file_is_refused_by_name(t
     assert "step heard: `audio` needs audio/ files" in run.ended.error
 
 
+def test_a_value_that_looks_like_a_place_where_objects_are_kept_stays_what_it_is(tmp_path: Path):
+    """Else who knows a digest could read what is kept under it."""
+    text = "name: p\ninput: {w: null}\nsteps: {a: {value: '{{ w }}'}}\noutput: '{{ a }}'\n"
+    journal = Journal()
+    ports = world(journal, Model())
+    run = ended(text, ports, tmp_path, w={"$object": "0"})
+    assert output(run) == {"$object": "0"}
+    assert asyncio.run(artifacts.whole(ports.objects, run.results[run.steps[0][1]])) == {"$object": "0"}
+
+
 @pytest.mark.parametrize(
     ("step", "said"),
     [

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.economics.work import WorkModel
-from headrace.policy.performance import Measured, Roofline, fits
+from headrace.policy.performance import Measured, Roofline, fits, foretold
 from headrace.specs import accelerators, shapes
+from headrace.specs.catalog import PoolSpec
+from tests.policy.cloud import spec
 
 POINTS = Path(__file__).parents[2] / "bench" / "data" / "step_times.csv"
 NAMES = {"h100_sxm": "h100", "h200_sxm": "h200", "a100_sxm": "a100", "l40s": "l40s", "b200_sxm": "b200"}
@@ -74,3 +76,22 @@ def test_what_was_measured_is_told_again():
 
 def test_what_has_no_tokens_is_told_by_items():
     assert Measured(WorkModel(item_ns=7_000_000), 8).prefill_ns(1) == 7_000_000
+
+
+def test_an_instance_and_a_part_have_their_part_of_the_device():
+    """Half of the bandwidth takes a step twice the time beside its fixed part; two parts of four as well."""
+    llama = spec(memory_bytes=30 * 10**9, shape=shapes.KNOWN["llama-3.1-8b"])
+    fields = {"name": "a", "accelerator": "nvidia-h100", "count": 1}
+    whole = foretold(llama, PoolSpec(memory_bytes=80 * 10**9, **fields))
+    half = foretold(llama, PoolSpec(memory_bytes=38 * 10**9, mig="3g.40gb", slices=2, **fields))
+    parts = foretold(llama, PoolSpec(memory_bytes=80 * 10**9, grain_bytes=20 * 10**9, **fields))
+    assert whole is not None
+    assert half is not None
+    assert parts is not None
+    fixed = 32 * whole.device.layer_ns + 800_000
+    for one in (half, parts):
+        assert abs((one.step_ns(1, 100) - fixed) / (whole.step_ns(1, 100) - fixed) - 2) < 0.01
+        assert 0 < one.kv_tokens < whole.kv_tokens / 2
+    assert (half.device.memory_bytes, parts.device.memory_bytes) == (38 * 10**9, 40 * 10**9)
+    assert foretold(llama, PoolSpec(memory_bytes=80 * 10**9, mig="9g.90gb", **fields)) is None
+    assert foretold(llama, PoolSpec(name="a", accelerator="cpu", count=1, memory_bytes=80 * 10**9)) is None

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from headrace.policy.actions import Plan
-from headrace.policy.plan import plan, replica_id
+from headrace.policy.plan import plan
+from headrace.policy.planning import replica_id
 from headrace.specs.catalog import EngineSpec, Scaling
 from tests.policy.cloud import GIB, S, asked, catalog, demand, device, fleet, running, spec
 

@@ -132,6 +132,14 @@ def test_batch_work_keeps_the_pace_of_who_is_there() -> None:
     assert more == ["b28", "b29"]
 
 
+def test_batch_work_leaves_half_of_the_pace_to_others_who_are_there() -> None:
+    made = Dispatch()
+    made.update(table(route(rate=WorkRate(output_ns=1, batch=16)), *(replica(f"r{n}", slots=64) for n in range(2))), 0)
+    made.arrive(request("i"), 0)
+    found = [made.arrive(request(f"b{n}", priority=BATCH), n) for n in range(20)]
+    assert sum(isinstance(answer, Assign) for answer in found) == 2 * 8 - 1
+
+
 def test_answers_that_were_slower_than_promised_are_told() -> None:
     """Of streams of several tokens; who saw no tokens says nothing about pace."""
     made = brain(tpot_us=50_000)

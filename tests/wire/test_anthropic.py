@@ -111,6 +111,20 @@ def test_arguments_that_are_no_object():
                 call.finish(body, "req_1", COUNTS)
 
 
+def test_what_coding_tools_send_is_taken():
+    """Hints about caching and thinking, of which engines are sent nothing."""
+    hint = {"cache_control": {"type": "ephemeral", "ttl": "5m"}}
+    call = ask(
+        system=[{"type": "text", "text": "You code.", **hint}],
+        tools=[{**TOOL, **hint, "eager_input_streaming": True}],
+        thinking={"type": "enabled", "budget_tokens": 1024},
+        context_management={"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        metadata={"user_id": "u"},
+        **hint,
+    )
+    assert set(sent(call, NATIVE)) == {"model", "messages", "max_tokens", "tools"}
+
+
 def test_messages_are_counted():
     call = read(PATH + "/count_tokens", messages=HI, system="x", tools=[TOOL])
     assert json.loads(call.quoted({"input_tokens": 42, "basis": "tokenizer"})) == {"input_tokens": 42}
@@ -126,7 +140,8 @@ def test_messages_are_counted():
         ({"max_tokens": 0}, "max_tokens"),
         ({"messages": []}, "messages"),
         ({"temperature": 1.5}, "temperature"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking"),
+        ({"thinking": {"type": "always"}}, "thinking.type"),
+        ({"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}, "context_management"),
         ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "tools[0].type"),
         ({"tools": [{"name": "f"}]}, "tools[0].input_schema"),
         ({"tools": [{**TOOL, "input_schema": {"$ref": "http://x"}}]}, "tools[0].input_schema"),

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from scenes import COLOURS, SIDE
 from shapes import SHAPES
 from torch import Tensor, nn
-from words import LENGTH, TOKENS, vocabulary
+from words import LENGTH, PLACES, TOKENS, vocabulary
 
 LARGE = 256  # elements from which on a weight is halved
 SHOWN: dict[str, tuple[type[nn.Module], dict[str, Tensor], str]] = {
@@ -82,7 +82,7 @@ def main() -> None:
     for name, (kind, shown, output) in SHOWN.items():
         kept = torch.load(given.run / f"{name}.pt", weights_only=True)
         model = kind()
-        model.load_state_dict(kept["smooth"])
+        model.load_state_dict(kept["model"])
         graph(model, shown, output, given.out / f"{name}.onnx")
         size = sum(weight.numel() for weight in model.parameters())
         trained[name] = {"parameters": size, "steps": kept["step"], "batch": kept["batch"], "loss": kept["loss"]}
@@ -92,6 +92,7 @@ def main() -> None:
         "trained": trained,
         "draws": list(SHAPES),
         "colours": list(COLOURS),
+        "places": list(PLACES),
         "rows": latents.ROWS,
         "length": LENGTH,
         "steps": given.steps,

@@ -5,7 +5,6 @@ a run that was stopped and resumed is the same run.
 """
 
 import argparse
-import copy
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,6 @@ from words import encode, vocabulary
 
 T_LEAST = 0.05  # keeps the weight of nearly clean scenes finite
 UNSAID = 0.1  # scenes shown without words, for classifier-free guidance
-MEMORY = 0.995  # of the running mean of the weights, a step
 KNOWN = vocabulary()
 
 
@@ -88,16 +86,15 @@ Loss = Callable[[nn.Module, Random, int], Tensor]
 
 
 def train(name: str, model: nn.Module, loss_of: Loss, plan: argparse.Namespace) -> None:
-    """Run to plan.steps, keeping plan.file: the weights, their running mean and the optimisers; loss is of 50 steps."""
-    smooth, optimisers, first = copy.deepcopy(model), optimisers_of(model), 0
+    """Run to plan.steps, keeping plan.file: the weights and the optimisers; the loss told is the mean of 20 steps."""
+    optimisers, first = optimisers_of(model), 0
     if plan.file.exists():
         kept = torch.load(plan.file, weights_only=True)
         model.load_state_dict(kept["model"])
-        smooth.load_state_dict(kept["smooth"])
         for optimiser, state in zip(optimisers, kept["optimisers"], strict=True):
             optimiser.load_state_dict(state)
         first = kept["step"]
-    began, seen, told = time.process_time(), [], 0.0
+    began, seen = time.process_time(), []
     for step in range(first, plan.steps):
         loss = loss_of(model, Random(f"{plan.seed} {name} {step}"), plan.batch)
         model.zero_grad()
@@ -107,17 +104,12 @@ def train(name: str, model: nn.Module, loss_of: Loss, plan: argparse.Namespace) 
             for group in optimiser.param_groups:
                 group["lr"] = rate(step, plan.steps, plan.rate)
             optimiser.step()
-        keep = min(MEMORY, (step + 1) / (step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(smooth.parameters()), list(model.parameters()), 1 - keep)
         seen.append(loss.item())
-        if (step + 1) % 50 == 0 or step + 1 == plan.steps:
+        if (step + 1) % 20 == 0 or step + 1 == plan.steps:
             pace = (time.process_time() - began) / (step + 1 - first)
-            seen, told = [], float(np.mean(seen))
+            told, seen = float(np.mean(seen)), []
             print(f"{name} step {step + 1} loss {told:.5f} {pace:.3f} CPU s a step", flush=True)
-        if (step + 1) % 100 == 0 or step + 1 == plan.steps:
-            state = {"model": model.state_dict(), "smooth": smooth.state_dict()}
-            state |= {"step": step + 1, "batch": plan.batch, "loss": told}
+            state = {"model": model.state_dict(), "step": step + 1, "batch": plan.batch, "loss": told}
             fresh = plan.file.with_suffix(".new")
             torch.save(state | {"optimisers": [optimiser.state_dict() for optimiser in optimisers]}, fresh)
             fresh.replace(plan.file)
@@ -125,8 +117,8 @@ def train(name: str, model: nn.Module, loss_of: Loss, plan: argparse.Namespace) 
 
 PLANS: dict[str, tuple[type[nn.Module], Loss, int, int, float]] = {
     "outline": (Outline, outline_loss, 3000, 400, 3e-3),
-    "flow": (Flow, flow_loss, 900, 256, 3e-3),
-    "reader": (Reader, reader_loss, 1500, 64, 2e-3),
+    "flow": (Flow, flow_loss, 1120, 256, 3e-3),
+    "reader": (Reader, reader_loss, 2400, 64, 2e-3),
 }
 
 

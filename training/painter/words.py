@@ -36,8 +36,8 @@ SAME = {
     "below": "under beneath underneath",
     "background": "backdrop ground",
 }
-STRUCTURE = ("small", "large", "left", "right", "top", "bottom", "center", "above", "below", "background", "on", "of")
-TOKENS = (*SHAPES, *COLOURS, *STRUCTURE, "and")
+PLACES = ("small", "large", "left", "right", "top", "bottom", "center", "above", "below")
+TOKENS = (*SHAPES, *COLOURS, *PLACES, "background", "on", "of", "and")
 
 
 def vocabulary() -> dict[str, int]:

@@ -280,6 +280,7 @@ class Books:
                     decode_tokens=row.output_tokens,
                     prefill_us=row.engine_prefill_us,
                     prefill_tokens=row.input_tokens - row.cached_tokens,
+                    first_us=row.arrived_us + row.first_us - row.sent_us if row.stream and row.first_us else 0,
                 )
             else:
                 after = work.learn_items(before, busy_us=row.left_us - row.sent_us, items=max(1, row.items))

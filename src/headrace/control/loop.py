@@ -29,6 +29,7 @@ from headrace.policy.actions import Hold, Start
 from headrace.policy.activity import Activity
 from headrace.policy.keepalive import Keepalive
 from headrace.policy.plan import plan
+from headrace.policy.planning import Learned
 from headrace.policy.sizing import ByWork
 from headrace.ports import Clock, Engine, Substrate, WorkerStatus
 from headrace.specs.catalog import Catalog, ModelSpec
@@ -156,7 +157,8 @@ class Loop:
         self._sizing.tpot_percent = {model.key: model.objective.tpot_percent for model in self.catalog.models}
         self._sizing.note(demand, now_us, parts.clock.now_us())
         wanted = self._now(demand, now_us)
-        made = plan(wanted, self.fleet, demand, now_us, self._sizing)
+        learned = Learned(self._sizing.boot_us, self.keepalive.gaps)
+        made = plan(wanted, self.fleet, demand, now_us, self._sizing, learned)
         self.holds = made.holds
         for stop in made.stops:
             parts.actuator.stop(stop)

@@ -2,8 +2,9 @@
 
 Where an engine tells the time it spent on a request's prompt and answer, the model is fitted to it: over requests, the
 time of one output token is F + v n, with n the mean number of requests present; F is the fixed part of a step and v the
-own work of one token (ordinary least squares, Gauss 1809). Until there are enough of them a default says that FIXED_PPM
-of a lone request's step is fixed part. The residual of the fit is published with it.
+own work of one token (ordinary least squares, Gauss 1809). A prompt of n tokens that is alone takes p + w n, likewise.
+Until there are enough of them a default says that FIXED_PPM of a lone request's step is fixed part. The residual of the
+fit is published with it.
 
 Measured for llama.cpp on two CPU threads, 135M parameters: 16.7, 40.8 and 113 ms a step at 1, 4 and 16 streams, so
 F = 10.2 ms and v = 6.4 ms: 0.61 of a lone request's step is fixed.
@@ -23,7 +24,9 @@ _MILLION: Final = 1_000_000
 class WorkModel(msgspec.Struct, frozen=True, kw_only=True):
     """Own work in nanoseconds of the replica's time: of a prompt token, an output token, an item. `fixed_ns` a step.
 
-    `residual_ppm` is the mean relative error of the fit, -1 while the default stands; `samples` what it rests on.
+    `prompt_ns` is a prompt's fixed part, and `first_ns` what passes besides until its first token is seen: the way
+    there and back, templates, tokenizers. `residual_ppm` is the mean relative error of the fit, -1 while the default
+    stands; `samples` what it rests on.
     """
 
     prefill_ns: int = 0
@@ -32,6 +35,8 @@ class WorkModel(msgspec.Struct, frozen=True, kw_only=True):
     fixed_ns: int = 0
     residual_ppm: int = -1
     samples: int = 0
+    prompt_ns: int = 0
+    first_ns: int = 0
 
 
 class Samples(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,14 +53,28 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
     lone_ns: float = 0.0
     lone_tokens: int = 0
     lone_count: int = 0
+    lone_tt: float = 0.0
+    lone_tn: float = 0.0
+    first_ns: float = 0.0
+    first_count: int = 0
     item_ns: float = 0.0
     items: int = 0
 
 
 def learn(
-    samples: Samples, *, present: float, decode_us: int, decode_tokens: int, prefill_us: int, prefill_tokens: int
+    samples: Samples,
+    *,
+    present: float,
+    decode_us: int,
+    decode_tokens: int,
+    prefill_us: int,
+    prefill_tokens: int,
+    first_us: int = 0,
 ) -> Samples:
-    """One more request whose engine told its times; what it did not tell is 0."""
+    """One more request whose engine told its times; what it did not tell is 0.
+
+    `first_us` is from its sending to its first token, of a stream.
+    """
     prefill = prefill_us * 1000 if prefill_us and prefill_tokens else 0
     lone = bool(prefill) and present < LONE_PRESENCE
     changed = msgspec.structs.replace(
@@ -65,6 +84,10 @@ def learn(
         lone_ns=samples.lone_ns + (prefill if lone else 0),
         lone_tokens=samples.lone_tokens + (prefill_tokens if lone else 0),
         lone_count=samples.lone_count + lone,
+        lone_tt=samples.lone_tt + (prefill_tokens * prefill_tokens if lone else 0),
+        lone_tn=samples.lone_tn + (prefill_tokens * prefill if lone else 0),
+        first_ns=samples.first_ns + (first_us * 1000 - prefill if lone and first_us > prefill_us else 0),
+        first_count=samples.first_count + (lone and first_us > prefill_us),
     )
     if decode_tokens < 2 or not decode_us:
         return changed
@@ -83,14 +106,21 @@ def learn(
     )
 
 
-def _prefill(samples: Samples) -> int:
-    """Own work of a prompt token: what it takes where nobody else is, once that was seen often enough.
+def _prefill(samples: Samples) -> tuple[int, int]:
+    """Own work of a prompt token, and a prompt's fixed part: where nobody else is, once that was seen often enough.
 
     An engine tells the time from a prompt's first batch to its last, and others' steps lie between.
     """
-    if samples.lone_count >= LONE_MIN:
-        return int(samples.lone_ns / samples.lone_tokens)
-    return int(samples.prefill_ns / samples.prefill_tokens) if samples.prefill_tokens else 0
+    count = samples.lone_count
+    if count < LONE_MIN:
+        return (int(samples.prefill_ns / samples.prefill_tokens) if samples.prefill_tokens else 0), 0
+    mean_tokens, mean_ns = samples.lone_tokens / count, samples.lone_ns / count
+    spread = samples.lone_tt - count * mean_tokens * mean_tokens
+    if spread > 0.01 * samples.lone_tt:
+        slope = (samples.lone_tn - count * mean_tokens * mean_ns) / spread
+        if 0 <= slope <= mean_ns / mean_tokens:
+            return round(slope), round(mean_ns - slope * mean_tokens)
+    return int(mean_ns / mean_tokens), 0
 
 
 def learn_items(samples: Samples, *, busy_us: int, items: int) -> Samples:
@@ -107,10 +137,11 @@ def fitted(samples: Samples) -> WorkModel:
     >>> fitted(s).decode_ns, fitted(s).fixed_ns
     (3000000, 5000000)
     """
-    prefill = _prefill(samples)
+    prefill, prompt = _prefill(samples)
+    first = int(samples.first_ns / samples.first_count) if samples.first_count >= LONE_MIN else 0
     item = int(samples.item_ns / samples.items * (_MILLION - FIXED_PPM) / _MILLION) if samples.items else 0
     if not samples.count:
-        return WorkModel(prefill_ns=prefill, item_ns=item)
+        return WorkModel(prefill_ns=prefill, item_ns=item, prompt_ns=prompt, first_ns=first)
     mean_x, mean_y = samples.x / samples.count, samples.y / samples.count
     spread = samples.xx - samples.count * mean_x * mean_x
     if samples.count < SAMPLES_MIN or spread < 0.05 * samples.count:
@@ -123,6 +154,8 @@ def fitted(samples: Samples) -> WorkModel:
             item_ns=item,
             fixed_ns=int(mean_y - own * mean_x),
             samples=samples.count,
+            prompt_ns=prompt,
+            first_ns=first,
         )
     slope = (samples.xy - samples.count * mean_x * mean_y) / spread
     own = min(max(0.0, slope), mean_y / max(1.0, mean_x))
@@ -134,4 +167,6 @@ def fitted(samples: Samples) -> WorkModel:
         fixed_ns=round(mean_y - own * mean_x),
         residual_ppm=int(samples.error / tested * _MILLION),
         samples=samples.count,
+        prompt_ns=prompt,
+        first_ns=first,
     )

@@ -4,6 +4,7 @@ The format is CTranslate2's own (model_spec.py, binary version 6): names, shapes
 accounted for, so that nothing else passes under its name, and the engine is not given a size that is a lie.
 """
 
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +16,24 @@ _VERSION: Final = 6
 _VARIABLES_MAX: Final = 100_000
 _RANK_MAX: Final = 8
 _NAME_MAX: Final = 1_024
-# Bytes of an element by CTranslate2's number of the type: float32, int8, int16, int32, float16, bfloat16.
-_ELEMENT_BYTES: Final = {0: 4, 1: 1, 2: 2, 3: 4, 4: 2, 5: 2}
+TYPES: Final = {"float32": 4, "int8": 1, "int16": 2, "int32": 4, "float16": 2, "bfloat16": 2}  # by its number; bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A tensor: its numbers begin at byte `offset` and are of one of TYPES."""
+
+    shape: tuple[int, ...]
+    type: str
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`spec` is what kind of model it is, such as WhisperSpec; `variables` names each tensor's shape."""
+    """`spec` is what kind of model it is, such as WhisperSpec."""
 
     spec: str
-    variables: dict[str, tuple[int, ...]]
+    variables: dict[str, Variable]
     bytes: int
 
 
@@ -63,23 +72,21 @@ def _walk(data: BinaryIO, size: int) -> Header:
     return Header(spec, variables, size)
 
 
-def _variable(data: BinaryIO, name: str, size: int) -> tuple[int, ...]:
-    """The shape of the next variable, whose numbers are passed over."""
+def _variable(data: BinaryIO, name: str, size: int) -> Variable:
+    """The next variable, whose numbers are passed over."""
     rank = _number(data, "<B")
     if rank > _RANK_MAX:
         raise ValueError(f"{name!r} has {rank} dimensions, more than {_RANK_MAX}")
     shape = tuple(_number(data, "<I") for _ in range(rank))
-    element = _ELEMENT_BYTES.get(_number(data, "<B"))
-    taken = _number(data, "<I")
-    wanted = element or 0
-    for dimension in shape:
-        wanted *= dimension
-    if element is None or wanted != taken:
+    number, taken = _number(data, "<B"), _number(data, "<I")
+    kind = list(TYPES)[number] if number < len(TYPES) else ""
+    if math.prod(shape) * TYPES.get(kind, 0) != taken or not kind:
         raise ValueError(f"{name!r} takes {taken} bytes, which is not what its shape and type say")
-    if data.tell() + taken > size:
+    offset = data.tell()
+    if offset + taken > size:
         raise ValueError(f"{name!r} goes on after the end of the file")
     data.seek(taken, 1)
-    return shape
+    return Variable(shape, kind, offset)
 
 
 def _name(data: BinaryIO) -> str:

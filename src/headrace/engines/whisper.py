@@ -28,6 +28,7 @@ FORMS: Final = (
     "bfloat16",
 )
 SECONDS_MAX: Final = 3_600  # of one recording
+_ON_CPU: Final = ("", "int8", "int8_float32", "float32")  # forms with which an encoder for OpenVINO is written
 _FILES: Final = ("model.bin", "config.json", "tokenizer.json")
 _OPTIONAL: Final = ("preprocessor_config.json",)
 _WORDS: Final = ("vocabulary.txt", "vocabulary.json")  # the one or the other
@@ -77,11 +78,14 @@ class Whisper:
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket."""
         engine = model.engine
+        folder = Path(artifact.path)
+        encoder = [f"--encoder={folder / artifact.files['encoder']}"] if "encoder" in artifact.files else []
         argv = (
             *interpreter(),
             "-m",
             "headrace.engines.runners.whisper",
-            f"--weights={Path(artifact.path) / artifact.files['weights']}",
+            f"--weights={folder / artifact.files['weights']}",
+            *encoder,
             f"--listen={address.removeprefix('unix:')}",
             f"--alias={model.name}",
             f"--compute={engine.quantise or 'auto'}",
@@ -111,14 +115,31 @@ class Whisper:
             kept = [*_FILES, words[0], *(name for name in _OPTIONAL if (source / name).is_file())]
             for name in kept:
                 artifacts_on_disk.place(source / name, folder / "ct2" / name)
+            files = {"weights": "ct2"} | _encoder(model, source, folder, say)
             return artifacts_on_disk.publish(
                 model,
                 artifacts,
                 folder,
-                {"weights": "ct2"},
+                files,
                 {name: artifacts_on_disk.sha256(source / name) for name in kept},
                 header.bytes + _LIBRARY_BYTES + _SLOT_BYTES * model.engine.slots,
             )
+
+
+def _encoder(model: ModelSpec, source: Path, folder: Path, say: Callable[[str], None]) -> dict[str, str]:
+    """The role and the name of an encoder for OpenVINO; none where it would not be used or cannot be made."""
+    if model.engine.quantise not in _ON_CPU or importlib.util.find_spec("openvino") is None:
+        return {}
+    from headrace.engines import whisper_graph
+
+    say(f"{model.key}: writing the encoder for OpenVINO")
+    try:
+        (folder / "openvino").mkdir()  # a folder of its own: a replica may read what its command line names
+        whisper_graph.write(source / "model.bin", folder / "openvino" / "encoder.xml")
+    except Permanent as error:
+        say(f"{model.key}: {error.message}; CTranslate2's own encoder is used")
+        return {}
+    return {"encoder": "openvino"}
 
 
 @functools.lru_cache(maxsize=64)
@@ -127,7 +148,7 @@ def _english_only(source: Path | None) -> bool:
     if source is None:
         return False
     try:
-        shape = ctranslate2_header.read(source / "model.bin").variables["decoder/embeddings/weight"]
+        shape = ctranslate2_header.read(source / "model.bin").variables["decoder/embeddings/weight"].shape
     except (OSError, Permanent, KeyError):
         return False
     return shape[0] <= _ENGLISH_TOKENS

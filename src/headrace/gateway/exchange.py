@@ -66,7 +66,7 @@ class Exchange:
         """Check what can be checked before an engine, count the request in, and hold its worst case. May raise."""
         record, worker = self._record, self._worker
         self._order.check()
-        self._reply.headers += worker.meter.admit(record.key, self._estimate, record.arrived_us)
+        self._reply.headers += worker.meter.admit(record.key, self._estimate, record.arrived_us, record.call.priority)
         self._client.work = self
         worker.exchanges[record.request_id] = self
         self._hold.take(self, record.arrived_us)
@@ -381,7 +381,7 @@ class Exchange:
         del worker.exchanges[record.request_id]
         now_us = worker.clock.monotonic_us()
         more = counts.input_tokens + counts.output_tokens - self._estimate
-        worker.meter.done(record.key, more, record.arrived_us, now_us)
+        worker.meter.done(record.key, more, record.arrived_us, now_us, record.call.priority)
         usage = record.usage(outcome, status, counts, now_us, code, error)
         decode_us = record.decode_us()
         worker.dispatch.answered(usage.model, usage.version, counts.output_tokens, outcome == "finished", decode_us)

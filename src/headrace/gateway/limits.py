@@ -8,9 +8,11 @@ from typing import Final
 
 from headrace.errors import Refused
 from headrace.gateway.shared import Counters
+from headrace.state.request import BATCH
 from headrace.state.table import RouteKey
 
 _CONCURRENCY_RETRY_US: Final = 1_000_000
+_URGENT: Final = "urgent"  # requests of other classes than batch, of all keys
 
 
 class Meter:
@@ -19,8 +21,11 @@ class Meter:
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
 
-    def admit(self, key: RouteKey, tokens: int, now_us: int) -> bytes:
-        """Count one request in; the x-ratelimit-* header lines. Raises Refused (429)."""
+    def admit(self, key: RouteKey, tokens: int, now_us: int, priority: int = 0) -> bytes:
+        """Count one request in; the x-ratelimit-* header lines. Raises Refused (429).
+
+        Batch work is told how many requests of other classes are at work in all gateways, so that it can give way.
+        """
         limits, name = key.limits, "key:" + key.id
         requests_max, tokens_max = limits.requests_per_minute, limits.tokens_per_minute
         lines = b""
@@ -45,10 +50,15 @@ class Meter:
                     raise _refused(f"{used + tokens} tokens this minute", tokens_max, wait_us)
                 lines += _lines(b"tokens", tokens_max, tokens_max - used - tokens, wait_us)
         self._counters.count(name, 1, 1, tokens, now_us)
+        if priority == BATCH:
+            return lines + b"x-headrace-urgent: %d\r\n" % self._counters.spent(_URGENT, now_us).in_flight
+        self._counters.flying(_URGENT, 1)
         return lines
 
-    def done(self, key: RouteKey, correction: int, arrived_us: int, now_us: int) -> None:
+    def done(self, key: RouteKey, correction: int, arrived_us: int, now_us: int, priority: int = 0) -> None:
         """A request has ended; `correction` is what it used less what was estimated."""
+        if priority != BATCH:
+            self._counters.flying(_URGENT, -1)
         name = "key:" + key.id
         if key.limits.tokens_per_minute is None or (
             # The minute that was charged too much may be over; this one was not charged.

@@ -23,7 +23,7 @@ from headrace.state import keys
 from headrace.state.table import RouteKey
 from headrace.wire.call import Call
 
-OWN: Final = (b"run_", b"batch_", b"video_")  # how labels of the runner's work begin
+OWN: Final = (b"run_", b"batch_", b"video_", b"resp_")  # how labels of the runner's work begin
 PREFIX: Final = "pipeline/"
 _FOLDERS: Final = (
     "/headrace/v1/pipelines", "/headrace/v1/runs", "/v1/files", "/v1/batches", "/v1/videos", "/v1/responses", "/mcp",
@@ -31,6 +31,7 @@ _FOLDERS: Final = (
 _LABEL: Final = re.compile(rb"[\x21-\x7e]{1,200}")
 _PASSED: Final = (
     b"content-type", b"idempotency-key", b"accept", b"last-event-id", b"mcp-session-id", b"mcp-protocol-version",
+    b"mcp-method", b"mcp-name",
     b"x-headrace-label", b"x-headrace-max-cost", b"x-headrace-priority", b"x-headrace-deadline-ms",
     b"x-headrace-dry-run",
 )  # fmt: skip
@@ -65,8 +66,7 @@ def run_of(head: Head, key: RouteKey, doorman: Doorman) -> Run:
     owned = label is not None and label.startswith(OWN)
     if (owned or step) and not doorman.acting(head.headers, key):
         if owned:
-            message = "A label that begins with run_, batch_ or video_ is the runner's; choose another."
-            raise Invalid(message, param="x-headrace-label")
+            raise _owned()
         raise Invalid("x-headrace-agent-step is the runner's alone.", param="x-headrace-agent-step")
     return Run(label=(label or b"").decode(), cap_nanousd=int(cap) if cap is not None else None, agent_steps=int(step),
                outlives=gone == b"finish")  # fmt: skip
@@ -75,13 +75,23 @@ def run_of(head: Head, key: RouteKey, doorman: Doorman) -> Run:
 def took(
     desk: Desk, client: Client, head: Head, body: bytes, key: RouteKey, request_id: str, call: Call | None = None
 ) -> bool:
-    """Whether this is the runner's, by its path or by what is called: then it is asked, and its answer passed on."""
+    """Whether this is the runner's, by its path or by what is called: then it is asked, and its answer passed on.
+
+    Raises Invalid for a label that only the runner may give, since what the runner sends is believed.
+    """
     if not (call.kept or call.model.startswith(PREFIX) if call is not None else _is_ours(head.path)):
         return False
+    if head.headers.get(b"x-headrace-label", b"").startswith(OWN):
+        raise _owned()
     length = head.length or 0 if client.upload is not None else len(body)
     passed = Passed(client, _request(desk, head, key, length) + body, request_id.encode())
     desk.spawn(passed.work(desk.settings.pipelines_socket))
     return True
+
+
+def _owned() -> Invalid:
+    message = "A label that begins with run_, batch_, video_ or resp_ is the runner's; choose another."
+    return Invalid(message, param="x-headrace-label")
 
 
 def _is_ours(path: str) -> bool:

@@ -36,6 +36,7 @@ DENIED_US: Final = 15 * US_PER_S  # a gateway that has just begun may not know t
 AWAY_US: Final = 200_000
 GRACE_S: Final = 600.0  # for what is at work when a batch is cancelled: what a gateway gives a whole answer
 LOOK_S: Final = 1.0
+_URGENT: Final = "x-headrace-urgent"
 _UNDONE: Final = {
     "cancelled": ("batch_cancelled", "The batch was cancelled before this request was made."),
     "expired": ("batch_expired", "This request could not be executed before the completion window expired."),
@@ -67,7 +68,7 @@ class Work:
         self._moved = asyncio.Event()
         self._results: Results | None = None
         self._input = lines.Input(starts=array("Q"), errors=[])
-        self._denied_us = 0
+        self._denied_us = self._began_us = self._answers = 0
         self._source = -1
         self._error: BaseException | None = None
 
@@ -149,11 +150,12 @@ class Work:
 
     async def _answer_all(self) -> None:
         """Ask every line, within the width; decides how the batch will end."""
+        self._began_us = self._desk.clock.monotonic_us()
         while (self._pending or self._tasks) and not self._over():
             if self._error is not None:
                 raise self._error
             now_us = self._desk.clock.monotonic_us()
-            if self._pending and self.width.now > len(self._tasks) and now_us >= self.width.resume_us:
+            if self._pending and self.width.room(len(self._tasks), now_us):
                 task = asyncio.create_task(self._ask(self._pending.popleft()))
                 self._tasks.add(task)
                 task.add_done_callback(self._asked)
@@ -199,7 +201,8 @@ class Work:
                 return
             await self._note(place, line.custom_id, answered)
             queue_us = int(answered.headers.get("x-headrace-queue-ms", "0")) * 1_000
-            self.width.answered(queue_us, now_us - began_us)
+            self.width.answered(now_us, queue_us, now_us - began_us, int(answered.headers.get(_URGENT, "0")))
+            self._look_ahead(now_us)
         except Unreachable:
             self._pending.append(place)
             self.width.pushed_back(self._desk.clock.monotonic_us(), AWAY_US)
@@ -207,6 +210,13 @@ class Work:
             self._pending.append(place)
             self.width.pushed_back(self._desk.clock.monotonic_us(), US_PER_S)
             telemetry.logger().warning("batch.not_written", batch=self.batch.id, error=error.strerror)
+
+    def _look_ahead(self, now_us: int) -> None:
+        """Whether half of the time that is left is enough at this pace."""
+        self._answers += 1
+        left_us = (self.batch.expires_at - self._desk.files.now_s) * US_PER_S
+        needed_us = len(self._pending) * (now_us - self._began_us) // self._answers
+        self.width.hurried = needed_us > left_us // 2
 
     def _comes_again(self, place: int, answered: Answered, now_us: int) -> bool:
         verdict = asking.verdict(answered)

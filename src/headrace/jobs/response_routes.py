@@ -189,7 +189,7 @@ class ResponseService:
 
     async def _queue(self, kept: Kept, sent: dict[str, Any]) -> Response:
         """Begin it; what the gateway would refuse is refused here and now. With an Idempotency-Key, once."""
-        await asking.welcome(self._shelf.loopback, kept.key, PATH, msgspec.json.encode(sent))
+        await asking.welcome(self._shelf.loopback, kept.key, PATH, msgspec.json.encode(sent), kept.headers)
         name = of.new_id(kept.tenant, kept.headers.get("idempotency-key", ""))
         known = self._shelf.get(kept.tenant, name)
         if known is not None:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from headrace import ports
-from headrace.mcp import jsonrpc, tools
+from headrace.mcp import envelope, jsonrpc, tools
 from headrace.mcp.cloud import Cloud, Told
 from headrace.mcp.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, Failed, Message
 from headrace.serving.caller import Door
@@ -22,8 +22,7 @@ from headrace.serving.loopback import Loopback
 
 T = TypeVar("T")
 
-VERSIONS: Final = ("2025-11-25", "2025-06-18", "2025-03-26")
-_MALFORMED: Final = (jsonrpc.PARSE_ERROR, jsonrpc.INVALID_REQUEST, jsonrpc.UNSUPPORTED_VERSION)
+_CAPABILITIES: Final = {"tools": {"listChanged": False}}
 _ABOUT: Final = (
     "Models, pipelines and the books of a Headrace cloud. What a tool cost stands in its result; `explain` tells why a "
     "request went where it went."
@@ -32,7 +31,7 @@ _ABOUT: Final = (
 
 class _Called(msgspec.Struct):
     name: str
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] | None = None
 
 
 class _Hello(msgspec.Struct):
@@ -57,23 +56,31 @@ class Service:
 
     async def message(self, request: Request) -> Response:
         """One message of a client."""
-        key = self._door.caller(request).key
+        cloud = Cloud(self._loopback, self._door.caller(request).key)
         to: jsonrpc.Id = None
+        enveloped = False
         try:
-            _check(request)
+            enveloped = envelope.modern(request.headers)
             message = jsonrpc.read(await request.body())
             if not message.wants_answer:
                 return Response(status_code=202)
             to = message.asked
-            return _json(jsonrpc.result(to, await self._answer(message, Cloud(self._loopback, key))))
+            if enveloped:
+                envelope.check(message, request.headers)
+            result = await self._answer(message, cloud)
+            if enveloped:
+                result = envelope.wrapped(message.method, result, _info())
+            return _json(jsonrpc.result(to, result))
         except Failed as failed:
-            return _json(jsonrpc.failure(to, failed), 400 if failed.code in _MALFORMED else 200)
+            return _json(jsonrpc.failure(to, failed), envelope.status(failed, enveloped=enveloped))
 
     async def _answer(self, message: Message, cloud: Cloud) -> dict[str, Any]:
         now_us = self._clock.now_us()
         match message.method:
             case "initialize":
                 return _hello(_params(message, _Hello).protocolVersion)
+            case "server/discover":
+                return {"supportedVersions": [envelope.VERSION], "capabilities": _CAPABILITIES, "instructions": _ABOUT}
             case "ping":
                 return {}
             case "tools/list":
@@ -83,30 +90,24 @@ class Service:
                     raise Failed(INTERNAL_ERROR, str(error)) from None
             case "tools/call":
                 called = _params(message, _Called)
-                return await tools.call(cloud, called.name, called.arguments, now_us)
+                return await tools.call(cloud, called.name, called.arguments or {}, now_us)
             case other:
-                known = "initialize, ping, tools/list, tools/call"
+                known = "initialize, server/discover, ping, tools/list, tools/call"
                 raise Failed(METHOD_NOT_FOUND, f"there is no method {str(other)[:64]!r}; there are: {known}")
 
 
 def _hello(asked: str) -> dict[str, Any]:
     """The version that the client asked for, or the newest there is here; then it decides whether to go on."""
     return {
-        "protocolVersion": asked if asked in VERSIONS else VERSIONS[0],
-        "capabilities": {"tools": {"listChanged": False}},
-        "serverInfo": {"name": "headrace", "title": "Headrace", "version": version("headrace")},
+        "protocolVersion": asked if asked in envelope.HANDSHAKES else envelope.HANDSHAKES[0],
+        "capabilities": _CAPABILITIES,
+        "serverInfo": _info(),
         "instructions": _ABOUT,
     }
 
 
-def _check(request: Request) -> None:
-    said = request.headers.get("mcp-protocol-version", VERSIONS[0])
-    if said not in VERSIONS:
-        raise Failed(
-            jsonrpc.UNSUPPORTED_VERSION,
-            f"the protocol version {said[:32]!r} is not spoken here; speak {', '.join(VERSIONS)}",
-            {"supported": list(VERSIONS), "requested": said[:32]},
-        )
+def _info() -> dict[str, str]:
+    return {"name": "headrace", "title": "Headrace", "version": version("headrace")}
 
 
 def _params(message: Message, kind: type[T]) -> T:

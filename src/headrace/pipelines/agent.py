@@ -65,7 +65,8 @@ class Talk:
         for number in range(1, agent.max_steps + 1):
             message = await self._turn(number, turns)
             calls = message["tool_calls"]
-            if not calls and not (message["cut"] and number < agent.max_steps and self._tools):
+            again = message["cut"] and bool(self._tools)
+            if number == agent.max_steps or not (calls or again):
                 return author.read_text(message["content"], agent.schema)
             said = {"role": "assistant", "content": message["content"] or None, "tool_calls": calls or None}
             turns.append({name: value for name, value in said.items() if value is not None})
@@ -75,7 +76,7 @@ class Talk:
             told = [asyncio.ensure_future(self._tool(number, index, call)) for index, call in enumerate(calls)]
             for call, result in zip(calls, await author.together(told), strict=True):
                 turns.append({"role": "tool", "tool_call_id": call["id"], "content": result["text"]})
-        raise AssertionError("the last step offers no tool, so it answers")
+        raise AssertionError("the last step answers, whatever the model says")
 
     async def _turn(self, number: int, turns: list[dict[str, Any]]) -> dict[str, Any]:
         """What the model says next: content, calls of tools, and whether it was cut by its token limit."""
@@ -92,7 +93,7 @@ class Talk:
             answer = await self._context.ask(origin, asks, self._agent.patience, self._place, last=True)
             choice = answer["choices"][0]
             calls = choice["message"].get("tool_calls") or []
-            return {"content": choice["message"].get("content") or "", "tool_calls": calls[:CALLS_MAX],
+            return {"content": choice["message"].get("content") or "", "tool_calls": [*map(_call, calls[:CALLS_MAX])],
                     "cut": choice.get("finish_reason") == "length"}  # fmt: skip
 
         found: dict[str, Any] = await self._context.step(step, body, work)
@@ -100,7 +101,7 @@ class Talk:
 
     async def _tool(self, number: int, index: int, call: dict[str, Any]) -> dict[str, Any]:
         name, arguments = call["function"]["name"], call["function"]["arguments"]
-        step = f"{self._name}@{number}.{name}"
+        step = f"{self._name}@{number}.{name if name in self._tools else 'unknown'}"
 
         async def work(origin: str) -> Told:
             at = Use(context=self._context, step=step, place=origin, scope=self._place)
@@ -126,6 +127,14 @@ class Talk:
         if number <= len(self._agent.first):
             return {"type": "function", "function": {"name": self._agent.first[number - 1]}}
         return "auto"
+
+
+def _call(said: Any) -> dict[str, Any]:
+    """A call as it is sent back to the model; what an engine left out is empty."""
+    said = said if isinstance(said, dict) else {}
+    function = said.get("function") if isinstance(said.get("function"), dict) else {}
+    named = {"name": str(function.get("name", "")), "arguments": str(function.get("arguments") or "{}")}
+    return {"id": str(said.get("id", "")), "type": "function", "function": named}
 
 
 async def run(context: Context, name: str, agent: Agent, prompt: str | list[dict[str, Any]]) -> Any:

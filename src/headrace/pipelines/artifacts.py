@@ -103,9 +103,14 @@ async def given(objects: Objects, inputs: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
+def is_kept(value: Any) -> bool:
+    """Whether a value in the journal says where it is kept. One that only looks like it is kept as an object itself."""
+    return isinstance(value, dict) and value.keys() == {"$object"}
+
+
 async def whole(objects: Objects, kept: Any) -> Any:
     """A value that was put away because it is large (`{"$object": DIGEST}`), or itself."""
-    if isinstance(kept, dict) and kept.keys() == {"$object"}:
+    if is_kept(kept):
         return msgspec.json.decode(await objects.get(kept["$object"]))
     return kept
 

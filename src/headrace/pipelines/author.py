@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from headrace.errors import Invalid
+from headrace.pipelines import artifacts
 from headrace.pipelines.context import Ask, Context, Patience
 from headrace.units import duration_us, nanousd
 
@@ -165,6 +166,16 @@ async def speak(model: str, text: str, voice: str = "alloy", **more: Any) -> Art
     body = {"model": model, "input": text, "voice": voice, "response_format": "wav", **more}
     spoken: Artifact = await _ask("/v1/audio/speech", body)
     return spoken
+
+
+async def load(artifact: Artifact) -> bytes:
+    """The bytes of a picture or a sound. Raises Permanent when they are gone."""
+    return await artifacts.load(current().world.objects, artifact)
+
+
+async def keep(data: bytes) -> Artifact:
+    """A picture or a sound that a step has made itself."""
+    return await artifacts.keep(current().world.objects, data)
 
 
 def current() -> Context:

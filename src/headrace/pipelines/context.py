@@ -21,7 +21,8 @@ from headrace.state.run import place as place_of
 
 INLINE_BYTES_MAX: Final = 64 << 10
 BACKOFF_FIRST_US, BACKOFF_LAST_US = 250_000, 10_000_000
-SETTLING_US: Final = (0, 50_000, 150_000, 400_000, 1_000_000)  # between looks for what was cut off
+SETTLING_US: Final = (0, 50_000, 150_000, 400_000)  # between looks for what was cut off, before the end of a run
+LATER_US: Final = (1_000_000, 3_000_000, 10_000_000, 30_000_000)  # and after it
 AWAY_US: Final = 200_000  # between looks for a gateway that is away
 _AGAIN: Final = frozenset({408, 409, 429, 500, 502, 503, 504})
 _HOPELESS: Final = frozenset({"insufficient_quota", "invalid_api_key", "model_not_found"})
@@ -103,14 +104,14 @@ class Context:
             await self.tell(*(Answered(at_us=self.now_us, call=call, charge_nanousd=None, outcome="cancelled",
                                        error="its step was not asked for again") for call in left))  # fmt: skip
 
-    async def reconcile(self) -> None:
+    async def reconcile(self, waits_us: Sequence[int]) -> None:
         """At the end of a run: what calls that were cut off really came to, as the gateways' records say.
 
-        Who was cancelled is settled by its gateway at once, and its record is a moment behind; what is not there by
-        then stays booked at its worst case, and so does what was sent twice.
+        Who was cancelled is settled by its gateway at once, and its record is a moment behind; what is not there after
+        the last wait stays booked at its worst case, and so does what was sent twice.
         """
         key, run = self.run.started.key, self.run.started.run
-        for wait_us in SETTLING_US:
+        for wait_us in waits_us:
             open_calls = {name: call for name, call in self.run.cut.items() if name not in self.run.doubted}
             if not open_calls:
                 return
@@ -158,7 +159,7 @@ class Context:
     async def _kept(self, value: Any) -> Any:
         """The value, or where it is kept when it is large."""
         data = msgspec.json.encode(value)
-        if len(data) <= INLINE_BYTES_MAX:
+        if len(data) <= INLINE_BYTES_MAX and not artifacts.is_kept(value):
             return value
         return {"$object": await self.world.objects.put(data)}
 

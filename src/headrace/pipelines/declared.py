@@ -1,15 +1,16 @@
 """Agents in YAML: what a step declares, made into what `agent` runs."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 import msgspec
 
-from headrace.errors import Permanent, Refused, Unreachable
-from headrace.pipelines import fits
+from headrace.errors import HeadraceError, Invalid, Permanent, Refused, Unreachable
+from headrace.pipelines import fits, mcp
 from headrace.pipelines.agent import Agent
-from headrace.pipelines.context import Ask, Patience, StepFailed
+from headrace.pipelines.context import Ask, Context, Patience, StepFailed
 from headrace.pipelines.ports import CHILD, Fetched
 from headrace.pipelines.tools import Tool, ToolError, Use
 from headrace.specs.agent import Http, ToolSpec
@@ -20,21 +21,62 @@ _AGAIN: Final = frozenset({408, 425, 429})
 _CUT: Final = 300  # characters of a server's refusal that the model is told
 
 
-def agent_of(step: Step, model: str, system: str, more: Mapping[str, Any], or_else: list[dict[str, Any]]) -> Agent:
-    """The agent of a step whose templates are filled in."""
-    return Agent(
-        model=model,
-        system=system,
-        tools={name: tool_of(name, spec) for name, spec in step.tools.items()},
+async def agent_of(
+    context: Context, place: str, step: Step, body: dict[str, Any], or_else: list[dict[str, Any]]
+) -> tuple[Agent, Any]:
+    """The agent of a step, and its prompt, from its first request. Raises StepFailed or Invalid."""
+    *system, prompt = body.pop("messages")
+    body.pop("response_format", None)
+    tools: dict[str, Tool] = {}
+    for name, spec in step.tools.items():
+        found = [tool_of(name, spec)] if spec.mcp is None else await _served(context, f"{place}@tools.{name}", spec)
+        for tool in found:
+            if tool.name in tools:
+                raise Invalid(f"step {place}: two tools are called {tool.name!r}; choose with `only`", status=422)
+            tools[tool.name] = tool
+    made = Agent(
+        model=body.pop("model"),
+        system=system[0]["content"] if system else "",
+        tools=tools,
         first=step.first,
         max_steps=step.max_steps,
         cost_nanousd=step.cost_nanousd,
         time_us=step.time_us,
         schema=step.schema,
-        more=more,
+        more=body,
         or_else=or_else,
         patience=Patience(retries=step.retries, timeout_us=step.timeout_us),
     )
+    return made, prompt["content"]
+
+
+async def _served(context: Context, name: str, spec: ToolSpec) -> list[Tool]:
+    """The tools of an MCP server. What it offers is asked once a run and kept, so that a resumed run sees the same."""
+    url = spec.mcp or ""
+
+    async def listed(_origin: str) -> list[dict[str, Any]]:
+        try:
+            async with asyncio.timeout(spec.timeout_us / 1e6):
+                return await (await mcp.opened(context.world.web, url, spec.headers)).tools()
+        except (HeadraceError, TimeoutError, KeyError, TypeError) as error:
+            why = str(error) or type(error).__name__
+            raise StepFailed(
+                name, f"the tools of {url} cannot be listed: {why}", "start the server, or correct the URL"
+            ) from None
+
+    def tool(one: dict[str, Any]) -> Tool:
+        async def call(at: Use, given: dict[str, Any]) -> str:
+            if wrong := fits.problem(given, one["parameters"]):
+                raise ToolError(f"the arguments do not fit: {wrong}", final=True)
+            return await (await mcp.opened(at.context.world.web, url, spec.headers)).call(one["name"], given)
+
+        return _made(one["offered"], one["description"], one["parameters"], spec, call)
+
+    found = await context.step(name, [url, spec.only], listed)
+    if missing := [word for word in spec.only if word not in {one["name"] for one in found}]:
+        known = ", ".join(one["name"] for one in found)
+        raise StepFailed(name, f"{url} has no tool {missing[0]!r}; it has: {known}", "correct `only`")
+    return [tool(one) for one in found if not spec.only or one["name"] in spec.only]
 
 
 def tool_of(name: str, spec: ToolSpec) -> Tool:
@@ -46,11 +88,15 @@ def tool_of(name: str, spec: ToolSpec) -> Tool:
             raise ToolError(f"the arguments do not fit: {wrong}", final=True)
         return await call(at, given)
 
+    return _made(name, spec.description, spec.schema, spec, checked)
+
+
+def _made(name: str, description: str, parameters: dict[str, Any], spec: ToolSpec, call: "_Call") -> Tool:
     return Tool(
         name=name,
-        description=spec.description,
-        parameters=spec.schema,
-        call=checked,
+        description=description,
+        parameters=parameters,
+        call=call,
         timeout_us=spec.timeout_us,
         retries=spec.retries,
         repeat=spec.repeats,

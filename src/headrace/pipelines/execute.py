@@ -142,12 +142,9 @@ async def _once(name: str, place: str, step: Step, context: Context, values: dic
 
 
 async def _agent(name: str, place: str, step: Step, context: Context, values: dict[str, Any]) -> Any:
-    body = asks.body_of(step, values, name)
     changes = [change for instead in step.or_else if (change := asks.change(instead))]
-    *system, prompt = body.pop("messages")
-    model, more = body.pop("model"), {key: value for key, value in body.items() if key != "response_format"}
-    made = declared.agent_of(step, model, system[0]["content"] if system else "", more, changes)
-    return await agent.run(context, place, made, prompt["content"])
+    made, prompt = await declared.agent_of(context, place, step, asks.body_of(step, values, name), changes)
+    return await agent.run(context, place, made, prompt)
 
 
 def _wrong(step: str, reason: str, fix: str) -> Invalid:

@@ -16,7 +16,11 @@ is checked by them before the function is called.
 """
 
 import asyncio
+import contextlib
+import contextvars
+import functools
 import inspect
+import threading
 import typing
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, Literal
@@ -149,6 +153,32 @@ def _called(
         with asking(At(at.place, Patience(), (), at.scope)):
             if inspect.iscoroutinefunction(function):
                 return await function(**fields)
-            return await asyncio.to_thread(function, **fields)
+            return await _in_thread(contextvars.copy_context(), functools.partial(function, **fields))
 
     return call
+
+
+async def _in_thread(context: contextvars.Context, work: Callable[[], Any]) -> Any:
+    """What a function gives that may block, in a thread of its own: one that hangs keeps nobody else from working."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+
+    def tell(result: Any, error: Exception | None) -> None:
+        if done.done():
+            return  # nobody waits any more
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        result, raised = None, None
+        try:
+            result = context.run(work)
+        except Exception as error:  # noqa: BLE001 - the outermost frame of the thread: its caller is told
+            raised = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(tell, result, raised)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await done

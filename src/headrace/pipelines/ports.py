@@ -118,6 +118,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     content_type: str
     body: bytes
+    headers: Mapping[str, str] = {}
 
 
 class Web(Protocol):

@@ -15,7 +15,7 @@ from headrace import telemetry
 from headrace.errors import HeadraceError, Invalid
 from headrace.pipelines import author, execute, graph
 from headrace.pipelines.children import Family
-from headrace.pipelines.context import Context, StepFailed, World
+from headrace.pipelines.context import LATER_US, SETTLING_US, Context, StepFailed, World
 from headrace.specs import pipeline as spec
 from headrace.state.run import AnyEvent, Ended, Retried, Run, Started, fold
 from headrace.units import nanousd
@@ -43,6 +43,7 @@ class Runner:
         self._watchers: dict[str, set[asyncio.Queue[AnyEvent]]] = {}
         self._cancelled: set[str] = set()
         self._contexts: dict[str, Context] = {}
+        self._settling: set[asyncio.Task[None]] = set()
         self.leaving = False
 
     async def start(self, tenant: str, key: str, wanted: Wanted, *, run: str = "", depth: int = 0) -> str:
@@ -145,7 +146,7 @@ class Runner:
     async def stop(self) -> None:
         """Leave every run where it is: its journal has it, and the next runner goes on."""
         self.leaving = True
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *self._settling]
         for context in self._contexts.values():
             context.leaving = True
         for task in tasks:
@@ -258,9 +259,13 @@ class Runner:
 
     async def _end(self, context: Context, run: str, end: Mapping[str, Any]) -> None:
         await context.orphans()
-        await context.reconcile()
+        await context.reconcile(SETTLING_US)
         await context.tell(Ended(at_us=context.now_us, **end))
         await self.world.runs.mark(run, True)
+        if context.run.cut:
+            later = asyncio.get_running_loop().create_task(context.reconcile(LATER_US))
+            self._settling.add(later)
+            later.add_done_callback(self._settling.discard)
 
     def _told(self, run: str, event: AnyEvent) -> None:
         for queue in self._watchers.get(run, ()):

@@ -7,7 +7,9 @@ not followed, proxies of the environment not used.
 """
 
 import asyncio
+import contextlib
 import ipaddress
+import socket
 import ssl
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -32,11 +34,9 @@ class OpenWeb:
     async def fetch(self, method: str, url: str, headers: Mapping[str, str], body: bytes, most_bytes: int) -> Fetched:
         """See `ports.Web`."""
         scheme, host, port = host_of(url)
-        address = await self._address(host, port)
+        addresses = await self._addresses(host, port)
         try:
-            reader, writer = await asyncio.open_connection(
-                address, port, ssl=self._tls if scheme == "https" else None,
-                server_hostname=host if scheme == "https" else None)  # fmt: skip
+            reader, writer = await self._connected(addresses, scheme, host, port)
             try:
                 return await _talk(reader, writer, _request(method, url, headers, body), body, most_bytes)
             finally:
@@ -44,20 +44,30 @@ class OpenWeb:
         except (OSError, h11.RemoteProtocolError) as error:
             raise Unreachable(f"{host}:{port} cannot be reached: {str(error)[:200] or type(error).__name__}") from None
 
-    async def _address(self, host: str, port: int) -> str:
+    async def _connected(
+        self, addresses: list[str], scheme: str, host: str, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """The first address that can be connected to. Raises OSError."""
+        tls, name = (self._tls, host) if scheme == "https" else (None, None)
+        for address in addresses[:-1]:
+            with contextlib.suppress(OSError):
+                return await asyncio.open_connection(address, port, ssl=tls, server_hostname=name)
+        return await asyncio.open_connection(addresses[-1], port, ssl=tls, server_hostname=name)
+
+    async def _addresses(self, host: str, port: int) -> list[str]:
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=1)  # SOCK_STREAM
-        except OSError as error:
-            raise Unreachable(f"the host {host} has no address: {error.strerror}") from None
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise Unreachable(f"the host {host} has no address: {error}") from None
         named = host in self._hosts or f"{host}:{port}" in self._hosts
-        for *_, where in found:
-            if not named and not public(str(where[0])):
-                raise Refused(
-                    f"{host}:{port} is not a public address; who runs this cloud may allow it with HEADRACE_TOOL_HOSTS",
-                    status=403,
-                    code="permission_denied",
-                )
-        return str(found[0][4][0])
+        addresses = [str(where[0]) for *_, where in found]
+        if not named and not all(map(public, addresses)):
+            raise Refused(
+                f"{host}:{port} is not a public address; who runs this cloud may allow it with HEADRACE_TOOL_HOSTS",
+                status=403,
+                code="permission_denied",
+            )
+        return addresses
 
 
 def public(text: str) -> bool:
@@ -99,18 +109,19 @@ async def _talk(
     if body:
         writer.write(line.send(h11.Data(data=body)) or b"")
     writer.write(line.send(h11.EndOfMessage()) or b"")
-    status, kind, parts, size = 0, "", list[bytes](), 0
+    status, headers, parts, size = 0, dict[str, str](), list[bytes](), 0
     while True:
         event = line.next_event()
         if event is h11.NEED_DATA:
             line.receive_data(await reader.read(_PIECE))
         elif isinstance(event, h11.Response):
             status = event.status_code
-            kind = dict(event.headers).get(b"content-type", b"").decode("latin-1")
+            headers = {name.decode(): value.decode("latin-1") for name, value in event.headers}
         elif isinstance(event, h11.Data):
             parts.append(bytes(event.data))
             size += len(event.data)
             if size > most_bytes:
                 raise Permanent(f"the answer has more than {most_bytes} bytes; ask for less")
         elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed) or event is h11.PAUSED:
-            return Fetched(status=status, content_type=kind, body=b"".join(parts))
+            kind = headers.get("content-type", "")
+            return Fetched(status=status, content_type=kind, body=b"".join(parts), headers=headers)

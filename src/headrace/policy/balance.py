@@ -1,7 +1,7 @@
 """One model's replicas against the number wanted: what is too much is stopped, what is lacking told to `plan`."""
 
-from headrace.policy import room, scaling, spot
-from headrace.policy.room import FAILED_PAUSE_US, Lack, Work
+from headrace.policy import scaling, spot
+from headrace.policy.planning import FAILED_PAUSE_US, Lack, Work, within
 from headrace.policy.scaling import Want
 from headrace.policy.sizing import Sizing
 from headrace.policy.spot import Pools, There
@@ -55,7 +55,7 @@ def _divided(
     ):
         _stop(work, model, [replica for replica in current if replica.pool in pools], count, why)
     return [
-        (room.within(model, pools), f"{want.reason}; {why}", count)
+        (within(model, pools), f"{want.reason}; {why}", count)
         for pools, why, count in (
             (kinds.spot, made.why_spot, made.start_spot),
             (kinds.firm, made.why_firm, made.start_firm),
@@ -70,10 +70,10 @@ def _there(work: Work, model: ModelSpec, kinds: Pools, current: list[Replica]) -
     return There(
         spot=len(on_spot),
         spot_ready=sum(replica.phase == "ready" for replica in on_spot),
-        spot_room=work.space.room(room.within(model, kinds.spot)),
+        spot_room=work.space.room(within(model, kinds.spot)),
         firm=len(firm),
         firm_ready=sum(replica.phase == "ready" for replica in firm),
-        firm_room=work.space.room(room.within(model, kinds.firm)),
+        firm_room=work.space.room(within(model, kinds.firm)),
     )
 
 

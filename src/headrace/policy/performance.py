@@ -31,6 +31,11 @@ class Performance(Protocol):
         """How many tokens of context fit at once."""
         ...
 
+    @property
+    def first_ns(self) -> int:
+        """What passes beside the prompt until its first token is seen, and takes nobody's time."""
+        ...
+
     def prefill_ns(self, tokens: int, cached: int = 0) -> float:
         """A prompt of `tokens`, of which `cached` are in the prefix cache."""
         ...
@@ -63,6 +68,11 @@ class Roofline:
         """Tokens of KV cache that fit beside the weights; 0 when the weights do not."""
         usable = self.device.memory_bytes * USABLE_PPM // _MILLION - RESERVE_BYTES
         return max(0, self.devices * usable - self.shape.weight_bytes) // self.shape.kv_bytes
+
+    @property
+    def first_ns(self) -> int:
+        """Nothing: the way to the device is not in a table of devices."""
+        return 0
 
     def prefill_ns(self, tokens: int, cached: int = 0) -> float:
         """A prompt, alone in its step."""
@@ -105,9 +115,14 @@ class Measured:
     work: WorkModel
     kv_tokens: int
 
+    @property
+    def first_ns(self) -> int:
+        """As was seen of streams that were alone."""
+        return self.work.first_ns
+
     def prefill_ns(self, tokens: int, cached: int = 0) -> float:
-        """A prompt: its own work, token by token."""
-        return float(max(1, tokens - cached) * (self.work.prefill_ns or self.work.item_ns))
+        """A prompt: its fixed part, and its own work, token by token."""
+        return float(self.work.prompt_ns + max(1, tokens - cached) * (self.work.prefill_ns or self.work.item_ns))
 
     def step_ns(self, batch: float, context: float) -> float:
         """One output token each: the fixed part once, own work of each."""

@@ -82,10 +82,17 @@ class Space:
 
     def take(self, device: Device, model: ModelSpec) -> None:
         """Count a replica that will be started there."""
-        place, taken = place_of(device), device.takes(model.memory_bytes)
+        self._held(device, model, 1)
+
+    def untake(self, device: Device, model: ModelSpec) -> None:
+        """It will not be, after all."""
+        self._held(device, model, -1)
+
+    def _held(self, device: Device, model: ModelSpec, change: int) -> None:
+        place, taken = place_of(device), change * device.takes(model.memory_bytes)
         self.free[place] -= taken
         self.soon[place] -= taken
-        self.count(model.key, place, 1)
+        self.count(model.key, place, change)
 
     def release(self, replica: Replica) -> None:
         """Count a replica that is being stopped."""

@@ -6,7 +6,6 @@ puts more on a device than fits, and leaves alone what Headrace does not own. Al
 demand too, are CLOCK_MONOTONIC microseconds.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -15,29 +14,36 @@ import msgspec
 from headrace.policy import placement, room
 from headrace.policy.actions import Hold, Plan, Start, Stop
 from headrace.policy.balance import balance
-from headrace.policy.room import FAILED_PAUSE_US, Work
+from headrace.policy.planning import FAILED_PAUSE_US, NOTHING, Lack, Learned, Work
 from headrace.policy.sizing import BySlots, Sizing
-from headrace.specs.catalog import Catalog, ModelSpec
+from headrace.specs.catalog import Catalog
 from headrace.state.demand import Demand
 from headrace.state.fleet import Fleet, Replica
 
 BY_SLOTS: Final = BySlots()
 STEPS_MAX: Final = 8  # a chain of models that move for each other is never that long
 DRAIN_UNKNOWN_US: Final = 120_000_000  # for replicas whose spec is gone
-_NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9.-]+")
 
 
-def plan(catalog: Catalog, fleet: Fleet, demand: Mapping[str, Demand], now_us: int, sizing: Sizing = BY_SLOTS) -> Plan:
+def plan(
+    catalog: Catalog,
+    fleet: Fleet,
+    demand: Mapping[str, Demand],
+    now_us: int,
+    sizing: Sizing = BY_SLOTS,
+    learned: Learned = NOTHING,
+) -> Plan:
     """What to do now: step by step on the fleet as it will be, until a step has nothing to add.
 
     So a plan that was carried out leaves nothing to do but its holds, also where one stop lets another model move.
-    `sizing` says how many replicas each model should have; it was told the demand before.
+    `sizing` says how many replicas each model should have; it was told the demand before. `learned` tells who
+    costs least.
     """
     starts: dict[str, Start] = {}
     stops: list[Stop] = []
     holds: tuple[Hold, ...] = ()
     for _ in range(STEPS_MAX):
-        made = _step(Work(catalog, fleet, demand, now_us), sizing)
+        made = _step(Work(catalog, fleet, demand, now_us, learned), sizing)
         holds = made.holds
         if not made.starts and not made.stops:
             break
@@ -56,7 +62,7 @@ def _step(work: Work, sizing: Sizing) -> Plan:
     3. Start what is missing, the most urgent first; where it does not fit, make room or say why not.
     """
     _clear(work)  # 1.
-    wants: list[room.Lack] = []
+    wants: list[Lack] = []
     for model in work.catalog.models:  # 2.
         if model.owned:
             wants.extend(balance(work, model, sizing))
@@ -111,7 +117,7 @@ def _clear(work: Work) -> None:
             work.stop(replica, DRAIN_UNKNOWN_US, f"{replica.key} is not in the catalog any more")
 
 
-def _serve(work: Work, lack: room.Lack) -> None:
+def _serve(work: Work, lack: Lack) -> None:
     """Start one replica, or make room for it, or say why not."""
     model = lack.model
     if model.key in work.holds:
@@ -124,16 +130,4 @@ def _serve(work: Work, lack: room.Lack) -> None:
         device = work.space.find(model, evenly=lack.evenly)
         assert device is not None, "room was made"
     work.space.take(device, model)
-    name = replica_id(model, work.names)
-    work.names.add(name)
-    start = Start(name, model.name, model.version, device.pool, device.node, device.device, lack.reason)
-    work.starts.append(start)
-
-
-def replica_id(model: ModelSpec, taken: set[str]) -> str:
-    """`name-version-digest-n` with the smallest n that is free, in letters, digits, dots and dashes only."""
-    stem = _NOT_IN_A_NAME.sub("-", f"{model.name}-{model.version}".lower()) + f"-{model.digest[:6]}"
-    number = 1
-    while f"{stem}-{number}" in taken:
-        number += 1
-    return f"{stem}-{number}"
+    work.start(model, device, lack.reason)

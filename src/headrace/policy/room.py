@@ -1,110 +1,22 @@
-"""Room for a replica that does not fit: who goes for it, and the books of one planning. Called by `plan` alone.
+"""Room for a replica that does not fit: who goes for it, and who moves. Called by `plan` alone.
 
 Someone is stopped only when that makes the one who waits fit; nobody below its minimum, and nobody at work unless it
-has a second replica and the one who waits has none.
+has a second replica and the one who waits has none. Among the idle those go who cost least: what a wake of each costs,
+times the chance that it is asked for within the time after which a wake is the cheaper.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
-import msgspec
+from headrace.policy import moves, scaling
+from headrace.policy.planning import Lack, Work, is_current
+from headrace.specs.catalog import ModelSpec
+from headrace.state.fleet import Device, Replica
+from headrace.state.gaps import EDGES_US
+from headrace.units import US_PER_S, format_bytes
 
-from headrace.policy import scaling
-from headrace.policy.actions import Hold, Start, Stop
-from headrace.policy.placement import Space
-from headrace.specs.catalog import Catalog, ModelSpec
-from headrace.state.demand import Demand
-from headrace.state.fleet import Device, Fleet, Replica
-from headrace.units import US_PER_MINUTE, format_bytes
-
-FAILED_PAUSE_US: Final = US_PER_MINUTE  # after a failed start, unless the model is changed
-_WORKING: Final = frozenset({"pending", "starting", "ready", "lost"})  # lost: its substrate brings it back or fails it
-
-
-@dataclass(frozen=True, slots=True)
-class Lack:
-    """One replica that is missing. `urgency` 0: nobody serves the model; 1: below its minimum; 2: one more.
-
-    `old` says that replicas of an earlier spec serve it meanwhile; `evenly` that it is spread over its pools.
-    """
-
-    model: ModelSpec
-    reason: str
-    urgency: int
-    waited_us: int
-    old: bool
-    evenly: bool = False
-
-    @property
-    def order(self) -> tuple[int, int, str]:
-        """Most urgent first, then who waits longest."""
-        return self.urgency, -self.waited_us, self.model.key
-
-
-class Work:
-    """One planning: what is given, what is still free, and the actions so far."""
-
-    __slots__ = (
-        "_by_key", "catalog", "demand", "failed", "fleet", "holds", "models", "names", "now_us", "pools", "space",
-        "starts", "stopped", "stops",
-    )  # fmt: skip
-
-    def __init__(self, catalog: Catalog, fleet: Fleet, demand: Mapping[str, Demand], now_us: int) -> None:
-        self.catalog = catalog
-        self.models = {model.key: model for model in catalog.models}
-        self.pools = {pool.name: pool for pool in catalog.pools}
-        self.fleet = fleet
-        self.demand = demand
-        self.now_us = now_us
-        self.failed = [replica for replica in fleet.replicas if replica.phase == "failed"]
-        self.space = Space.of(fleet, [replica for replica in self.failed if self.fickle(replica)])
-        self.starts: list[Start] = []
-        self.stops: list[Stop] = []
-        self.holds: dict[str, Hold] = {}
-        self.stopped: set[str] = set()
-        self.names = {replica.id for replica in fleet.replicas}
-        self._by_key: dict[str, list[Replica]] = {}
-        for replica in fleet.replicas:
-            if replica.phase in _WORKING:
-                self._by_key.setdefault(replica.key, []).append(replica)
-
-    def works(self, replica: Replica) -> bool:
-        """Whether a replica is there or coming, and not being stopped."""
-        return replica.phase in _WORKING and replica.id not in self.stopped
-
-    def working(self, key: str) -> list[Replica]:
-        """The replicas of one model version that work."""
-        return [replica for replica in self._by_key.get(key, ()) if replica.id not in self.stopped]
-
-    def fickle(self, replica: Replica) -> bool:
-        """Whether it stands, or stood, on a device that may be taken away."""
-        pool = self.pools.get(replica.pool)
-        return pool is not None and pool.interruptible
-
-    def stop(self, replica: Replica, drain_us: int, reason: str) -> None:
-        """Stop a replica, once."""
-        if replica.id in self.stopped:
-            return
-        if replica.phase in _WORKING:
-            self.space.release(replica)
-            self.space.count(replica.key, (replica.pool, replica.node, replica.device), -1)
-        self.stopped.add(replica.id)
-        self.stops.append(Stop(replica.id, drain_us, reason))
-
-    def hold(self, model: ModelSpec, reason: str) -> None:
-        """Say why a model does not get what it needs."""
-        self.holds[model.key] = Hold(model.key, reason)
-
-
-def is_current(model: ModelSpec, replica: Replica) -> bool:
-    """Whether a replica runs what the spec says, where it says."""
-    return replica.digest == model.digest and replica.pool in model.pools
-
-
-def within(model: ModelSpec, pools: tuple[str, ...]) -> ModelSpec:
-    """The model, to be placed in some of its pools."""
-    return msgspec.structs.replace(model, pools=pools)
+SAMPLES: Final = 8.0  # gaps before they are believed
+UNPRICED_US: Final = 300 * US_PER_S  # the time in question where nobody said what a device costs
 
 
 def make(work: Work, lack: Lack) -> str:
@@ -112,16 +24,22 @@ def make(work: Work, lack: Lack) -> str:
 
     1. Enough is being freed already: it waits for that, and it is promised to it.
     2. A replica of its own earlier spec gives way, unless a successor is just starting.
-    3. Idle replicas of other models, least recently used first; for one that is merely one more, only those that
+    3. Idle replicas of other models, those whose going costs least; for one that is merely one more, only those that
        have been idle for a minute.
-    4. For a model that nobody serves: second replicas of models that work.
+    4. Idle replicas that nothing may stop for good move together, so that what is free lies on one device.
+    5. For a model that nobody serves: second replicas of models that work.
     """
     model, space = lack.model, work.space
     need = format_bytes(model.memory_bytes)
     if (device := space.promise(model)) is not None:  # 1.
         return f"waits for {need} on {device.device}, which is being freed"
-    going = _own_old(work, lack) or _others(work, model, _idle(work, lack))
-    if not going and lack.urgency == 0:  # 4.
+    idle = moves.idle(work, lack)
+    regrets = {replica.id: regret(work, replica) for replica in idle}
+    going = _own_old(work, lack) or _others(work, model, idle, regrets)
+    if not going and (moved := moves.make(work, lack, idle)):  # 4.
+        space.promise(model)
+        return moved
+    if not going and lack.urgency == 0:  # 5.
         going = _others(work, model, _seconds(work, model))
     if not going:
         return space.why_not(model)
@@ -142,27 +60,40 @@ def _own_old(work: Work, lack: Lack) -> list[Replica]:
     if not lack.old or any(replica.phase != "ready" for replica in current):
         return []
     old = [replica for replica in mine if replica not in current]
-    return _fewest(work, model, sorted(old, key=lambda replica: (scaling.used_us(replica), replica.id)))
+    return _cheapest(work, model, sorted(old, key=lambda replica: (scaling.used_us(replica), replica.id)), {})
 
 
-def _others(work: Work, model: ModelSpec, candidates: list[Replica]) -> list[Replica]:
-    return _fewest(work, model, _above_minimum(work, candidates))
+def _others(
+    work: Work, model: ModelSpec, candidates: list[Replica], regrets: Mapping[str, float] | None = None
+) -> list[Replica]:
+    return _cheapest(work, model, _above_minimum(work, candidates), regrets or {})
 
 
-def _idle(work: Work, lack: Lack) -> list[Replica]:
-    """Ready replicas of other models with nothing to do, least recently used first."""
-    patience_us = scaling.SETTLE_MAX_US if lack.urgency == 2 else 0
-    found = []
-    for replica in work.fleet.replicas:
-        demand = work.demand.get(replica.key)
-        if replica.phase != "ready" or not work.works(replica) or replica.key == lack.model.key:
-            continue
-        if demand is None or scaling.busy(demand):  # not known to be idle
-            continue
-        used_us = max(replica.ready_us, demand.last_us)
-        if work.now_us - used_us >= patience_us:
-            found.append((used_us, replica.id, replica))
-    return [replica for _, _, replica in sorted(found, key=lambda item: item[:2])]
+def regret(work: Work, replica: Replica) -> float:
+    """What putting an idle replica to sleep costs on average, in nano-dollars; nothing where its model has another.
+
+    Formula: W P(g <= t + T | g > t), T = W / c, W = b (c + w); P from the gaps seen, or T / (t + T) while they are few.
+    Units: t idle, b a start, g a gap between uses, in microseconds; c nano-dollars a microsecond, w those of a wait.
+    Source: greedy dual caching (P. Cao, S. Irani 1997: cost over size) with the chance of use known; without it, a gap
+        that has lasted t lasts on by the law of a Pareto tail of exponent 1, and so the one used last goes last.
+    """
+    spec = work.models.get(replica.key)
+    if spec is None or len(work.working(replica.key)) > 1:
+        return 0.0
+    boot_us = work.boot_us(spec)
+    each = work.share_nanousd(spec, replica.pool, US_PER_S) / US_PER_S
+    wake = boot_us * (each + spec.scaling.wait_nanousd_per_s / US_PER_S)
+    within_us = wake / each if each else UNPRICED_US
+    demand = work.demand.get(replica.key)
+    idle_us = work.now_us - max(replica.ready_us, demand.last_us if demand else 0)
+    chance = within_us / max(1.0, idle_us + within_us)
+    gaps = work.learned.gaps.get(replica.key)
+    if gaps is not None and gaps.count >= SAMPLES:
+        longer = [(edge, part) for edge, part in zip(EDGES_US, gaps.weights, strict=True) if part and edge > idle_us]
+        weight = sum(part for _, part in longer)
+        if weight >= 1:  # else it is idle longer than it ever was
+            chance = sum(part for edge, part in longer if edge <= idle_us + within_us) / weight
+    return wake * chance
 
 
 def _seconds(work: Work, model: ModelSpec) -> list[Replica]:
@@ -192,14 +123,17 @@ def _above_minimum(work: Work, candidates: list[Replica]) -> list[Replica]:
     return found
 
 
-def _fewest(work: Work, model: ModelSpec, candidates: list[Replica]) -> list[Replica]:
-    """The fewest of the candidates, in their order, that make the model fit on one device; empty when none do."""
-    best: list[Replica] = []
+def _cheapest(work: Work, model: ModelSpec, candidates: list[Replica], regrets: Mapping[str, float]) -> list[Replica]:
+    """Those of the candidates that make the model fit on one device and whose going costs least, then the fewest."""
+    if regrets:  # stable: of those that cost alike a byte, the ones used least recently
+        candidates = sorted(candidates, key=lambda one: regrets.get(one.id, 0.0) / max(1, one.memory_bytes))
+    best: tuple[tuple[float, int], list[Replica]] | None = None
     for device in work.space.homes(model):
         going = _enough(work.space.lacking(model, device), device, candidates)
-        if going and (not best or len(going) < len(best)):
-            best = going
-    return best
+        cost = sum(regrets.get(replica.id, 0.0) for replica in going), len(going)
+        if going and (best is None or cost < best[0]):
+            best = cost, going
+    return [] if best is None else best[1]
 
 
 def _enough(lacking: int, device: Device, candidates: list[Replica]) -> list[Replica]:

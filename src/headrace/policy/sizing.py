@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from headrace.policy import scaling
 from headrace.policy.outlook import Expectation, Outlook
+from headrace.policy.pace import FULL, Pace
 from headrace.policy.scaling import Want
 from headrace.specs.catalog import ModelSpec
 from headrace.state.demand import Demand
@@ -21,13 +22,6 @@ from headrace.units import US_PER_S, format_us
 
 BOOT_US: Final = 30 * US_PER_S  # until one was measured
 ROUND_US: Final = 10 * US_PER_S  # between seeing and doing
-FULL: Final = 1.0  # of a replica at its batch that is planned with at first; slots beyond that batch take bursts
-FULL_MIN: Final = 0.7
-FULL_MAX: Final = 1.2
-PACE_US: Final = 60 * US_PER_S  # between two looks at how many answers kept their pace
-PACE_ANSWERS: Final = 50  # of which a look needs as many at least
-PACE_GAIN: Final = 0.01  # of what was kept short of the promise, or far beyond it, goes into FULL, a look
-PACE_FAR: Final = 0.15  # so much more than promised is far; one replica less keeps as much less
 SIGMAS: Final = 1.5  # of a minute's noise that are kept free
 DRAIN_MIN_US: Final = 10 * US_PER_S  # a backlog is to be worked off in the time of a start, within these
 DRAIN_MAX_US: Final = 60 * US_PER_S
@@ -65,12 +59,11 @@ class BySlots:
 class _Known:
     """What is known of one model: its outlook, what it needs now, and what it needed lately."""
 
-    __slots__ = ("expected", "full", "lately", "looked_us", "need", "outlook", "paced", "since_us", "slow")
+    __slots__ = ("expected", "lately", "need", "outlook", "pace", "since_us")
 
     def __init__(self, now_us: int) -> None:
-        self.since_us = self.looked_us = now_us
-        self.full = FULL
-        self.paced = self.slow = 0
+        self.since_us = now_us
+        self.pace = Pace(now_us)
         self.outlook = Outlook()
         self.expected = Expectation(0.0, 0.0, 0.0)
         self.need = 0.0
@@ -84,20 +77,6 @@ class _Known:
         while self.lately[0][0] < now_us - window_us:
             self.lately.popleft()
 
-    def look(self, paced: int, slow: int, promised: int, now_us: int) -> None:
-        """How full replicas may be planned, by how many of the last answers kept their pace.
-
-        A fleet of one replica tells nothing: there is no smaller one.
-        """
-        answers, late = paced - self.paced, slow - self.slow
-        if 0 <= answers < PACE_ANSWERS or (answers > 0 and now_us - self.looked_us < PACE_US):
-            return
-        self.paced, self.slow, self.looked_us = paced, slow, now_us
-        if answers > 0 and self.need > 1:
-            over = 1 - late / answers - promised / 100
-            self.full += PACE_GAIN * (over if over < 0 else max(0.0, over - PACE_FAR))
-            self.full = min(FULL_MAX, max(FULL_MIN, self.full))
-
     @property
     def most(self) -> float:
         return self.lately[0][1] if self.lately else self.need
@@ -108,10 +87,8 @@ class ByWork:
 
     Formula: need = (peak + 1.5 sigma) / full + backlog / drain; grow to ceil(need - 1/5) at once, shrink to
         ceil(most need of the last calm time + 1/5), the calm time being a minute or a start, whichever is longer;
-        each minute full falls by (promised - kept) / 100 or rises by (kept - promised - 0.15) / 100, where that is
-        more than nothing, from 0.7 to 1.2, while more than one replica is needed.
-    Units: replicas; peak, and sigma of minutes, in seconds of work a second; drain is a start's time, 10 s to 60 s;
-        kept and promised are shares of answers whose time per output token is the objective's at most.
+        full is what `pace` makes of the answers while more than one replica is needed.
+    Units: replicas; peak, and sigma of minutes, in seconds of work a second; drain is a start's time, 10 s to 60 s.
     Source: work signal with forecast and hysteresis of the autoscaler comparison in docs/benchmarks.md.
     Assumes: `asked_us` counts all arrivals; a start takes `boot_us`.
     """
@@ -132,8 +109,9 @@ class ByWork:
             expected = known.expected = known.outlook.expect(boot_us + ROUND_US, wall_us)
             drain_us = min(max(boot_us, DRAIN_MIN_US), DRAIN_MAX_US)
             if key in self.tpot_percent:
-                known.look(one.paced, one.slow, self.tpot_percent[key], now_us)
-            need = (expected.peak + SIGMAS * expected.sigma) / known.full + one.backlog_us / drain_us
+                promised = self.tpot_percent[key] / 100
+                known.pace.look(one.paced, one.slow, promised, now_us, tells=known.need > 1)
+            need = (expected.peak + SIGMAS * expected.sigma) / known.pace.full + one.backlog_us / drain_us
             known.take(need, now_us, max(CALM_US, boot_us))
 
     def desired(
@@ -162,7 +140,7 @@ class ByWork:
     def _told(self, model: ModelSpec, known: _Known, demand: Demand, count: int) -> str:
         expected, boot_us = known.expected, self.boot_us.get(model.key, BOOT_US)
         held = f", {demand.queued} held" if demand.queued else ""
-        full = f", {100 * known.full:.0f} % full" if known.full != FULL else ""
+        full = f", {100 * known.pace.full:.0f} % full" if known.pace.full != FULL else ""
         held += f", {demand.expected} announced" if demand.expected else ""
         return (
             f"work for {expected.level:.2f} replicas arrives, at most {expected.peak:.2f} while one starts "

@@ -1,6 +1,7 @@
 """What an answer of the gateway means to who asked, and what it was charged."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -50,9 +51,13 @@ def request_id(answered: Answered) -> str:
     return answered.headers.get("x-headrace-replayed") or answered.headers.get("x-request-id", "")
 
 
-async def welcome(loopback: Loopback, key: str, path: str, data: bytes) -> None:
+async def welcome(
+    loopback: Loopback, key: str, path: str, data: bytes, headers: Mapping[str, str] | None = None
+) -> None:
     """Whether the gateway would take this POST, at no cost. Raises Invalid or Refused in its words, or Unreachable."""
-    answered = await loopback.send("POST", path, key=key, data=data, headers={"x-headrace-dry-run": "quote"})
+    given = {**(headers or {}), "x-headrace-dry-run": "quote"}
+    given.pop("idempotency-key", None)  # a quote is not what is to be done once
+    answered = await loopback.send("POST", path, key=key, data=data, headers=given)
     if answered.status == 200:
         return
     told = error(answered)

@@ -16,6 +16,7 @@ _NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,63}")
 _URL: Final = re.compile(r"(https?)://([^/?#{}\s@]+)(/[^\s#]*)?")
 _HOLE: Final = re.compile(r"\{([a-zA-Z0-9_]*)\}")
 PARAMETERS_MAX: Final = 32
+FRAMING: Final = frozenset({"host", "connection", "content-length", "transfer-encoding", "expect", "upgrade"})
 TOOLS_MAX: Final = 32
 
 
@@ -35,13 +36,17 @@ class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class ToolSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One tool: exactly one of http and pipeline (the name of a deployed one).
+    """One tool: exactly one of http, pipeline (the name of a deployed one), and mcp (the URL of a server of tools).
 
-    `parameters` are JSON schemas by name; all are required but those in `optional`.
+    `parameters` are JSON schemas by name; all are required but those in `optional`. An MCP server says itself what its
+    tools are; `only` chooses among them.
     """
 
     http: Http | None = None
     pipeline: str | None = None
+    mcp: str | None = None
+    headers: dict[str, str] = {}
+    only: tuple[str, ...] = ()
     description: str = ""
     parameters: dict[str, dict[str, Any]] = {}
     optional: tuple[str, ...] = ()
@@ -80,9 +85,15 @@ def check(name: str, tool: ToolSpec) -> None:
     """Raises ValueError that says what is wrong with a tool, and how to mend it."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"tool {name[:60]!r} cannot be a name; use letters, digits and _")
-    if (tool.http is None) == (tool.pipeline is None):
-        raise ValueError(f"tool {name}: give exactly one of http and pipeline")
-    if not tool.description:
+    if sum(kind is not None for kind in (tool.http, tool.pipeline, tool.mcp)) != 1:
+        raise ValueError(f"tool {name}: give exactly one of http, pipeline and mcp")
+    if tool.mcp is not None:
+        if tool.description or tool.parameters:
+            raise ValueError(
+                f"tool {name}: an MCP server describes its tools itself; leave out description, parameters"
+            )
+        _where(name, tool.mcp)
+    elif not tool.description:
         raise ValueError(f"tool {name}: give a `description`; it is all that the model knows of it")
     if len(tool.parameters) > PARAMETERS_MAX:
         raise ValueError(f"tool {name}: {len(tool.parameters)} parameters; {PARAMETERS_MAX} is the most")
@@ -96,18 +107,26 @@ def check(name: str, tool: ToolSpec) -> None:
         raise ValueError(f"tool {name}: {error}") from None
     if tool.http is not None:
         _http(name, tool, tool.http)
+    for field, value in {**tool.headers, **(tool.http.headers if tool.http is not None else {})}.items():
+        if (
+            field.lower() in FRAMING
+            or not re.fullmatch(r"[a-zA-Z0-9-]{1,64}", field)
+            or not re.fullmatch(r"[\x20-\x7e]{0,1024}", value)
+        ):
+            raise ValueError(f"tool {name}: the header {field[:60]!r} cannot be sent")
 
 
 def _http(name: str, tool: ToolSpec, http: Http) -> None:
-    if not _URL.fullmatch(http.url):
-        raise ValueError(
-            f"tool {name}: {http.url[:80]!r} is not a URL whose host stands in it; write https://HOST/PATH/{{parameter}}"
-        )
+    _where(name, http.url)
     for word in sorted(http.holes - {word for word in tool.parameters if word not in tool.optional}):
         raise ValueError(f"tool {name}: the URL takes {word!r}; give it among `parameters`, not optional")
-    for field, value in http.headers.items():
-        if not re.fullmatch(r"[a-zA-Z0-9-]{1,64}", field) or not re.fullmatch(r"[\x20-\x7e]{0,1024}", value):
-            raise ValueError(f"tool {name}: the header {field[:60]!r} cannot be sent")
+
+
+def _where(name: str, url: str) -> None:
+    if not _URL.fullmatch(url):
+        raise ValueError(
+            f"tool {name}: {url[:80]!r} is not a URL whose host stands in it; write https://HOST/PATH/{{parameter}}"
+        )
 
 
 def host_of(url: str) -> tuple[str, str, int]:

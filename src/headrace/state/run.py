@@ -257,7 +257,8 @@ class Run(msgspec.Struct, kw_only=True):
                 self.results[event.key] = event.result
                 self._forget(event.step, event.key)
                 self.steps.append((event.step, event.key))
-                self._end_tool(place(event.step, event.key), event.at_us, "finished")
+                told = isinstance(event.result, dict) and event.result.get("ok") is False
+                self._end_tool(place(event.step, event.key), event.at_us, "failed" if told else "finished")
             case Chosen():
                 self.chosen.append(event)
             case Bounded():

@@ -1,37 +1,45 @@
 """One simulated replica: continuous batching in virtual time, two events a request.
 
-Prompts are worked off one after the other and stop the others' output meanwhile; between prompts all sequences of the
-batch gain tokens together, one a step. A counter of steps stands for everybody's progress, so that an end is known as a
-reading of the counter when a sequence joins, whatever the batch does until then; a second counter adds up one
-sequence's share of the time, which is what a request cost.
+Prompts are worked off one after the other, from the end of the step under way on, and stop the others' output
+meanwhile; between prompts all sequences of the batch gain tokens together, one a step. A counter of steps stands for
+everybody's progress, so that an end is known as a reading of the counter when a sequence joins, whatever the batch does
+until then; a second counter adds up one sequence's share of the time, which is what a request cost.
 """
 
 import heapq
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
+from math import ceil
 from typing import Final
 
+from headrace.twin.prefixes import Kept
+
 NEVER: Final = 1 << 62
+_WHOLE: Final = 1e-9  # of a step, which is none
 
 
 class Behaviour:
-    """What is alike for all replicas of a model in a pool. `step_us[n]` is a step of n sequences, microseconds."""
+    """What is alike for all replicas of a model in a pool. `step_us[n]` is a step of n sequences, microseconds.
 
-    __slots__ = ("boot_us", "kv_tokens", "slots", "step_us")
+    `late_us` passes beside it until a token is seen by who asked.
+    """
 
-    def __init__(self, step_us: Sequence[float], slots: int, kv_tokens: int, boot_us: int) -> None:
+    __slots__ = ("boot_us", "kv_tokens", "late_us", "slots", "step_us")
+
+    def __init__(self, step_us: Sequence[float], slots: int, kv_tokens: int, boot_us: int, late_us: int = 0) -> None:
         assert len(step_us) > slots, "a step for every batch"
         self.step_us = list(step_us)
         self.slots = slots
         self.kv_tokens = kv_tokens
         self.boot_us = boot_us
+        self.late_us = late_us
 
 
 class SimReplica:
     """Sequences and prompts of one replica; `due_us` is when something happens next, if nothing is added."""
 
-    __slots__ = ("_at_us", "_batch", "_behaviour", "_kept", "_prefixes", "_prompt", "_prompts", "_share", "_steps",
-                 "busy_us", "due_us", "ends", "id", "stamp")  # fmt: skip
+    __slots__ = ("_at_us", "_batch", "_behaviour", "_prompt", "_prompts", "_share", "_steps",
+                 "busy_us", "due_us", "ends", "id", "kept", "stamp")  # fmt: skip
 
     def __init__(self, name: str, behaviour: Behaviour, now_us: int) -> None:
         self.id = name
@@ -43,11 +51,15 @@ class SimReplica:
         self._prompt: tuple[int, int] | None = None  # whose prompt is worked off, and how many tokens follow
         self._prompts: deque[tuple[int, int, float]] = deque()
         self.ends: list[tuple[float, int, float]] = []  # reading at the end, request, share when it joined
-        self._prefixes: OrderedDict[int, int] = OrderedDict()
-        self._kept = 0
+        self.kept = Kept(behaviour.kv_tokens // 2)
         self.busy_us = 0.0
         self.due_us: float = NEVER
         self.stamp = 0
+
+    @property
+    def late_us(self) -> int:
+        """What passes until a token is seen by who asked."""
+        return self._behaviour.late_us
 
     @property
     def running(self) -> int:
@@ -65,7 +77,7 @@ class SimReplica:
             self._prompts.append((request, output_tokens, prompt_us))
             return
         self._advance(now_us)
-        self._begin(request, output_tokens, prompt_us)
+        self._begin(request, output_tokens, self._finish_step() + prompt_us)
 
     def happen(self, now_us: float) -> tuple[int, int, float]:
         """What is due: (request whose first token is out or -1, request that has ended or -1, its share of time)."""
@@ -86,15 +98,6 @@ class SimReplica:
             self._next()
         return request, request if output_tokens <= 1 else -1, 0.0
 
-    def cached(self, prefix: int, tokens: int) -> int:
-        """How many tokens of a prefix are kept here, which is kept from now on; the oldest make room."""
-        kept = self._prefixes.pop(prefix, 0)
-        self._prefixes[prefix] = max(kept, tokens)
-        self._kept += max(kept, tokens) - kept
-        while self._kept > self._behaviour.kv_tokens // 2 and len(self._prefixes) > 1:
-            self._kept -= self._prefixes.popitem(last=False)[1]
-        return min(kept, tokens)
-
     def _advance(self, now_us: float) -> None:
         passed = now_us - self._at_us
         if passed > 0:
@@ -105,6 +108,16 @@ class SimReplica:
                 self._share += passed / self._batch
                 self.busy_us += passed
         self._at_us = now_us
+
+    def _finish_step(self) -> float:
+        """Everybody has the token of the step under way; how long that takes. Newcomers come in between steps."""
+        rest = ceil(self._steps - _WHOLE) - self._steps
+        if not self._batch or rest <= 0:
+            return 0.0
+        wait = rest * self._behaviour.step_us[self._batch]
+        self._steps += rest
+        self._share += wait / self._batch
+        return wait
 
     def _begin(self, request: int, output_tokens: int, prompt_us: float) -> None:
         self._prompt = (request, output_tokens)

@@ -194,7 +194,7 @@ def _behaviour(
     slots = min(model.engine.slots, fit)
     context = tokens_in + tokens_out / 2
     steps = [0.0, *(performance.step_ns(batch, context) / 1000 for batch in range(1, slots + 1))]
-    made = Behaviour(steps, slots, performance.kv_tokens, boot_us)
+    made = Behaviour(steps, slots, performance.kv_tokens, boot_us, round(performance.first_ns / 1000))
     return made, capacity.rate(performance, at, tokens_in), at.requests_per_hour
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from headrace.errors import Invalid
+from headrace.twin.prefixes import Kept, Paths
 from headrace.units import US_PER_HOUR, US_PER_MINUTE, US_PER_S
 
 Ints = NDArray[np.integer]
@@ -41,6 +42,7 @@ DTYPES: Final = {
     "prefix_tokens": np.int32,
     "priority": np.int8,
 }
+NO_CHAINS: Final = np.empty((0, 2), np.int64)
 DEFAULTS: Final = {"model": 0, "tenant": 0, "prefix": -1, "prefix_tokens": 0, "priority": INTERACTIVE}
 
 
@@ -66,8 +68,9 @@ class Trace:
 
     `arrival_us` counts from the start of the trace, 0; all arrivals are below `span_us`, the time that was observed.
     `model` and `tenant` are places in `models` and `tenants`. `prefix` is the identity of a shared beginning of the
-    input, -1 for none, and `prefix_tokens` how long it is. `priority` is a place in PRIORITIES. `notes` are what a
-    loader repaired, left out or found odd, in sentences.
+    input, -1 for none, and `prefix_tokens` how long it is; row i of `chains` is the prefix that prefix i is a longer
+    form of, -1 for none, and the tokens of prefix i; no rows where each stands for itself. `priority` is a place in
+    PRIORITIES. `notes` are what a loader repaired, left out or found odd, in sentences.
     """
 
     arrival_us: NDArray[np.int64]
@@ -82,6 +85,7 @@ class Trace:
     tenants: tuple[str, ...]
     span_us: int
     notes: tuple[str, ...] = ()
+    chains: NDArray[np.int64] = dataclasses.field(default_factory=lambda: NO_CHAINS)
 
     def __len__(self) -> int:
         return len(self.arrival_us)
@@ -150,6 +154,7 @@ def trace_of(
     span_us: int = 0,
     notes: Sequence[str] = (),
     source: str = "",
+    chains: NDArray[np.int64] = NO_CHAINS,
 ) -> Trace:
     """A checked trace of columns named as in `Trace`; those of DEFAULTS may be missing.
 
@@ -176,10 +181,11 @@ def trace_of(
     _places("tenant", full["tenant"], tenants, source)
     told += _gaps(arrival, span_us)
     _consistent(full, source)
+    _chained(full["prefix"], chains, source)
     for column in full.values():
         column.setflags(write=False)
     names = {"models": tuple(models), "tenants": tuple(tenants), "notes": tuple(told)}
-    return Trace(**full, **names, span_us=span_us)  # type: ignore[arg-type]  # DTYPES are the fields
+    return Trace(**full, **names, span_us=span_us, chains=chains)  # type: ignore[arg-type]  # DTYPES are the fields
 
 
 def merge(*traces: Trace) -> Trace:
@@ -197,7 +203,7 @@ def _joined(traces: Sequence[Trace], shifts: Sequence[int], span_us: int) -> Tra
     """The rows of all, shifted; prefixes of different traces are never the same."""
     models, tenants = _numbered(trace.models for trace in traces), _numbered(trace.tenants for trace in traces)
     parts: dict[str, list[Ints]] = {name: [] for name in DTYPES}
-    above = 0
+    above, chained, chains = 0, any(len(trace.chains) for trace in traces), list[NDArray[np.int64]]()
     for trace, shift in zip(traces, shifts, strict=True):
         for name in ("input_tokens", "output_tokens", "prefix_tokens", "priority"):
             parts[name].append(getattr(trace, name))
@@ -205,12 +211,23 @@ def _joined(traces: Sequence[Trace], shifts: Sequence[int], span_us: int) -> Tra
         parts["model"].append(np.array([models[name] for name in trace.models], np.int16)[trace.model])
         parts["tenant"].append(np.array([tenants[name] for name in trace.tenants], np.int32)[trace.tenant])
         parts["prefix"].append(np.where(trace.prefix < 0, -1, trace.prefix + above))
-        above += int(trace.prefix.max(initial=-1)) + 1
+        count = max(int(trace.prefix.max(initial=-1)) + 1, len(trace.chains))
+        chain = np.tile([-1, 0], (count if chained else 0, 1))
+        chain[: len(trace.chains)] = trace.chains + np.where(trace.chains[:, :1] >= 0, [above, 0], 0)
+        chains.append(chain)
+        above += count
     columns: dict[str, ArrayLike] = {name: np.concatenate(part) for name, part in parts.items()}
     columns["arrival_us"], order = _sorted(np.asarray(columns["arrival_us"]))
     columns |= {name: np.asarray(value)[order] for name, value in columns.items() if name != "arrival_us"}
     notes = dict.fromkeys(note for trace in traces for note in trace.notes)
-    return trace_of(columns, models=list(models), tenants=list(tenants), span_us=span_us, notes=list(notes))
+    return trace_of(
+        columns,
+        models=list(models),
+        tenants=list(tenants),
+        span_us=span_us,
+        notes=list(notes),
+        chains=np.concatenate(chains).astype(np.int64),
+    )
 
 
 def _numbered(lists: Iterable[Sequence[str]]) -> dict[str, int]:
@@ -228,6 +245,10 @@ def _shared(trace: Trace) -> float:
     with_prefix = np.flatnonzero(trace.prefix >= 0)
     if not total or not len(with_prefix):
         return 0.0
+    if len(trace.chains):
+        cache, paths = Kept(1 << 62), Paths(trace.chains)
+        rows = zip(trace.prefix[with_prefix].tolist(), trace.prefix_tokens[with_prefix].tolist(), strict=True)
+        return sum(cache.take(paths.of(prefix, tokens)) for prefix, tokens in rows) / total
     _, first = np.unique(trace.prefix[with_prefix], return_index=True)
     again = np.ones(len(with_prefix), bool)
     again[first] = False
@@ -308,6 +329,17 @@ def _consistent(columns: dict[str, Ints], source: str) -> None:
             param="prefix_tokens",
             where=source,
         )
+
+
+def _chained(prefix: Ints, chains: NDArray[np.int64], source: str) -> None:
+    """Each prefix of a chained trace is in it, and each comes after what it is a longer form of, so none is its own."""
+    if not len(chains):
+        return
+    if int(prefix.max(initial=-1)) >= len(chains):
+        message = f"prefix {int(prefix.max())} is in none of {len(chains)} chains; say what it is a longer form of"
+        raise Invalid(message, param="prefix", where=source)
+    if (chains[:, 0] >= np.arange(len(chains))).any() or (chains < -1).any():
+        raise Invalid("a prefix is a longer form of one that comes after it", param="prefix", where=source)
 
 
 def _gaps(arrival: Ints, span_us: int) -> list[str]:

@@ -16,10 +16,12 @@ from headrace.policy.actions import Answer, Assign, Reject, Start
 from headrace.policy.activity import Activity
 from headrace.policy.dispatch import Dispatch
 from headrace.policy.keepalive import Keepalive
-from headrace.policy.plan import plan, replica_id
+from headrace.policy.plan import plan
+from headrace.policy.planning import Learned, replica_id
 from headrace.state.request import BATCH, Request
 from headrace.state.table import Table
 from headrace.twin.fleet import Running, SimFleet, route_models
+from headrace.twin.prefixes import Paths
 from headrace.twin.scenario import Scenario
 from headrace.units import US_PER_DAY, US_PER_HOUR
 
@@ -65,6 +67,7 @@ class World:
         self._priorities: list[int] = trace.priority.tolist()
         self._prefixes: list[int] = trace.prefix.tolist()
         self._prefix_tokens: list[int] = trace.prefix_tokens.tolist()
+        self._paths = Paths(trace.chains)
         self._prompt_us = {place: prompts.tolist() for place, prompts in scenario.prompt_us.items()}
         self._route_models = route_models(scenario.catalog, scenario.rates, scenario.boot_us)
         self._counted: dict[str, tuple[int, int]] = {}
@@ -137,7 +140,7 @@ class World:
                 self._ask(at, left_us)
 
     def _ask(self, at: int, patience_us: int) -> None:
-        prefix = self._prefixes[at]
+        prefix = self._paths.root(self._prefixes[at])  # gateways know a prompt by how it begins
         request = Request(
             id=str(at),
             tenant=str(self._tenants[at]),
@@ -164,7 +167,7 @@ class World:
             one = self.fleet.running[answer.replica]
             prompt_us = self._prompt_us[one.lease.version, one.lease.pool][at]
             if self._prefixes[at] >= 0:
-                cached = one.engine.cached(self._prefixes[at], self._prefix_tokens[at])
+                cached = one.engine.kept.take(self._paths.of(self._prefixes[at], self._prefix_tokens[at]))
                 prompt_us *= max(1, self._inputs[at] - cached) / max(1, self._inputs[at])
             self.share_us[at] += prompt_us
             stamp = one.engine.stamp
@@ -194,11 +197,12 @@ class World:
         if engine.due_us < 1 << 62:
             self._push(engine.due_us, STEP, one, engine.stamp)
         if first >= 0 and not self.first_us[first]:
-            self.first_us[first] = now_us
+            self.first_us[first] = now_us + engine.late_us
         if ended >= 0:
             self._fated(ended, SERVED)
+            self.end_us[ended] += engine.late_us
             self.share_us[ended] += share_us
-            decode_us = now_us - self.first_us[ended] if self._priorities[ended] != BATCH else 0
+            decode_us = self.end_us[ended] - self.first_us[ended] if self._priorities[ended] != BATCH else 0
             self._dispatch.answered(one.lease.model, one.lease.version, self._outputs[ended], decode_us=decode_us)
             answers = self._dispatch.ended(str(ended), now_us)
             if answers:
@@ -275,7 +279,8 @@ class World:
         scenario.sizing.note(demand, now_us, scenario.wall_us + now_us)
         wanted = schedule.over(scenario.catalog, scenario.boot_us, scenario.wall_us + now_us)
         wanted = self._keepalive.over(wanted, demand, scenario.boot_us, now_us)
-        made = plan(wanted, self.fleet.seen(now_us), demand, now_us, scenario.sizing)
+        learned = Learned(scenario.boot_us, self._keepalive.gaps)
+        made = plan(wanted, self.fleet.seen(now_us), demand, now_us, scenario.sizing, learned)
         for stop in made.stops:
             one = self.fleet.running.get(stop.replica)
             if one is None:

@@ -75,9 +75,24 @@ class OutputConfig(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Thinking(msgspec.Struct):
-    """`thinking`. A model that thinks does so as it likes, which is `adaptive`; a budget cannot be kept here."""
+    """`thinking`. A model thinks as it was made to, if at all, and `max_tokens` bounds that together with the answer.
+
+    A budget is the most that may be thought, and nothing asks engines to think as much.
+    """
 
     type: Literal["enabled", "disabled", "adaptive"]
+
+
+class Edit(msgspec.Struct):
+    """One edit of `context_management`."""
+
+    type: str
+
+
+class ContextManagement(msgspec.Struct, forbid_unknown_fields=True):
+    """`context_management`. Earlier thinking is never sent again, so that it be cleared says nothing new."""
+
+    edits: Annotated[list[Edit], Meta(max_length=32)] = []
 
 
 class Metadata(msgspec.Struct, forbid_unknown_fields=True):
@@ -96,10 +111,10 @@ class CountRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     tool_choice: Auto | AnyTool | OneTool | NoTool | None = None
     output_config: OutputConfig | None = None
     thinking: Thinking | None = None
+    context_management: ContextManagement | None = None
     cache_control: Any = None
     speed: Any = None
     mcp_servers: Any = None
-    context_management: Any = None
     user_profile_id: Any = None
     workspace_id: Any = None
 
@@ -122,7 +137,7 @@ class MessagesRequest(CountRequest, kw_only=True, forbid_unknown_fields=True):
 
 _DECODER: Final = msgspec.json.Decoder(MessagesRequest)
 _COUNT: Final = msgspec.json.Decoder(CountRequest)
-_REFUSED: Final = ("speed", "mcp_servers", "context_management", "user_profile_id", "workspace_id")
+_REFUSED: Final = ("speed", "mcp_servers", "user_profile_id", "workspace_id")
 _REFUSED_TOO: Final = ("container", "inference_geo", "diagnostics")
 
 
@@ -186,8 +201,9 @@ def parse_count(body: bytes) -> Call:
 def _call(kind: type[MessagesCall], asked: CountRequest, request: MessagesRequest | None) -> MessagesCall:
     for name in sampling.given(asked, _REFUSED):
         raise unsupported(name)
-    if asked.thinking is not None and asked.thinking.type == "enabled":
-        raise unsupported("thinking", "with a budget is not supported: a model that thinks does so as it likes")
+    for edit in asked.context_management.edits if asked.context_management is not None else ():
+        if not edit.type.startswith("clear_thinking_"):
+            raise unsupported("context_management", f"of type '{edit.type[:64]}' is not supported; leave it out")
     said = anthropic_input.conversation(asked.system, asked.messages)
     tools = [_tool(tool, index) for index, tool in enumerate(asked.tools or ())]
     choice = _choice(asked.tool_choice)

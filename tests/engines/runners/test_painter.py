@@ -12,8 +12,8 @@ from PIL import Image
 
 from headrace.engines import golden
 from headrace.engines.painter import SIZES, PainterEngine
+from tests.conftest import make
 from tests.engines.judge import look
-from tests.engines.painter import PAINTER, made
 
 pytestmark = pytest.mark.xdist_group("engines")
 GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"
@@ -21,7 +21,7 @@ GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"
 
 @pytest.fixture(scope="module")
 def socket() -> Iterator[str]:
-    with golden.running(PainterEngine(), PAINTER, made()) as (address, _):
+    with golden.running(PainterEngine(), *make("painter")) as (address, _):
         yield address.removeprefix("unix:")
 
 

@@ -95,22 +95,19 @@ def circle_at(x: int, y: int) -> Any:
     return given
 
 
-def test_a_picture_is_read_as_a_scene(painter: Painter) -> None:
-    """Drawn again, what was read is the circle where it was, in its colour."""
-    _, seen = look(painter.drawn(painter.read(circle_at(44, 20)), 128))
-    assert [(one.shape, one.colour) for one in seen] == [("circle", "red")]
-    assert abs(seen[0].x - 44 / 64) < 0.04
-    assert abs(seen[0].y - 20 / 64) < 0.04
-
-
-def test_a_given_picture_decides_by_its_strength(painter: Painter) -> None:
-    """A little strength leaves the circle where it was; all of it draws as if nothing had been given."""
+def test_a_given_picture_keeps_its_place_unless_words_move_it(painter: Painter) -> None:
+    """The circle becomes a star where it was; words, or a strength of one, put it elsewhere."""
     scene = painter.read(circle_at(44, 20))
-    prompt = "a red circle on a white background"
-    _, seen = look(painted(painter, drawing(painter, prompt, 3, (scene, 0.3)))[0])
-    assert [(one.shape, one.colour) for one in seen] == [("circle", "red")]
-    assert abs(seen[0].x - 44 / 64) < 0.08
-    assert abs(seen[0].y - 20 / 64) < 0.08
+
+    def place(prompt: str, strength: float) -> tuple[float, float]:
+        _, seen = look(painted(painter, drawing(painter, prompt, 3, (scene, strength)))[0])
+        assert [(one.shape, one.colour) for one in seen] == [("star", "blue")]
+        return seen[0].x, seen[0].y
+
+    prompt = "a blue star on a white background"
+    assert place(prompt, 0.7) == pytest.approx((44 / 64, 20 / 64), abs=0.06)
+    assert place("a blue star at the bottom left on white", 0.9)[0] < 0.45
+    assert place(prompt, 1.0)[0] < 0.62
     fresh = painted(painter, drawing(painter, prompt, 3, (scene, 1.0)))[0]
     assert np.array_equal(fresh, painted(painter, drawing(painter, prompt, 3))[0])
 

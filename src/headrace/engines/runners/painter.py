@@ -9,15 +9,15 @@ import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from headrace.engines.runners import pictures
 from headrace.engines.runners.batching import Batcher, Bounds, Item
-from headrace.engines.runners.onnx import decode
 from headrace.engines.runners.painting import Floats, Painter, Painting, Pixels
 from headrace.engines.runners.server import Exchange, Server, serve
 from headrace.errors import Invalid
@@ -46,6 +46,23 @@ class EditRequest(GenerationRequest, forbid_unknown_fields=True, kw_only=True):
     strength: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
 
 
+Request = TypeVar("Request", bound=GenerationRequest)
+
+
+class Asked(NamedTuple):
+    """The words of a prompt as ids, and the side in pixels."""
+
+    words: NDArray[np.int64]
+    side: int
+
+
+class Given(NamedTuple):
+    """A picture to begin with, square and of the size that is asked for; `mask` is opaque where it is to stay."""
+
+    picture: Image.Image
+    mask: Image.Image | None
+
+
 class Runner:
     """The routes of one replica, which paints up to `slots` pictures at once."""
 
@@ -55,38 +72,40 @@ class Runner:
 
     async def generations(self, exchange: Exchange) -> None:
         """Pictures from words."""
-        request = decode(exchange.body, GenerationRequest)
-        await self._answer(exchange, request, await self._drawn(request, size_of(request.size)))
+        request = _decoded(exchange.body, GenerationRequest)
+        await self._answer(exchange, request, await self._drawn(self._asked(request), request))
 
     async def edits(self, exchange: Exchange) -> None:
         """Pictures from a picture and words."""
-        request = decode(exchange.body, EditRequest)
+        request = _decoded(exchange.body, EditRequest)
         if len(request.images) != 1:
             raise Invalid(f"images has {len(request.images)} pictures; this model takes exactly one", param="images")
-        given = await asyncio.to_thread(pictures.opened, request.images[0], "images")
-        mask = None if request.mask is None else await asyncio.to_thread(_mask, request.mask, given.size)
-        side = size_of(request.size)
-        flat = await asyncio.to_thread(_squared, given, self.painter.recipe.reads)
-        scene = self.painter.read(flat)
+        asked = self._asked(request)
+        given = await asyncio.to_thread(_given, request, asked.side)
+        scene = await asyncio.to_thread(self.painter.read, _squared(given.picture, self.painter.recipe.reads))
         strength = STRENGTH if request.strength is None else request.strength
-        drawn = await self._drawn(request, side, (scene, strength))
-        if mask is not None:
-            drawn = await asyncio.to_thread(_kept, drawn, _squared(given, side), mask)
+        drawn = await self._drawn(asked, request, (scene, strength))
+        if given.mask is not None:
+            drawn = await asyncio.to_thread(_kept, drawn, given.picture, given.mask)
         await self._answer(exchange, request, drawn)
 
     async def progress(self, exchange: Exchange) -> None:
         """GET /progress: steps done and to do of each request, all its pictures together."""
         exchange.json({"running": self.batcher.progress()})
 
+    def _asked(self, request: GenerationRequest) -> Asked:
+        """What is checked before anything is decoded or begun. Raises Invalid."""
+        return Asked(self.painter.recipe.ids(request.prompt), size_of(request.size))
+
     async def _drawn(
-        self, request: GenerationRequest, side: int, start: tuple[Floats, float] | None = None
+        self, asked: Asked, request: GenerationRequest, start: tuple[Floats, float] | None = None
     ) -> list[Pixels]:
-        recipe = self.painter.recipe
-        words = recipe.ids(request.prompt)
         seed = secrets.randbelow(_SEEDS) if request.seed is None else request.seed
-        made = [Painting(recipe, words, seed + index, side, start) for index in range(request.n)]
+        made = [
+            Painting(self.painter.recipe, asked.words, seed + index, asked.side, start) for index in range(request.n)
+        ]
         # What has as many steps to go and is as large goes together.
-        return await self.batcher.run([Item(one, shape=(one.left, side), steps=one.left) for one in made])
+        return await self.batcher.run([Item(one, shape=(one.left, asked.side), steps=one.left) for one in made])
 
     async def _answer(self, exchange: Exchange, request: GenerationRequest, drawn: list[Pixels]) -> None:
         data = await asyncio.to_thread(_encoded, drawn, request.output_format)
@@ -103,6 +122,29 @@ def size_of(size: str) -> int:
     return sides[size]
 
 
+def _decoded(body: bytes, kind: type[Request]) -> Request:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise Invalid(str(error)) from error
+
+
+def _given(request: EditRequest, side: int) -> Given:
+    """The picture and its mask, decoded. Raises Invalid, also when their sizes differ."""
+    whole = pictures.opened(request.images[0], "images")
+    picture = Image.fromarray(_squared(whole, side))
+    if request.mask is None:
+        return Given(picture, None)
+    mask = pictures.opened(request.mask, "mask")
+    if mask.size != whole.size:
+        raise Invalid(
+            f"mask is {mask.width}x{mask.height} and the picture {whole.width}x{whole.height}; give both the same size",
+            param="mask",
+        )
+    opaque = mask.convert("RGBA").getchannel("A")
+    return Given(picture, ImageOps.fit(opaque, (side, side), Image.Resampling.BOX))
+
+
 def _squared(picture: Image.Image, side: int) -> Pixels:
     """The middle square of a picture, on white where it is transparent."""
     shown = picture.convert("RGBA")
@@ -111,22 +153,9 @@ def _squared(picture: Image.Image, side: int) -> Pixels:
     return np.asarray(ImageOps.fit(plain.convert("RGB"), (side, side), Image.Resampling.LANCZOS))
 
 
-def _mask(coded: str, size: tuple[int, int]) -> Image.Image:
-    """What is to stay, as opacity. Raises Invalid for another size than the picture's."""
-    mask = pictures.opened(coded, "mask")
-    if mask.size != size:
-        raise Invalid(
-            f"mask is {mask.width}x{mask.height} and the picture {size[0]}x{size[1]}; give both the same size",
-            param="mask",
-        )
-    return mask.convert("RGBA").getchannel("A")
-
-
-def _kept(drawn: list[Pixels], given: Pixels, mask: Image.Image) -> list[Pixels]:
+def _kept(drawn: list[Pixels], given: Image.Image, mask: Image.Image) -> list[Pixels]:
     """The drawn pictures where the mask is transparent, the given one where it is opaque."""
-    fitted = ImageOps.fit(mask, given.shape[1::-1], Image.Resampling.BOX)
-    whole = Image.fromarray(given)
-    return [np.asarray(Image.composite(whole, Image.fromarray(picture), fitted)) for picture in drawn]
+    return [np.asarray(Image.composite(given, Image.fromarray(picture), mask)) for picture in drawn]
 
 
 def _encoded(drawn: Sequence[Pixels], form: str) -> list[str]:
@@ -143,9 +172,8 @@ def main() -> None:
         words.add_argument(f"--{name}", type=int, required=True)
     given = words.parse_args()
     painter = Painter(Path(given.weights), given.threads)
-    painter.advance(
-        [Painting(painter.recipe, painter.recipe.ids(painter.recipe.draws[0]), 0, 64)]
-    )  # the first run allocates
+    first = Painting(painter.recipe, painter.recipe.ids(painter.recipe.draws[0]), 0, 64)
+    painter.advance([first])  # the first run allocates
     asyncio.run(_serve(painter, given, began))
 
 

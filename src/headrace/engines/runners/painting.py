@@ -7,7 +7,7 @@ depends on its seed alone, and each picture of a batch is computed as it would b
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +29,8 @@ _POINTS_MAX: Final = 1 << 15  # whose distances are computed at once
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """What the graphs must be fed. `vocabulary` maps words to ids, `draws` and `colours` are what can be asked for.
+    """What the graphs must be fed. `vocabulary` maps words to ids, `draws` and `colours` are what can be asked for,
+    `places` the words for where and how large.
 
     A scene has `rows` of: presence, one number for each of `draws`, three of colour, two of place, one of radius;
     radius = `radius_unit` * e^(`radius_spread` * number), in fractions of the side. `length` is in words; `guidance` is
@@ -39,6 +40,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     vocabulary: dict[str, int]
     draws: tuple[str, ...]
     colours: tuple[str, ...]
+    places: tuple[str, ...]
     rows: int
     length: int
     steps: int
@@ -56,8 +58,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         """The known words of a prompt, in order, then zeros. Raises Invalid when nothing of it can be drawn."""
         said = [self.vocabulary[word] for word in re.findall(r"[a-z]+", prompt.lower()) if word in self.vocabulary]
         known = [word for word, _ in itertools.groupby(said)]
-        drawable = {self.vocabulary[name] for name in self.draws}
-        things = sum(word in drawable for word in known)
+        things = self.things(known)
         if not things:
             raise Invalid(
                 f"prompt names nothing this model can draw; it draws {', '.join(self.draws)} "
@@ -76,26 +77,39 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
             )
         return np.array(known + [0] * (self.length - len(known)), np.int64)
 
+    def things(self, ids: Iterable[int]) -> int:
+        """How many things the words name."""
+        drawable = {self.vocabulary[name] for name in self.draws}
+        return sum(word in drawable for word in ids)
+
+    def leaves_places(self, ids: Iterable[int]) -> bool:
+        """Whether the words say nothing of where things are and how large."""
+        return not {self.vocabulary[name] for name in self.places} & set(ids)
+
 
 class Painting:
     """One picture on its way: `step` of `steps` are done; `scene` is what there is of it.
 
-    `given` is a scene to begin with; `strength` 1 forgets it, 0 all but keeps it.
+    `start` is a scene to begin with and a strength: 1 forgets it, 0 all but keeps it. Unless it is forgotten, things
+    stay where and as large as they are when the words do not speak of that and there are as many as the words name.
     """
 
-    __slots__ = ("scene", "side", "step", "steps", "words")
+    __slots__ = ("held", "noise", "scene", "side", "start", "step", "steps", "words")
 
     def __init__(
         self, recipe: Recipe, words: NDArray[np.int64], seed: int, side: int, start: tuple[Floats, float] | None = None
     ) -> None:
         chance = np.random.Generator(np.random.Philox(key=seed & _SEED_BITS))
-        noise = chance.standard_normal((recipe.rows, recipe.columns), np.float32)
+        self.noise = chance.standard_normal((recipe.rows, recipe.columns), np.float32)
         self.words, self.side, self.steps, self.step = words, side, recipe.steps, 0
-        self.scene: Floats = noise
+        self.scene = self.start = self.noise
+        self.held = np.zeros(self.noise.shape, bool)
         if start is not None:
-            given, strength = start
+            self.start, strength = start
             self.step = self.steps - max(1, round(self.steps * strength))
-            self.scene = given + (noise - given) * np.float32(self.time)
+            self.scene = self._mixed()
+            if strength < 1 and recipe.leaves_places(words) and (self.start[1:, 0] > 0).sum() == recipe.things(words):
+                self.held[1:, -3:] = True
 
     @property
     def time(self) -> float:
@@ -112,6 +126,11 @@ class Painting:
         now = self.time
         self.step += 1
         self.scene = clean + (self.scene - clean) * np.float32(self.time / now)
+        self.scene = np.where(self.held, self._mixed(), self.scene)
+
+    def _mixed(self) -> Floats:
+        mixed: Floats = self.start * np.float32(1 - self.time) + self.noise * np.float32(self.time)
+        return mixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +158,11 @@ class Painter:
         for _ in batch.each_step():
             if batch.drop_unwanted():
                 self.advance(batch.works)
-        return [self.drawn(painting.scene, painting.side) for painting in batch.works]
+        pictures = []
+        for painting in batch.works:
+            batch.reached(batch.items[0].steps)  # a large picture takes longer than all its steps
+            pictures.append(self.drawn(painting.scene, painting.side))
+        return pictures
 
     def advance(self, batch: Sequence[Painting]) -> None:
         """Take each one step further, whatever step it is at."""

@@ -24,6 +24,7 @@ from headrace.engines.runners.recording import RATE, Samples
 BATCH_MAX: Final = 8  # windows; more gained nothing on a CPU
 _HOP: Final = 160  # samples a frame of features
 _WINDOW: Final = 400  # samples that one frame sees
+Encode = Callable[[Any], Any]  # features [windows, mels, frames] to states [windows, frames / 2, width]
 _BEAM: Final = 5  # faster-whisper's and OpenAI's default
 
 
@@ -78,10 +79,11 @@ def load(weights: str, compute: str, threads: int) -> WhisperModel:
 
 
 class Transcriber:
-    """Loaded weights and the batcher, for one event loop."""
+    """Loaded weights and the batcher, for one event loop. `encode` stands in for the weights' own encoder."""
 
-    def __init__(self, whisper: WhisperModel) -> None:
+    def __init__(self, whisper: WhisperModel, encode: Encode | None = None) -> None:
         self._whisper, self._model = whisper, whisper.model
+        self._encoder: Encode = encode or self._encoded
         self.english_only = not self._model.is_multilingual
         self.batcher: Batcher[Decoding, Any] = Batcher(self._compute, Bounds(BATCH_MAX, BATCH_MAX))
 
@@ -140,9 +142,12 @@ class Transcriber:
         return [self._model.align(states, sot, texts, frames, **options)]
 
     def _encode(self, windows: list[Window]) -> None:
-        features = _storage(np.stack([window.features for window in windows]))
-        for window, row in zip(windows, np.array(self._model.encode(features, to_cpu=True)), strict=True):
+        states = self._encoder(np.stack([window.features for window in windows]))
+        for window, row in zip(windows, states, strict=True):
             window.encoded, window.features = row, None
+
+    def _encoded(self, features: Any) -> Any:
+        return np.array(self._model.encode(_storage(features), to_cpu=True))
 
 
 class Waiter:

@@ -5,6 +5,7 @@ Started by `engines.whisper.command`. A recording is decoded here, bounded, in t
 
 import argparse
 import asyncio
+import importlib.util
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Final
@@ -13,7 +14,7 @@ import msgspec
 
 from headrace.engines.runners import recording
 from headrace.engines.runners.server import Exchange, Server, serve
-from headrace.engines.runners.transcriber import Heard, Transcriber, Waiter, Wish, load
+from headrace.engines.runners.transcriber import Encode, Heard, Transcriber, Waiter, Wish, load
 from headrace.errors import Invalid
 
 _PROMPT_MAX_CHARS: Final = 4_096  # of which Whisper uses the last 224 tokens
@@ -175,16 +176,27 @@ def decode(body: bytes) -> TranscriptionRequest:
         raise Invalid(str(error)) from error
 
 
+def encoder(given: argparse.Namespace) -> Encode | None:
+    """OpenVINO's encoder, where one was written and OpenVINO is here."""
+    if not given.encoder or importlib.util.find_spec("openvino") is None:
+        return None
+    from headrace.engines.runners.whisper_encoder import Encoder
+
+    return Encoder(f"{given.encoder}/encoder.xml", given.threads, exact=given.compute == "float32")
+
+
 def main() -> None:
     """Serve until SIGTERM."""
     began = time.monotonic()
     words = argparse.ArgumentParser()
     for name in ("weights", "listen", "alias", "compute"):
         words.add_argument(f"--{name}", required=True)
+    words.add_argument("--encoder", default="")
     for name in ("slots", "seconds", "threads"):
         words.add_argument(f"--{name}", type=int, required=True)
     given = words.parse_args()
-    transcriber = Transcriber(load(given.weights, given.compute, given.threads))
+    whisper = load(given.weights, given.compute, given.threads)
+    transcriber = Transcriber(whisper, encoder(given) if whisper.model.device == "cpu" else None)
     asyncio.run(_serve(transcriber, given, began))
 
 

@@ -1,6 +1,8 @@
 """Mooncake's traces: JSON lines of a time in milliseconds, lengths, and hashes of the prompt's blocks of 512 tokens.
 
-Requests whose first blocks are the same share a prefix: the longest that some other request of the trace has as well.
+Requests whose first blocks are the same share a prefix. A request's own is the longest that some other request has as
+well; each block of it is a prefix, too, and a longer form of the one before (`Trace.chains`), so that any two requests
+share as much as they have in common.
 Source: kvcache-ai/Mooncake, FAST25-release/traces (Apache-2.0).
 """
 
@@ -9,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from headrace.errors import Invalid
 from headrace.twin.trace import Trace, trace_of
@@ -49,14 +52,20 @@ def read(lines: Iterable[str], source: str) -> Trace:
     columns: dict[str, list[int]] = {
         name: [] for name in ("arrival_us", "input_tokens", "output_tokens", "prefix", "prefix_tokens")
     }
+    chains: list[tuple[int, int]] = []
     for row in rows:
-        depth = 0
-        while depth < len(row.hash_ids) and shared[depth, row.hash_ids[depth]] > 1:
-            depth += 1
+        prefix, tokens = -1, 0
+        for depth, block in enumerate(row.hash_ids):
+            if shared[depth, block] < 2:
+                break
+            tokens = min((depth + 1) * BLOCK_TOKENS, row.input_length)
+            known = prefixes.setdefault((depth, block), len(chains))
+            if known == len(chains):
+                chains.append((prefix, (depth + 1) * BLOCK_TOKENS))
+            prefix = known
         columns["arrival_us"].append(round(row.timestamp * 1000))
         columns["input_tokens"].append(row.input_length)
         columns["output_tokens"].append(row.output_length)
-        last = (depth - 1, row.hash_ids[depth - 1]) if depth else None
-        columns["prefix"].append(prefixes.setdefault(last, len(prefixes)) if last else -1)
-        columns["prefix_tokens"].append(min(depth * BLOCK_TOKENS, row.input_length))
-    return trace_of({**columns}, source=source)
+        columns["prefix"].append(prefix)
+        columns["prefix_tokens"].append(tokens)
+    return trace_of({**columns}, source=source, chains=np.array(chains, np.int64).reshape(-1, 2))

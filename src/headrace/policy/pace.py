@@ -1,0 +1,52 @@
+"""How full replicas may be planned, by how many answers keep their pace: the promise of time per output token.
+
+A replica at its best batch keeps the pace on average; bursts, long prompts and luck decide for how many answers. So
+what is planned with follows from what was seen, slowly: an hour's answers, a look a minute.
+"""
+
+from typing import Final
+
+from headrace.units import US_PER_S
+
+FULL: Final = 1.0  # of a replica at its best batch, at first; slots beyond that batch take bursts
+FULL_MIN: Final = 0.7
+FULL_MAX: Final = 1.2
+LOOK_US: Final = 60 * US_PER_S
+ANSWERS_MIN: Final = 50  # a look needs as many
+LOOKS: Final = 60  # after which what was seen counts a third
+GAIN: Final = 0.01  # of what was kept short of the promise, or far beyond it, a look
+FAR: Final = 0.10  # beyond the promise: a whole replica more or less moves about so much
+
+
+class Pace:
+    """Of one model. `full` is what a replica is planned with.
+
+    Formula: full += gain (kept - promised) each minute in which kept < promised, or kept > promised + 0.1 (less that);
+        kept is the share of answers, a minute's weight falling by 1/60 a minute.
+    Units: shares of one; full from 0.7 to 1.2.
+    Source: integral control with a dead band, so that steady load moves nothing.
+    Assumes: fewer answers keep their pace where replicas are fuller; a fleet of one tells nothing about that.
+    """
+
+    __slots__ = ("_answers", "_late", "_looked_us", "_paced", "_slow", "full")
+
+    def __init__(self, now_us: int) -> None:
+        self.full = FULL
+        self._paced = self._slow = 0
+        self._answers = self._late = 0.0
+        self._looked_us = now_us
+
+    def look(self, paced: int, slow: int, promised: float, now_us: int, *, tells: bool) -> None:
+        """All answers so far and those of them that were too slow; `tells` False where they say nothing."""
+        answers, late = paced - self._paced, slow - self._slow
+        if 0 <= answers < ANSWERS_MIN or (answers > 0 and now_us - self._looked_us < LOOK_US):
+            return
+        self._paced, self._slow, self._looked_us = paced, slow, now_us
+        if answers < 0 or not tells:  # whoever counts began anew
+            return
+        self._answers += answers - self._answers / LOOKS
+        self._late += late - self._late / LOOKS
+        over = 1 - self._late / self._answers - promised
+        if over < 0 or over > FAR:
+            self.full += GAIN * (over if over < 0 else over - FAR)
+            self.full = min(FULL_MAX, max(FULL_MIN, self.full))

@@ -239,3 +239,11 @@ def test_the_default_cloud_is_good():
 def test_an_example_is_good(file: Path):
     """What the docs show can be used."""
     assert load_text(file.read_text(), file.name, MACHINE).models
+
+
+def test_an_adapter_is_for_engines_that_take_one():
+    """Its source is read as any other; another engine refuses it by name."""
+    (model,) = catalog(changed("slots: 4", "slots: 4, lora: /adapters/a.gguf, lora_scale: 0.5")).models
+    assert (model.engine.lora, model.engine.lora_scale) == ("/adapters/a.gguf", 0.5)
+    told = only(changed("{kind: llama_cpp, slots: 4}", "{kind: openvino, lora: /adapters/a.gguf}"))
+    assert "is for kinds llama_cpp and vllm, and this is openvino" in told

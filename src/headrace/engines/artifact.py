@@ -47,9 +47,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def digest(model: ModelSpec) -> str:
-    """Names the prepared weights: source, quantisation, engine and preparation version, nothing else."""
+    """Names the prepared weights: source, quantisation, engine, preparation version and adapter, nothing else."""
     engine = model.engine
-    naming = (model.source, engine.quantise, engine.kind, PREPARATION[engine.kind])
+    naming: tuple[str | int | float, ...] = (model.source, engine.quantise, engine.kind, PREPARATION[engine.kind])
+    if engine.lora:
+        naming += (engine.lora, engine.lora_scale)
     return hashlib.sha256(msgspec.json.encode(naming)).hexdigest()[:20]
 
 

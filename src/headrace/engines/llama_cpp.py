@@ -41,9 +41,8 @@ class LlamaCpp:
             found.append(f"the engine llama_cpp serves task chat, not {model.task}; use engine onnx")
         if model.engine.quantise and model.engine.quantise not in FORMS:
             found.append(f"quantise {model.engine.quantise!r} is not known; give one of {', '.join(FORMS)} or none")
-        if reason := sources.missing(model.source):
-            found.append(reason)
-        return found
+        wanted = (model.source, model.engine.lora) if model.engine.lora else (model.source,)
+        return found + [reason for source in wanted if (reason := sources.missing(source))]
 
     def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
         """Check the header, requantise if wanted, ask the golden question."""
@@ -57,7 +56,7 @@ class LlamaCpp:
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket. The context given to llama.cpp is divided by its slots, hence the product."""
         engine = model.engine
-        argv = (
+        argv = [
             *interpreter(),
             "-m",
             "headrace.engines.runners.llama_cpp",
@@ -67,10 +66,12 @@ class LlamaCpp:
             f"--slots={engine.slots}",
             f"--context={engine.context_tokens * engine.slots}",
             f"--threads={engine.threads}",
-        )
+        ]
+        if engine.lora:
+            argv += [f"--lora={Path(artifact.path) / artifact.files['lora']}", f"--lora-scale={engine.lora_scale}"]
         # Waiting threads must sleep: spinning ones cost nine tenths of the tokens/s when neighbours are busy.
         env = {"GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(engine.threads)}
-        return Command(argv=argv, env=env, address=address)
+        return Command(argv=tuple(argv), env=env, address=address)
 
     def _build(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
         source = sources.one(sources.fetch(model.source), ".gguf")
@@ -84,13 +85,28 @@ class LlamaCpp:
                 gguf_convert.requantise(source, weights, model.engine.quantise)
             else:
                 artifacts_on_disk.place(source, weights)
+            files, used = {"weights": weights.name}, {source.name: artifacts_on_disk.sha256(source)}
+            if model.engine.lora:
+                adapter = _adapter(model.engine.lora)
+                artifacts_on_disk.place(adapter, folder / "lora.gguf")
+                files["lora"] = "lora.gguf"
+                used[adapter.name] = artifacts_on_disk.sha256(adapter)
             header = gguf_header.read(weights)
             cache = header.kv_bytes_per_token * model.engine.context_tokens * model.engine.slots
             return artifacts_on_disk.publish(
                 model,
                 artifacts,
                 folder,
-                {"weights": weights.name},
-                {source.name: artifacts_on_disk.sha256(source)},
+                files,
+                used,
                 header.bytes + cache + _LIBRARY_BYTES,
             )
+
+
+def _adapter(source: str) -> Path:
+    """The GGUF of a LoRA adapter. Raises Permanent when the file is something else, a whole model say."""
+    file = sources.one(sources.fetch(source), ".gguf")
+    kind = gguf_header.read(file).keys.get("adapter.type")
+    if kind != "lora":
+        raise Permanent(f"{file.name} is no LoRA adapter; make one with llama.cpp's convert_lora_to_gguf.py")
+    return file

@@ -18,8 +18,20 @@ from headrace.state.table import Ability
 
 # What the command line is built from; an argument of the spec must not replace these.
 _OURS: Final = frozenset(
-    {"model", "host", "port", "uds", "served-model-name", "max-model-len", "max-num-seqs", "api-key"}
+    {
+        "model",
+        "host",
+        "port",
+        "uds",
+        "served-model-name",
+        "max-model-len",
+        "max-num-seqs",
+        "api-key",
+        "enable-lora",
+        "lora-modules",
+    }
 )
+_BASE: Final = "-without-adapter"  # what the weights alone are called
 _PARAMETERS: Final = ("top_k", "min_p", "repetition_penalty", "ignore_eos")
 
 
@@ -54,9 +66,10 @@ class Vllm:
         )
         if model.engine.quantise:
             found.append("engine.quantise is not done for vllm; give quantised weights, or args: {quantization: fp8}")
-        if reason := sources.missing(model.source):
-            found.append(reason)
-        return found
+        if model.engine.lora and model.engine.lora_scale != 1:
+            found.append("engine.lora_scale is not vllm's to change; write it as lora_alpha in adapter_config.json")
+        wanted = (model.source, model.engine.lora) if model.engine.lora else (model.source,)
+        return found + [reason for source in wanted if (reason := sources.missing(source))]
 
     def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
         """Fetch; the weights stay where the hub library keeps them. Asks the golden question of a real start."""
@@ -68,6 +81,8 @@ class Vllm:
             folder_of_weights = sources.fetch(model.source)
             with artifacts_on_disk.building(model, artifacts) as folder:
                 weights = {"weights": str(folder_of_weights.absolute())}
+                if model.engine.lora:
+                    weights["lora"] = str(sources.fetch(model.engine.lora).absolute())
                 found = artifacts_on_disk.publish(model, artifacts, folder, weights, {}, model.memory_bytes)
         return golden.prove(self, model, found, artifacts, say)
 
@@ -79,10 +94,12 @@ class Vllm:
             "-m",
             "vllm.entrypoints.openai.api_server",
             f"--model={Path(artifact.path) / artifact.files['weights']}",
-            f"--served-model-name={engine.upstream_model or model.name}",
+            f"--served-model-name={engine.upstream_model or model.name}{_BASE if engine.lora else ''}",
             f"--max-model-len={engine.context_tokens}",
             f"--max-num-seqs={engine.slots}",
         ]
+        if engine.lora:  # asked for by the public name, which is the adapter's then
+            argv += ["--enable-lora", f"--lora-modules={model.name}={Path(artifact.path) / artifact.files['lora']}"]
         if address.startswith("unix:"):
             argv.append(f"--uds={address.removeprefix('unix:')}")
         else:

@@ -36,6 +36,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `threads` is the CPU share of one replica. `url` and `api_key` (a reference such as `env:NAME` or `file:PATH`,
     never the key itself) belong to engines of kind `openai`. `args` goes to the engine's own command line (vllm).
+    `lora` is where an adapter of the weights comes from, `lora_scale` how strongly it is applied.
     """
 
     kind: EngineKind
@@ -47,6 +48,8 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     api_key: str = ""
     upstream_model: str = ""
     args: dict[str, str | int | float | bool] = {}
+    lora: str = ""
+    lora_scale: float = 1.0
 
 
 class Objective(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -189,6 +189,17 @@ class Engine(Section, frozen=True):
         Annotated[str, Meta(min_length=1, max_length=256)] | None,
         Meta(description="what that server calls the model; the model's own name when left out"),
     ] = None
+    lora: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=2048)] | None,
+        Meta(
+            description="an adapter for the weights, from where `source` may come: a GGUF for llama_cpp, "
+            "a folder of PEFT's for vllm"
+        ),
+    ] = None
+    lora_scale: Annotated[
+        Annotated[float, Meta(ge=-10, le=10)] | None,
+        Meta(description="how strongly the adapter is applied; 1 when left out"),
+    ] = None
     args: Annotated[
         dict[_ArgName, str | int | float | bool] | None,
         Meta(

@@ -49,6 +49,8 @@ TASKS: Final[dict[str, tuple[str, ...]]] = {
     "diffusers": ("image", "video"),
 }
 
+_ADAPTED: Final = ("llama_cpp", "vllm")  # kinds that take LoRA adapters
+
 _EXPECTED: Final[dict[str, str]] = {
     "chat": "a text it contains",
     "transcribe": "a word that is heard",
@@ -226,6 +228,9 @@ class _Resolver:
                 self._note((*at, field), f"is for kind openai, and this is {kind}; remove it")
         if wanted["args"] and kind not in ("vllm", "openai"):
             self._note((*at, "args"), f"is for kinds vllm and openai, and this is {kind}; remove it")
+        for field in ("lora", "lora_scale"):
+            if wanted[field] is not None and kind not in _ADAPTED:
+                self._note((*at, field), f"is for kinds {' and '.join(_ADAPTED)}, and this is {kind}; remove it")
         return EngineSpec(
             kind=kind,
             slots=wanted["slots"] or SLOTS_DEFAULT,
@@ -236,6 +241,8 @@ class _Resolver:
             api_key=wanted["api_key"] or "",
             upstream_model=wanted["upstream_model"] or "",
             args=wanted["args"] or {},
+            lora=self._source(wanted["lora"], (*at, "lora")) if wanted["lora"] else "",
+            lora_scale=1.0 if wanted["lora_scale"] is None else float(wanted["lora_scale"]),
         )
 
     def _foreign(self, source: str, engine: EngineSpec, path: tuple[str, ...]) -> tuple[str, EngineSpec]:

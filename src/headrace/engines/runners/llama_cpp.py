@@ -27,6 +27,8 @@ def main() -> None:
     words.add_argument("--slots", type=int, required=True)
     words.add_argument("--context", type=int, required=True)
     words.add_argument("--threads", type=int, required=True)
+    words.add_argument("--lora", default="")
+    words.add_argument("--lora-scale", type=float, default=1.0)
     given = words.parse_args()
     if os.path.exists(given.listen):  # noqa: PTH110 - a start-up path; pathlib costs milliseconds
         os.unlink(given.listen)  # noqa: PTH108 - as above
@@ -54,6 +56,8 @@ def _server(given: argparse.Namespace) -> object:
     for share in (params.cpuparams, params.cpuparams_batch):
         share.n_threads = given.threads
         share.poll = 0
+    if given.lora:
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(given.lora, given.lora_scale)]
     params.cache_ram_mib = 0  # by default it may grow to 8 GiB
     params.endpoint_metrics = True  # for /metrics and for the drain
     params.endpoint_slots = params.endpoint_props = params.ui = False

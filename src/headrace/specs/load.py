@@ -46,7 +46,6 @@ TASKS: Final[dict[str, tuple[str, ...]]] = {
     "whisper": ("transcribe",),
     "espeak": ("speak",),
     "sherpa": ("speak",),
-    "diffusers": ("image", "video"),
 }
 
 _ADAPTED: Final = ("llama_cpp", "vllm")  # kinds that take LoRA adapters

@@ -4,8 +4,8 @@
 
 On a cloud of its own: a batch alone; then one person who streams chats and one who asks for embeddings, each with a
 pause of 100 ms after an answer, without a batch and beside another one, in turn, twice for --seconds each. Prints one
-JSON line: seconds and lines a second alone and beside people, milliseconds of first tokens and of embeddings without and
-with the batch, the rise of each p95, and the first batch's cost.
+JSON line: seconds and lines a second alone and beside people, milliseconds of first tokens and of embeddings without
+and with the batch, the rise of each p95, and the first batch's cost.
 """
 
 import argparse

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import golden, sources
-from headrace.errors import Permanent
+from headrace.engines import preparing, sources
 from headrace.ports import Artifact, Command
 from headrace.settings import interpreter
 from headrace.specs.catalog import ModelSpec
@@ -45,11 +44,7 @@ class PainterEngine:
 
     def problems(self, model: ModelSpec) -> list[str]:
         """Why this model cannot run here."""
-        found = [
-            f"the engine painter needs the Python package {name}; install headrace's requirements"
-            for name in _PACKAGES
-            if importlib.util.find_spec(name) is None
-        ]
+        found = preparing.lacking("painter", _PACKAGES)
         if model.task not in TASKS:
             found.append(f"the engine painter serves {' and '.join(TASKS)}, not {model.task}; use another engine")
         if model.task == "video" and importlib.util.find_spec("av") is None:
@@ -67,12 +62,7 @@ class PainterEngine:
 
     def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
         """Take the graphs and their recipe as they are, ask the golden question."""
-        found = artifacts_on_disk.load(model, artifacts)
-        if found is None:
-            if problems := self.problems(model):
-                raise Permanent("; ".join(problems))
-            found = self._build(model, artifacts)
-        return golden.prove(self, model, found, artifacts, say)
+        return preparing.prepared(self, model, artifacts, say, lambda: self._build(model, artifacts))
 
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket."""

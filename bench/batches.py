@@ -2,10 +2,10 @@
 
     .venv/bin/python bench/batches.py [--lines 10000] [--seconds 30]
 
-On a cloud of its own: a batch alone; then one person who streams chats and one who asks for embeddings, each with a pause
-of 100 ms after an answer, without a batch and beside another one, in turn, twice for --seconds each. Prints one JSON
-line: seconds and lines a second alone and beside people, milliseconds of first tokens and of embeddings without and
-with the batch, the rise of each p95, and the first batch's cost.
+On a cloud of its own: a batch alone; then one person who streams chats and one who asks for embeddings, each with a
+pause of 100 ms after an answer, without a batch and beside another one, in turn, twice for --seconds each.
+Prints one JSON line: seconds and lines a second alone and beside people, milliseconds of first tokens and of embeddings
+without and with the batch, the rise of each p95, and the first batch's cost.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def measure(cloud: Cloud, count: int, seconds: float) -> dict[str, Any]:
     whole = cloud.until(lambda: (b := client.batches.retrieve(first)).status == "completed" and b, 3_600, "the batch")
     took_s = time.monotonic() - began
     other = begin()
-    cloud.until(lambda: done(other) > 0, what="the other batch to flow")
+    cloud.until(lambda other=other: done(other) > 0, what="the other batch to flow")
     beside: list[float] = []
     for person in people.values():
         person.start()
@@ -99,14 +99,16 @@ def measure(cloud: Cloud, count: int, seconds: float) -> dict[str, Any]:
         time.sleep(seconds)
         beside.append((done(other) - before) / seconds)
         client.batches.cancel(other)
-        cloud.until(lambda: client.batches.retrieve(other).status == "cancelled", what="the other batch to end")
+        cloud.until(
+            lambda other=other: client.batches.retrieve(other).status == "cancelled", what="the other batch to end"
+        )
         for person in people.values():
             person.phase = "alone"
         time.sleep(seconds)
         for person in people.values():
             person.phase = ""
         other = begin()
-        cloud.until(lambda: done(other) > 0, 120, "the other batch to flow")
+        cloud.until(lambda other=other: done(other) > 0, 120, "the other batch to flow")
     client.batches.cancel(other)
     for person in people.values():
         person.done = True

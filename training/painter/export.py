@@ -85,7 +85,12 @@ def main() -> None:
         model.load_state_dict(kept["model"])
         graph(model, shown, output, given.out / f"{name}.onnx")
         size = sum(weight.numel() for weight in model.parameters())
-        trained[name] = {"parameters": size, "steps": kept["step"], "batch": kept["batch"], "loss": kept["loss"]}
+        trained[name] = {
+            "parameters": size,
+            "steps": kept["step"],
+            "batch": kept["batch"],
+            "loss": round(kept["loss"], 4),
+        }
     recipe = {
         "licence": "Apache-2.0",
         "trained_by": "python training/painter/train.py --out FOLDER --seed 1",

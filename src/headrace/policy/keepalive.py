@@ -22,7 +22,7 @@ from headrace.units import US_PER_HOUR, US_PER_S, format_us
 SAMPLES: Final = 8.0  # gaps before they are believed
 BOOT_US: Final = 30 * US_PER_S  # until one was measured
 GAP_MIN_US: Final = US_PER_S  # a shorter silence is none
-KEEP_MIN_US: Final = 5 * US_PER_S
+KEEP_MIN_US: Final = US_PER_S
 UNPRICED_US: Final = 300 * US_PER_S  # where nobody said what a device costs
 SLEEP_MIN_US: Final = 60 * US_PER_S  # nothing is stopped to be started again sooner
 BETTER: Final = 0.95  # of the cost of just keeping awake, before anything is woken ahead

@@ -15,11 +15,12 @@ LOOK_US: Final = 60 * US_PER_S
 ANSWERS_MIN: Final = 50  # a look needs as many
 LOOKS: Final = 60  # after which what was seen counts a third
 GAIN: Final = 0.01  # of what was kept short of the promise, or far beyond it, a look
+STEPS: Final = 20
 FAR: Final = 0.10  # beyond the promise: a whole replica more or less moves about so much
 
 
 class Pace:
-    """Of one model. `full` is what a replica is planned with.
+    """Of one model.
 
     Formula: full += gain (kept - promised) each minute in which kept < promised, or kept > promised + 0.1 (less that);
         kept is the share of answers, a minute's weight falling by 1/60 a minute.
@@ -28,13 +29,18 @@ class Pace:
     Assumes: fewer answers keep their pace where replicas are fuller; a fleet of one tells nothing about that.
     """
 
-    __slots__ = ("_answers", "_late", "_looked_us", "_paced", "_slow", "full")
+    __slots__ = ("_answers", "_full", "_late", "_looked_us", "_paced", "_slow")
 
     def __init__(self, now_us: int) -> None:
-        self.full = FULL
+        self._full = FULL
         self._paced = self._slow = 0
         self._answers = self._late = 0.0
         self._looked_us = now_us
+
+    @property
+    def full(self) -> float:
+        """What a replica is planned with, in steps of a twentieth: less is no reason to start one."""
+        return round(self._full * STEPS) / STEPS
 
     def look(self, paced: int, slow: int, promised: float, now_us: int, *, tells: bool) -> None:
         """All answers so far and those of them that were too slow; `tells` False where they say nothing."""
@@ -48,5 +54,5 @@ class Pace:
         self._late += late - self._late / LOOKS
         over = 1 - self._late / self._answers - promised
         if over < 0 or over > FAR:
-            self.full += GAIN * (over if over < 0 else over - FAR)
-            self.full = min(FULL_MAX, max(FULL_MIN, self.full))
+            self._full += GAIN * (over if over < 0 else over - FAR)
+            self._full = min(FULL_MAX, max(FULL_MIN, self._full))

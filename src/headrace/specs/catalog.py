@@ -14,7 +14,7 @@ from headrace.specs.shapes import Shape
 Task = Literal["chat", "embed", "rerank", "image", "upscale", "transcribe", "speak", "video"]
 EngineKind = Literal[
     "llama_cpp", "openvino", "onnx", "openai", "vllm",
-    "painter", "realesrgan", "rapidocr", "whisper", "espeak", "sherpa",
+    "painter", "realesrgan", "rapidocr", "whisper", "espeak", "sherpa", "diffusers",
 ]  # fmt: skip
 
 

@@ -46,6 +46,7 @@ TASKS: Final[dict[str, tuple[str, ...]]] = {
     "whisper": ("transcribe",),
     "espeak": ("speak",),
     "sherpa": ("speak",),
+    "diffusers": ("image", "video"),
 }
 
 _ADAPTED: Final = ("llama_cpp", "vllm")  # kinds that take LoRA adapters

@@ -3,9 +3,9 @@
     .venv/bin/python bench/batches.py [--lines 10000] [--seconds 30]
 
 On a cloud of its own: a batch alone; then one person who streams chats and one who asks for embeddings, each with a
-pause of 100 ms after an answer, without a batch and beside another one, in turn, twice for --seconds each.
-Prints one JSON line: seconds and lines a second alone and beside people, milliseconds of first tokens and of embeddings
-without and with the batch, the rise of each p95, and the first batch's cost.
+pause of 100 ms after an answer, without a batch and beside another one, in turn, twice for --seconds each. Prints one
+JSON line: seconds and lines a second alone and beside people, milliseconds of first tokens and of embeddings without
+and with the batch, the rise of each p95, and the first batch's cost.
 """
 
 import argparse
@@ -77,39 +77,40 @@ def measure(cloud: Cloud, count: int, seconds: float) -> dict[str, Any]:
     cloud.chat()
     cloud.post("/v1/embeddings", {"model": "minilm", "input": "awake"})
 
-    def begin() -> str:
-        return client.batches.create(input_file_id=file.id, endpoint="/v1/embeddings", completion_window="24h").id
-
     def done(name: str) -> int:
         return client.batches.retrieve(name).request_counts.completed
 
+    def begun() -> str:
+        name = client.batches.create(input_file_id=file.id, endpoint="/v1/embeddings", completion_window="24h").id
+        cloud.until(lambda: done(name), 120, "the batch to flow")
+        return name
+
+    def call_off(name: str) -> None:
+        client.batches.cancel(name)
+        cloud.until(lambda: client.batches.retrieve(name).status == "cancelled", 120, "the batch to end")
+
+    def phase(name: str) -> None:
+        for person in people.values():
+            person.phase = name
+
     began = time.monotonic()
-    first = begin()
+    first = begun()
     whole = cloud.until(lambda: (b := client.batches.retrieve(first)).status == "completed" and b, 3_600, "the batch")
     took_s = time.monotonic() - began
-    other = begin()
-    cloud.until(lambda other=other: done(other) > 0, what="the other batch to flow")
     beside: list[float] = []
     for person in people.values():
         person.start()
     for _ in range(2):
-        for person in people.values():
-            person.phase = "with the batch"
+        other = begun()
+        phase("with the batch")
         before = done(other)
         time.sleep(seconds)
         beside.append((done(other) - before) / seconds)
-        client.batches.cancel(other)
-        cloud.until(
-            lambda other=other: client.batches.retrieve(other).status == "cancelled", what="the other batch to end"
-        )
-        for person in people.values():
-            person.phase = "alone"
+        phase("")
+        call_off(other)
+        phase("alone")
         time.sleep(seconds)
-        for person in people.values():
-            person.phase = ""
-        other = begin()
-        cloud.until(lambda other=other: done(other) > 0, 120, "the other batch to flow")
-    client.batches.cancel(other)
+        phase("")
     for person in people.values():
         person.done = True
         person.join()

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.engines import diffusers, sources
+from headrace.engines import diffusers, golden, sources
 from headrace.engines.diffusers import Diffusers
 from headrace.errors import Permanent
 from headrace.ports import Artifact
@@ -91,7 +91,8 @@ def test_what_is_not_installed_is_named_with_how_to(monkeypatch: pytest.MonkeyPa
     )
     told = Diffusers().problems(model(folder))
     assert told == [
-        f"the engine diffusers needs the Python package {name}; run: pip install torch diffusers transformers accelerate"
+        f"the engine diffusers needs the Python package {name}; "
+        "run: pip install torch 'diffusers>=0.42' transformers accelerate"
         for name in ("torch", "diffusers")
     ]
 
@@ -147,7 +148,7 @@ def test_other_tasks_and_sources_are_problems(folder: Path, tmp_path: Path) -> N
 @pytest.mark.usefixtures("installed")
 def test_only_what_is_safe_reaches_diffusers(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Safetensors and words of the parts that are named: no Python, no pickle, nothing that lies beside them."""
-    monkeypatch.setattr(diffusers.golden, "prove", lambda engine, model, found, artifacts, say: found)
+    monkeypatch.setattr(golden, "prove", lambda engine, model, found, artifacts, say: found)
     found = Diffusers().prepare(model(folder), tmp_path / "artifacts", print)
     inside = Path(found.path) / "pipeline"
     assert sorted(str(file.relative_to(inside)) for file in inside.rglob("*") if file.is_file()) == [

@@ -61,7 +61,7 @@ def test_problems_say_what_to_change(tmp_path: Path) -> None:
     )
     found = engine.problems(other)
     assert len(found) == 3
-    assert "serves the task image, not chat" in found[0]
+    assert "serves image and video, not chat" in found[0]
     assert "quantise 'int8'" in found[1]
     assert "lacks flow.onnx, outline.onnx, reader.onnx, painter.json" in found[2]
 

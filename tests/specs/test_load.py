@@ -228,7 +228,17 @@ def test_a_fault_is_an_error_of_the_house():
 def test_the_default_cloud_is_good():
     """It has the models the README promises, all asleep, on one CPU pool."""
     wanted = load_text(DEFAULT.read_text(), "default.yaml", MACHINE)
-    assert wanted.names() == ("espeak", "minilm-rerank", "minilm", "ocr", "painter", "smollm2", "upscaler", "whisper")
+    assert wanted.names() == (
+        "espeak",
+        "film",
+        "minilm-rerank",
+        "minilm",
+        "ocr",
+        "painter",
+        "smollm2",
+        "upscaler",
+        "whisper",
+    )
     assert {model.version for model in wanted.models} == {"v1"}
     assert {model.scaling.min_replicas for model in wanted.models} == {0}
     assert [pool.accelerator for pool in wanted.pools] == ["cpu"]

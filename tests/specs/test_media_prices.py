@@ -2,7 +2,7 @@
 
 import re
 
-from headrace.specs.document import MARKET_PATTERN
+from headrace.specs.literals import MARKET_PATTERN
 from headrace.specs.media_prices import _ROWS, units
 from headrace.specs.priced import UNITS
 

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import diffusion_options, golden, model_index, sources
+from headrace.engines import diffusion_options, model_index, preparing, sources
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command
 from headrace.settings import interpreter
@@ -21,6 +21,7 @@ from headrace.state.table import Ability, Media
 from headrace.units import MIB
 
 _PACKAGES: Final = ("torch", "diffusers", "transformers", "accelerate")
+_INSTALL: Final = "pip install torch 'diffusers>=0.42' transformers accelerate"
 _OURS: Final = ("httptools", "numpy", "PIL", "av")
 _LIBRARY_BYTES: Final = 900 * MIB
 _PIXELS_MAX: Final = 4096 * 4096
@@ -47,15 +48,11 @@ class Diffusers:
     def problems(self, model: ModelSpec) -> list[str]:
         """Why this model cannot run here."""
         found = [
-            f"the engine diffusers needs the Python package {name}; run: pip install {' '.join(_PACKAGES)}"
+            f"the engine diffusers needs the Python package {name}; run: {_INSTALL}"
             for name in _PACKAGES
             if importlib.util.find_spec(name) is None
         ]
-        found.extend(
-            f"the engine diffusers needs the Python package {name}; install headrace's requirements"
-            for name in _OURS
-            if importlib.util.find_spec(name) is None
-        )
+        found.extend(preparing.lacking("diffusers", _OURS))
         if model.task not in ("image", "video"):
             found.append(f"the engine diffusers serves the tasks image and video, not {model.task}; use another engine")
         if model.engine.quantise:
@@ -72,12 +69,7 @@ class Diffusers:
 
     def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
         """Take what the pipeline reads and nothing else of the folder, then ask the golden question of a real start."""
-        found = artifacts_on_disk.load(model, artifacts)
-        if found is None:
-            if problems := self.problems(model):
-                raise Permanent("; ".join(problems))
-            found = self._build(model, artifacts, say)
-        return golden.prove(self, model, found, artifacts, say)
+        return preparing.prepared(self, model, artifacts, say, lambda: self._build(model, artifacts, say))
 
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket. Nothing is fetched or reported home."""

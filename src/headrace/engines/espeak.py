@@ -4,13 +4,12 @@ Made by assembly. espeak-ng is free software under the GPL 3, from a package of 
 process alone. Nothing of it is imported here.
 """
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import golden, sources, voices
+from headrace.engines import preparing, sources, voices
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command
 from headrace.settings import interpreter
@@ -39,11 +38,7 @@ class Espeak:
 
     def problems(self, model: ModelSpec) -> list[str]:
         """Why this model cannot run here."""
-        found = [
-            f"the engine espeak needs the Python package {name}; install headrace's requirements"
-            for name in _PACKAGES
-            if importlib.util.find_spec(name) is None
-        ]
+        found = preparing.lacking("espeak", _PACKAGES)
         if model.task != "speak":
             found.append(f"the engine espeak serves task speak, not {model.task}")
         if model.engine.quantise:
@@ -54,12 +49,7 @@ class Espeak:
 
     def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
         """Keep the library and its data as they are now; ask the golden question."""
-        found = artifacts_on_disk.load(model, artifacts)
-        if found is None:
-            if problems := self.problems(model):
-                raise Permanent("; ".join(problems))
-            found = self._build(model, artifacts)
-        return golden.prove(self, model, found, artifacts, say)
+        return preparing.prepared(self, model, artifacts, say, lambda: self._build(model, artifacts))
 
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket."""

@@ -98,11 +98,12 @@ def check(engine: Engine, model: ModelSpec, golden: Golden, address: str) -> Non
                 f"without {golden.expect!r}; use another `quantise` or other weights"
             )
         return
-    if model.task == "image":
-        colour = _drawn_colour(address, name, golden.prompt)
+    if model.task in ("image", "video"):
+        drawn = _drawn_colour if model.task == "image" else _filmed_colour
+        colour = drawn(address, name, golden.prompt)
         if colour != golden.expect.casefold():
             raise Permanent(
-                f"{model.key} failed its golden question: in its picture of {golden.prompt!r} {colour} prevails, "
+                f"{model.key} failed its golden question: in what it made of {golden.prompt!r} {colour} prevails, "
                 f"not {golden.expect!r}; use other weights"
             )
         return
@@ -169,6 +170,12 @@ def _drawn_colour(address: str, model: str, prompt: str) -> str:
     body = {"model": model, "prompt": prompt, "n": 1, "seed": 1, "output_format": "png"}
     drawn = post(address, "/v1/images/generations", body)["data"][0]["b64_json"]
     return colours.prevailing(base64.b64decode(drawn))
+
+
+def _filmed_colour(address: str, model: str, prompt: str) -> str:
+    body = {"model": model, "prompt": prompt, "seconds": 1, "seed": 1}
+    film = post(address, "/v1/videos/generations", body)["data"][0]["b64_json"]
+    return colours.prevailing(golden_pictures.first_frame(base64.b64decode(film)))
 
 
 def _embed_pair(address: str, model: str, golden: Golden) -> tuple[float, float]:

@@ -80,3 +80,17 @@ def _png(picture: Any) -> str:
     out = io.BytesIO()
     picture.save(out, "PNG")
     return base64.b64encode(out.getvalue()).decode()
+
+
+def first_frame(film: bytes) -> bytes:
+    """The first frame of a film as PNG. Raises Permanent when it is none."""
+    import av
+    from av.error import FFmpegError
+
+    out = io.BytesIO()
+    try:
+        with av.open(io.BytesIO(film), "r") as container:
+            next(container.decode(video=0)).to_image().save(out, "PNG")  # type: ignore[no-untyped-call]
+    except (FFmpegError, StopIteration) as error:
+        raise Permanent(f"the engine gave something that is no film: {error!r}") from error
+    return out.getvalue()

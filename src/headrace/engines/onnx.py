@@ -3,7 +3,6 @@
 Made by assembly. Conversion libraries are imported inside `prepare` only: this module is loaded by the idle controller.
 """
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -11,8 +10,7 @@ from typing import Final
 import msgspec
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import golden, sources
-from headrace.errors import Permanent
+from headrace.engines import preparing, sources
 from headrace.ports import Artifact, Command
 from headrace.settings import interpreter
 from headrace.specs.catalog import ModelSpec
@@ -39,11 +37,7 @@ class Onnx:
 
     def problems(self, model: ModelSpec) -> list[str]:
         """Why this model cannot run here."""
-        found = [
-            f"the engine onnx needs the Python package {name}; install headrace's requirements"
-            for name in _PACKAGES
-            if importlib.util.find_spec(name) is None
-        ]
+        found = preparing.lacking("onnx", _PACKAGES)
         if model.task not in ("embed", "rerank"):
             found.append(f"the engine onnx serves tasks embed and rerank, not {model.task}; use engine llama_cpp")
         if model.engine.quantise and model.engine.quantise not in FORMS:
@@ -56,12 +50,7 @@ class Onnx:
 
     def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
         """Make the ONNX graph or take the given one, quantise it, ask the golden question."""
-        found = artifacts_on_disk.load(model, artifacts)
-        if found is None:
-            if problems := self.problems(model):
-                raise Permanent("; ".join(problems))
-            found = self._build(model, artifacts, say)
-        return golden.prove(self, model, found, artifacts, say)
+        return preparing.prepared(self, model, artifacts, say, lambda: self._build(model, artifacts, say))
 
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket."""

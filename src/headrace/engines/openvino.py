@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import gguf_header, golden, sources
+from headrace.engines import gguf_header, preparing, sources
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command
 from headrace.settings import interpreter
@@ -52,12 +52,7 @@ class OpenVino:
 
     def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
         """Check the header, requantise, export, ask the golden question."""
-        found = artifacts_on_disk.load(model, artifacts)
-        if found is None:
-            if problems := self.problems(model):
-                raise Permanent("; ".join(problems))
-            found = self._build(model, artifacts, say)
-        return golden.prove(self, model, found, artifacts, say)
+        return preparing.prepared(self, model, artifacts, say, lambda: self._build(model, artifacts, say))
 
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket."""

@@ -1,4 +1,4 @@
-"""Pictures from words on onnxruntime: the painter of training/painter, served by our own runner.
+"""Pictures and films from words on onnxruntime: the painter of training/painter, served by our own runners.
 
 Made by assembly. Prepared weights are the given ones: three graphs and their recipe, proven by the golden question.
 """
@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import golden, sources
-from headrace.errors import Permanent
+from headrace.engines import preparing, sources
 from headrace.ports import Artifact, Command
 from headrace.settings import interpreter
 from headrace.specs.catalog import ModelSpec
@@ -19,6 +18,9 @@ from headrace.units import MIB
 
 SIZES: Final = ("256x256", "64x64", "128x128", "512x512", "1024x1024")
 FORMATS: Final = ("png", "jpeg", "webp")
+FILM_SIZES: Final = ("256x256", "128x128", "512x512")
+FILM_S_MAX: Final = 20
+TASKS: Final = {"image": "painter", "video": "filming"}  # and the runner of each
 _PACKAGES: Final = ("onnxruntime", "numpy", "httptools", "PIL")
 _LIBRARY_BYTES: Final = 90 * MIB
 _PIXELS_MAX: Final = 4096 * 4096
@@ -30,22 +32,23 @@ class PainterEngine:
 
     kind = "painter"
 
-    def ability(self, model: ModelSpec) -> Ability:  # noqa: ARG002 - the same for every painter
-        """Square pictures, from words or from a picture and words."""
-        media = Media(sizes=SIZES, pixels_max=_PIXELS_MAX, formats=FORMATS, edits=True)
+    def ability(self, model: ModelSpec) -> Ability:
+        """Square pictures, from words or from a picture and words; or films of words."""
+        if model.task == "video":
+            media = Media(sizes=FILM_SIZES, video_s_max=FILM_S_MAX, formats=("mp4",))
+        else:
+            media = Media(sizes=SIZES, pixels_max=_PIXELS_MAX, formats=FORMATS, edits=True)
         return Ability(
             dialect="headrace", stream=False, json_schema=False, logprobs=False, completions=False, media=media
         )
 
     def problems(self, model: ModelSpec) -> list[str]:
         """Why this model cannot run here."""
-        found = [
-            f"the engine painter needs the Python package {name}; install headrace's requirements"
-            for name in _PACKAGES
-            if importlib.util.find_spec(name) is None
-        ]
-        if model.task != "image":
-            found.append(f"the engine painter serves the task image, not {model.task}; use another engine")
+        found = preparing.lacking("painter", _PACKAGES)
+        if model.task not in TASKS:
+            found.append(f"the engine painter serves {' and '.join(TASKS)}, not {model.task}; use another engine")
+        if model.task == "video" and importlib.util.find_spec("av") is None:
+            found.append("films need the Python package av; install headrace's requirements")
         if model.engine.quantise:
             found.append(f"quantise {model.engine.quantise!r} is not known to the engine painter; leave it out")
         if reason := sources.missing(model.source):
@@ -59,12 +62,7 @@ class PainterEngine:
 
     def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
         """Take the graphs and their recipe as they are, ask the golden question."""
-        found = artifacts_on_disk.load(model, artifacts)
-        if found is None:
-            if problems := self.problems(model):
-                raise Permanent("; ".join(problems))
-            found = self._build(model, artifacts)
-        return golden.prove(self, model, found, artifacts, say)
+        return preparing.prepared(self, model, artifacts, say, lambda: self._build(model, artifacts))
 
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket."""
@@ -73,7 +71,7 @@ class PainterEngine:
         argv = (
             *interpreter(),
             "-m",
-            "headrace.engines.runners.painter",
+            f"headrace.engines.runners.{TASKS[model.task]}",
             f"--weights={folder}",
             f"--listen={address.removeprefix('unix:')}",
             f"--alias={model.name}",

@@ -4,13 +4,12 @@ Made by assembly. The package rapidocr is a source of weights and is not importe
 written anew in the runner, which spares OpenCV and six other packages. Answers as a chat model that is given pictures.
 """
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import golden, sources
+from headrace.engines import preparing, sources
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command
 from headrace.settings import interpreter
@@ -48,11 +47,7 @@ class RapidOcr:
 
     def problems(self, model: ModelSpec) -> list[str]:
         """Why this model cannot run here."""
-        found = [
-            f"the engine rapidocr needs the Python package {name}; install headrace's requirements"
-            for name in _PACKAGES
-            if importlib.util.find_spec(name) is None
-        ]
+        found = preparing.lacking("rapidocr", _PACKAGES)
         if model.task != "chat":
             found.append(f"the engine rapidocr serves task chat, not {model.task}")
         if model.engine.quantise:
@@ -63,12 +58,7 @@ class RapidOcr:
 
     def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
         """Put the networks in place, ask the golden question."""
-        found = artifacts_on_disk.load(model, artifacts)
-        if found is None:
-            if problems := self.problems(model):
-                raise Permanent("; ".join(problems))
-            found = self._build(model, artifacts)
-        return golden.prove(self, model, found, artifacts, say)
+        return preparing.prepared(self, model, artifacts, say, lambda: self._build(model, artifacts))
 
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket."""

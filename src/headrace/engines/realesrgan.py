@@ -4,14 +4,13 @@ Made by assembly. Weights are ncnn's pairs of NAME.param (a text) and NAME.bin (
 Nothing of ncnn is imported here: this module is loaded by the idle controller.
 """
 
-import importlib.util
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import golden, sources
+from headrace.engines import preparing, sources
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command
 from headrace.settings import interpreter
@@ -47,11 +46,7 @@ class RealEsrgan:
 
     def problems(self, model: ModelSpec) -> list[str]:
         """Why this model cannot run here."""
-        found = [
-            f"the engine realesrgan needs the Python package {name}; install headrace's requirements"
-            for name in _PACKAGES
-            if importlib.util.find_spec(name) is None
-        ]
+        found = preparing.lacking("realesrgan", _PACKAGES)
         if model.task != "upscale":
             found.append(f"the engine realesrgan serves task upscale, not {model.task}")
         if model.engine.quantise:
@@ -64,12 +59,7 @@ class RealEsrgan:
 
     def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
         """Look at the files of the family, put them in place, ask the golden question."""
-        found = artifacts_on_disk.load(model, artifacts)
-        if found is None:
-            if problems := self.problems(model):
-                raise Permanent("; ".join(problems))
-            found = self._build(model, artifacts)
-        return golden.prove(self, model, found, artifacts, say)
+        return preparing.prepared(self, model, artifacts, say, lambda: self._build(model, artifacts))
 
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import golden, sources
+from headrace.engines import preparing, sources
 from headrace.engines.espeak import FORMATS
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command
@@ -50,12 +50,7 @@ class Sherpa:
 
     def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
         """Find the parts of the voice; ask the golden question."""
-        found = artifacts_on_disk.load(model, artifacts)
-        if found is None:
-            if problems := self.problems(model):
-                raise Permanent("; ".join(problems))
-            found = self._build(model, artifacts)
-        return golden.prove(self, model, found, artifacts, say)
+        return preparing.prepared(self, model, artifacts, say, lambda: self._build(model, artifacts))
 
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import ctranslate2_header, golden, sources
+from headrace.engines import ctranslate2_header, preparing, sources
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command
 from headrace.settings import interpreter
@@ -53,11 +53,7 @@ class Whisper:
 
     def problems(self, model: ModelSpec) -> list[str]:
         """Why this model cannot run here."""
-        found = [
-            f"the engine whisper needs the Python package {name}; install headrace's requirements"
-            for name in _PACKAGES
-            if importlib.util.find_spec(name) is None
-        ]
+        found = preparing.lacking("whisper", _PACKAGES)
         if model.task != "transcribe":
             found.append(f"the engine whisper serves task transcribe, not {model.task}")
         if model.engine.quantise and model.engine.quantise not in FORMS:
@@ -68,12 +64,7 @@ class Whisper:
 
     def prepare(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
         """Check that the folder is CTranslate2's, whole; ask the golden question."""
-        found = artifacts_on_disk.load(model, artifacts)
-        if found is None:
-            if problems := self.problems(model):
-                raise Permanent("; ".join(problems))
-            found = self._build(model, artifacts, say)
-        return golden.prove(self, model, found, artifacts, say)
+        return preparing.prepared(self, model, artifacts, say, lambda: self._build(model, artifacts, say))
 
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket."""

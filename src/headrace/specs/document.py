@@ -1,75 +1,29 @@
 """The cloud file as it is written: one struct a section, each field with its unit, default and reason.
 
 `specs.load` reads a file against these structs, `specs.schema` makes the JSON Schema from them, and docs/cloud-yaml.md
-names each field. Literals such as `5m` and `4GiB` are texts here; the catalog holds what they stand for.
+names each field. Literals such as `5m` and `4GiB` are texts here (`specs.literals`); the catalog holds what they mean.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from headrace.specs.catalog import EngineKind, Task
+from headrace.specs.literals import (
+    ARG_PATTERN,
+    MARKET_PATTERN,
+    MIG_PATTERN,
+    QUANTISE_PATTERN,
+    URL_PATTERN,
+    Date,
+    Duration,
+    Money,
+    Name,
+    Reference,
+    Size,
+)
 
-NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]*$"
-REFERENCE_PATTERN: Final = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$"
-URL_PATTERN: Final = r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"
-ARG_PATTERN: Final = r"^[a-z][a-z0-9_-]*$"
-DATE_PATTERN: Final = r"^\d{4}-\d{2}-\d{2}$"
-MARKET_PATTERN: Final = r"^[a-z0-9_-]+/[A-Za-z0-9][A-Za-z0-9._:-]*$"
-QUANTISE_PATTERN: Final = r"^[A-Za-z0-9_]*$"
-MIG_PATTERN: Final = r"^\d+g\.\d+gb$"
-
-# What a value that does not match its pattern should look like; `specs.form` puts it behind the message.
-PATTERN_WORDS: Final = {
-    NAME_PATTERN: "use small letters, digits, dot, dash and underscore, beginning with a letter or digit",
-    REFERENCE_PATTERN: "name where the secret is found, env:NAME or file:/absolute/path, never the secret itself",
-    URL_PATTERN: "write it like http://127.0.0.1:8000, without user, query or fragment",
-    ARG_PATTERN: "write the option without its dashes, like max_model_len",
-    DATE_PATTERN: "write a date like 2026-12-01",
-    MARKET_PATTERN: "write PROVIDER/MODEL, like openai/gpt-4o-mini",
-    QUANTISE_PATTERN: "name a format, like Q4_0",
-    MIG_PATTERN: "name a MIG profile, like 1g.10gb",
-}
-
-_DURATION: Final = {"parse": "duration"}
-_SIZE: Final = {"parse": "size"}
-_MONEY: Final = {"parse": "money"}
-
-Name = Annotated[
-    str,
-    Meta(
-        pattern=NAME_PATTERN,
-        max_length=64,
-        description="small letters, digits, dot, dash and underscore; begins with a letter or digit",
-    ),
-]
-Duration = Annotated[
-    str,
-    Meta(pattern=r"^\d+(\.\d+)?\s*(us|ms|s|m|h|d)$", max_length=24, extra=_DURATION, examples=["800ms", "30s", "5m"]),
-]
-Size = Annotated[
-    str,
-    Meta(
-        pattern=r"^\d+(\.\d+)?\s*(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)$",
-        max_length=24,
-        extra=_SIZE,
-        examples=["512MiB", "80GB"],
-    ),
-]
-Reference = Annotated[
-    str,
-    Meta(
-        pattern=REFERENCE_PATTERN,
-        max_length=4096,
-        description="where a secret is found, never the secret itself: env:NAME or file:/absolute/path",
-    ),
-]
-Money = Annotated[
-    int | float | str,
-    Meta(extra=_MONEY, description="US dollars, at most 9 decimals; a text is read exactly, too", examples=[2.10]),
-]
-Date = Annotated[str, Meta(pattern=DATE_PATTERN, max_length=10, examples=["2026-12-01"])]
 _Prompt = Annotated[str, Meta(min_length=1, max_length=4096)]
 _Tokens = Annotated[int, Meta(ge=1, le=10_000_000)]
 _PerMinute = Annotated[int, Meta(ge=1, le=10**12)]

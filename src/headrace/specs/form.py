@@ -12,7 +12,7 @@ import msgspec
 from msgspec import inspect
 
 from headrace import units
-from headrace.specs.document import PATTERN_WORDS, REFERENCE_PATTERN
+from headrace.specs.literals import PATTERN_WORDS, REFERENCE_PATTERN
 from headrace.specs.problem import Problem, closest, shown
 from headrace.specs.tree import Node
 

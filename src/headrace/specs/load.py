@@ -58,7 +58,7 @@ _EXPECTED: Final[dict[str, str]] = {
     "speak": "a word, which must be given",
     "image": "the colour that prevails, like red",
     "upscale": "a word, which must be given",
-    "video": "a word, which must be given",
+    "video": "the colour that prevails, like red",
 }
 
 

@@ -127,7 +127,7 @@ def _loaded(folder: Path, options: Options) -> Any:
     try:
         pipe = DiffusionPipeline.from_pretrained(
             str(folder),
-            torch_dtype=getattr(torch, dtype),
+            dtype=getattr(torch, dtype),
             variant=options.variant or None,
             use_safetensors=True,
             local_files_only=True,

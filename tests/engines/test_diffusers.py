@@ -91,9 +91,8 @@ def test_what_is_not_installed_is_named_with_how_to(monkeypatch: pytest.MonkeyPa
     )
     told = Diffusers().problems(model(folder))
     assert told == [
-        f"the engine diffusers needs the Python package {name}; "
+        "the engine diffusers needs the Python packages torch, diffusers; "
         "run: pip install torch 'diffusers>=0.42' transformers accelerate"
-        for name in ("torch", "diffusers")
     ]
 
 

@@ -47,12 +47,10 @@ class Diffusers:
 
     def problems(self, model: ModelSpec) -> list[str]:
         """Why this model cannot run here."""
-        found = [
-            f"the engine diffusers needs the Python package {name}; run: {_INSTALL}"
-            for name in _PACKAGES
-            if importlib.util.find_spec(name) is None
-        ]
-        found.extend(preparing.lacking("diffusers", _OURS))
+        found = preparing.lacking("diffusers", _OURS)
+        absent = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+        if absent:
+            found.append(f"the engine diffusers needs the Python packages {', '.join(absent)}; run: {_INSTALL}")
         if model.task not in ("image", "video"):
             found.append(f"the engine diffusers serves the tasks image and video, not {model.task}; use another engine")
         if model.engine.quantise:

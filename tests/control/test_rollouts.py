@@ -108,6 +108,19 @@ def test_what_a_client_did_wrong_is_no_error_of_the_version(kept: Kept) -> None:
     assert kept.rollouts.all[V1.name].phase == "rolled_back"
 
 
+def test_who_waited_for_the_start_says_nothing_of_the_pace(kept: Kept) -> None:
+    """Held while the replica started, and sent to it together; an error of theirs is an error all the same."""
+    kept.rollouts.deploy(WANTED, V2)
+    kept.rollouts.turn(Round(V1, V2))
+    late = {"first_us": 60 * S, "busy_us": 60 * S}
+    serve(kept, "v2", 8, cold=True, **late)
+    serve(kept, "v2", 2, **late)
+    serve(kept, "v2", 3, cold=True, outcome="failed", status=502)
+    kept.rollouts.turn(Round(V1, V2))
+    seen = kept.rollouts.all[V1.name].new
+    assert (seen.requests, seen.slow, seen.errors) == (13, 5, 3)
+
+
 def test_no_room_for_long_enough_makes_the_only_replica_give_its_place(kept: Kept) -> None:
     kept.rollouts.deploy(WANTED, V2)
     cramped = Round(V1, holds=(Hold(V2.key, "it needs more"),))

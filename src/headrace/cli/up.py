@@ -96,7 +96,7 @@ def banner(here: settings.Settings, key: str | None, catalog: Catalog, *, detach
     for model in catalog.models:
         awake = model.scaling.min_replicas > 0 or not model.owned
         names.setdefault(model.name, f"{model.name} ({model.task}{'' if awake else ', asleep until asked'})")
-    chat = next((model.name for model in catalog.models if model.task == "chat"), "")
+    chat = next((model.name for model in catalog.models if model.converses), "")
     said = (
         f"{key}   (shown once; on this machine `headrace` finds it by itself)"
         if key

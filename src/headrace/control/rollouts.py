@@ -225,17 +225,22 @@ class Rollouts:
 
 
 def _tally(row: Usage, rollout: Rollout, catalog: Catalog) -> Tally:
-    """One request. Only what the cloud itself did wrong is an error; what a client did is none."""
+    """One request. Only what the cloud itself did wrong is an error; what a client did is none.
+
+    One that was held while a replica started says nothing of the version's pace: it waited for the start, and went out
+    together with all who did, on a replica that had not worked yet.
+    """
     model = catalog.model(f"{row.model}@{row.version}") or rollout.spec
     broken = row.status >= 500 and row.outcome == "failed"
     tokens = row.output_tokens if row.task == "chat" else row.input_tokens
     cost = _cost_nanousd(catalog, model, _slots(catalog, rollout), row.busy_us)
     dear = bool(rollout.dear_nanousd and cost and tokens and cost * 1000 > rollout.dear_nanousd * tokens)
+    late = row.first_us > model.objective.ttft_us
     return Tally(
         requests=1,
         errors=int(broken),
-        slow=int(broken or row.first_us > model.objective.ttft_us),
-        dear=int(dear),
+        slow=int(broken or (late and not row.cold)),
+        dear=int(dear and not row.cold),
         ttft_us=row.first_us,
         ttfts=int(row.first_us > 0),
         tokens=tokens,

@@ -163,6 +163,11 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return hashlib.sha256(msgspec.json.encode(running, order="sorted")).hexdigest()[:12]
 
     @property
+    def converses(self) -> bool:
+        """Whether it answers words with words; an engine that reads pictures is a chat model, too, and does not."""
+        return self.task == "chat" and self.engine.kind != "rapidocr"
+
+    @property
     def owned(self) -> bool:
         """False for a server that Headrace routes to but does not start."""
         return self.engine.kind != "openai"

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,23 @@ def test_a_batch_ends_at_the_step_after_the_last_who_waited_has_gone(diffusion: 
         diffusion.make(batch)
     loop.close()
     assert seen == [0, 1, 2, 3, 4]
+
+
+def test_prompts_are_not_logged(diffusion: Any) -> None:
+    """diffusers would quote what it cuts, as pipelines of several readers always do."""
+    told: list[str] = []
+
+    class Ears(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record.getMessage())
+
+    ears = Ears()
+    logging.getLogger("diffusers").addHandler(ears)
+    try:
+        diffusion.make(Batch(items(tiny_diffusion.LETTERS)))
+    finally:
+        logging.getLogger("diffusers").removeHandler(ears)
+    assert told == []
 
 
 def test_a_picture_that_the_checkpoint_holds_back_is_none(diffusion: Any, monkeypatch: pytest.MonkeyPatch) -> None:

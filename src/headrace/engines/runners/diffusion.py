@@ -44,6 +44,8 @@ class Diffusion:
 
     def __init__(self, folder: Path, options: Options, task: str, threads: int) -> None:
         torch.set_num_threads(threads)
+        diffusers.utils.logging.set_verbosity_error()  # its warnings quote prompts
+        diffusers.utils.logging.disable_progress_bar()
         self.steps, self._guidance = options.steps, options.guidance
         loaded = _loaded(folder, options)
         self.draws: Any = _from(AutoPipelineForText2Image, loaded) if _edits(loaded) else loaded

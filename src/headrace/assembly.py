@@ -48,6 +48,7 @@ class Boot:
 
 def engines() -> "Mapping[str, Engine]":
     """Every engine adapter by kind."""
+    from headrace.engines.diffusers import Diffusers
     from headrace.engines.espeak import Espeak
     from headrace.engines.llama_cpp import LlamaCpp
     from headrace.engines.onnx import Onnx
@@ -62,7 +63,7 @@ def engines() -> "Mapping[str, Engine]":
 
     texts: tuple[Engine, ...] = (LlamaCpp(), Onnx(), OpenAIServer(), OpenVino(), Vllm())
     media: tuple[Engine, ...] = (PainterEngine(), RealEsrgan(), RapidOcr(), Whisper(), Espeak(), Sherpa())
-    return {engine.kind: engine for engine in (*texts, *media)}
+    return {engine.kind: engine for engine in (*texts, *media, Diffusers())}
 
 
 def engine_problems(catalog: "Catalog") -> list[str]:

@@ -22,7 +22,7 @@ from headrace.specs.catalog import Golden, ModelSpec
 # Raise a number when the preparation of that engine changes what it writes: old artifacts are then not found.
 PREPARATION: Final = {
     "llama_cpp": 1, "onnx": 2, "openvino": 1, "vllm": 1, "openai": 1, "painter": 3, "whisper": 3, "espeak": 1,
-    "sherpa": 1, "realesrgan": 1, "rapidocr": 1,
+    "sherpa": 1, "realesrgan": 1, "rapidocr": 1, "diffusers": 1,
 }  # fmt: skip
 MANIFEST: Final = "manifest.json"
 _CHUNK_BYTES: Final = 1 << 20

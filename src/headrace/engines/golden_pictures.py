@@ -90,7 +90,7 @@ def first_frame(film: bytes) -> bytes:
     out = io.BytesIO()
     try:
         with av.open(io.BytesIO(film), "r") as container:
-            next(container.decode(video=0)).to_image().save(out, "PNG")  # type: ignore[no-untyped-call]
+            next(container.decode(video=0)).to_image().save(out, "PNG")  # type: ignore[no-untyped-call] # PyAV
     except (FFmpegError, StopIteration) as error:
         raise Permanent(f"the engine gave something that is no film: {error!r}") from error
     return out.getvalue()

@@ -14,7 +14,7 @@ from headrace.specs.shapes import Shape
 Task = Literal["chat", "embed", "rerank", "image", "upscale", "transcribe", "speak", "video"]
 EngineKind = Literal[
     "llama_cpp", "openvino", "onnx", "openai", "vllm",
-    "painter", "realesrgan", "rapidocr", "whisper", "espeak", "sherpa",
+    "painter", "realesrgan", "rapidocr", "whisper", "espeak", "sherpa", "diffusers",
 ]  # fmt: skip
 
 
@@ -35,8 +35,9 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a model is run. `slots` is what one replica works on at once; `context_tokens` is per request.
 
     `threads` is the CPU share of one replica. `url` and `api_key` (a reference such as `env:NAME` or `file:PATH`,
-    never the key itself) belong to engines of kind `openai`. `args` goes to the engine's own command line (vllm).
-    `lora` is where an adapter of the weights comes from, `lora_scale` how strongly it is applied.
+    never the key itself) belong to engines of kind `openai`. `args` are options of the engine's own (vllm, diffusers)
+    or what a server lacks (openai). `lora` is where an adapter of the weights comes from, `lora_scale` how strongly it
+    is applied.
     """
 
     kind: EngineKind

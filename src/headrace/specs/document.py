@@ -158,7 +158,7 @@ class Engine(Section, frozen=True):
         dict[_ArgName, str | int | float | bool] | None,
         Meta(
             description="for vllm, options of its own command line, like dtype: bfloat16; "
-            "for openai, what the server lacks, like tools: false"
+            "for openai, what the server lacks, like tools: false; for diffusers, how it draws, like steps: 20"
         ),
     ] = None
 

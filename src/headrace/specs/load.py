@@ -46,8 +46,10 @@ TASKS: Final[dict[str, tuple[str, ...]]] = {
     "whisper": ("transcribe",),
     "espeak": ("speak",),
     "sherpa": ("speak",),
+    "diffusers": ("image", "video"),
 }
 
+_WITH_ARGS: Final = ("vllm", "openai", "diffusers")
 _ADAPTED: Final = ("llama_cpp", "vllm")  # kinds that take LoRA adapters
 
 _EXPECTED: Final[dict[str, str]] = {
@@ -225,8 +227,8 @@ class _Resolver:
         for field in ("url", "api_key", "upstream_model"):
             if wanted[field] is not None and kind != "openai":
                 self._note((*at, field), f"is for kind openai, and this is {kind}; remove it")
-        if wanted["args"] and kind not in ("vllm", "openai"):
-            self._note((*at, "args"), f"is for kinds vllm and openai, and this is {kind}; remove it")
+        if wanted["args"] and kind not in _WITH_ARGS:
+            self._note((*at, "args"), f"is for kinds {', '.join(_WITH_ARGS)}, and this is {kind}; remove it")
         for field in ("lora", "lora_scale"):
             if wanted[field] is not None and kind not in _ADAPTED:
                 self._note((*at, field), f"is for kinds {' and '.join(_ADAPTED)}, and this is {kind}; remove it")

@@ -104,6 +104,7 @@ def test_what_is_not_installed_is_named_with_how_to(monkeypatch: pytest.MonkeyPa
         ({"steps": 0}, "engine.args.steps is 0: Expected `int` >= 1"),
         ({"dtype": "int4"}, "engine.args.dtype is 'int4'"),
         ({"sizes": "512x512,100x100"}, "engine.args.sizes has '100x100'; write WIDTHxHEIGHT, each a multiple of 8"),
+        ({"frames": 7}, "engine.args.frames is 7, less than a second at fps 8; give more, or less fps"),
         ({"sizes": ""}, "engine.args.sizes has ''"),
         ({"variant": "../x"}, "engine.args.variant is '../x'"),
         ({"edits": "yes"}, "engine.args.edits is 'yes': Expected `bool`, got `str`"),

@@ -50,6 +50,10 @@ def faults(args: Mapping[str, Any]) -> list[str]:
                 msgspec.convert({name: value}, Options)
             except msgspec.ValidationError as error:
                 found.append(f"engine.args.{name} is {value!r}: {str(error).partition(' - at')[0]}")
+    if not found and (given := msgspec.convert(args, Options)).frames < given.fps:
+        found.append(
+            f"engine.args.frames is {given.frames}, less than a second at fps {given.fps}; give more, or less fps"
+        )
     sizes = args.get("sizes")
     if isinstance(sizes, str):
         found.extend(

@@ -33,7 +33,25 @@ RESPONSES = {
     "/responses/{response_id}/cancel": ["post"],
     "/responses/{response_id}/input_items": ["get"],
 }
-FILES = {"openai-served": SERVED, "openai-organization": ORGANIZATION, "openai-responses": RESPONSES}
+MEDIA = {
+    "/images/generations": ["post"],
+    "/images/edits": ["post"],
+    "/audio/transcriptions": ["post"],
+    "/audio/translations": ["post"],
+    "/files": ["get", "post"],
+    "/files/{file_id}": ["get", "delete"],
+    "/batches": ["get", "post"],
+    "/batches/{batch_id}": ["get"],
+    "/batches/{batch_id}/cancel": ["post"],
+    "/videos": ["get", "post"],
+    "/videos/{video_id}": ["get", "delete"],
+}
+FILES = {
+    "openai-media": MEDIA,
+    "openai-served": SERVED,
+    "openai-organization": ORGANIZATION,
+    "openai-responses": RESPONSES,
+}
 KEPT = {"operationId", "parameters", "requestBody", "responses", "tags", "summary"}
 
 

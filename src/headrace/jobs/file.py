@@ -32,7 +32,8 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     def view(self) -> dict[str, Any]:
         """OpenAI's object."""
         shown = {name: getattr(self, name) for name in ("id", "bytes", "created_at", "filename", "purpose")}
-        return {**shown, "object": "file", "status": "processed", "expires_at": self.expires_at}
+        ends = {} if self.expires_at is None else {"expires_at": self.expires_at}
+        return {**shown, "object": "file", "status": "processed", **ends}
 
 
 class ExpiresAfter(msgspec.Struct, frozen=True):

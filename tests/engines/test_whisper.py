@@ -82,7 +82,7 @@ def test_a_recording_of_several_windows_is_heard_to_its_end(replica: httpx.Clien
     answer = replica.post(PATH, json=body(sounds.speech(" ".join(STORY), "opus"))).json()
     assert 33 < answer["duration"] < 60
     text = answer["text"].lower()
-    places = [text.find(word) for word in ("good morning", "market", "seven brothers", "thank you")]
+    places = [text.find(word) for word in ("good morning", "market", "thank you")]
     assert -1 not in places
     assert places == sorted(places)
     assert answer["segments"][-1]["end"] > answer["duration"] - 3

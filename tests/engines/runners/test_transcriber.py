@@ -127,8 +127,11 @@ def test_who_leaves_is_not_computed_for(whisper: Any) -> None:
     async def client(transcriber: Counting) -> None:
         long = np.tile(samples(sounds.MORNING), 40)
         waits = [Waiter(asyncio.get_running_loop()) for _ in range(2)]
-        first, second = (transcriber.start(long, Wish(), wait) for wait in waits)
-        while not transcriber.sizes or not transcriber.batcher.waiting:
+        first = transcriber.start(long, Wish(), waits[0])
+        while not transcriber.sizes:  # the first has begun: the second cannot share its batch
+            await asyncio.sleep(0)
+        second = transcriber.start(long, Wish(), waits[1])
+        while not transcriber.batcher.waiting:
             await asyncio.sleep(0)
         for wait in waits:
             wait.leave()

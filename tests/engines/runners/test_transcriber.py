@@ -1,6 +1,7 @@
 """Windows of many recordings share batches, and each recording gets its own words back."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError
@@ -65,7 +66,8 @@ def samples(text: str) -> recording.Samples:
 
 
 def said(heard: Heard) -> str:
-    return "".join(segment.text for segment in heard.segments).lower()
+    """The words alone: where a small model hears a comma differs from one computation to the next."""
+    return re.sub("[^a-z ]", "", "".join(segment.text for segment in heard.segments).lower())
 
 
 def test_what_was_said_is_heard_with_its_moments(whisper: Any) -> None:
@@ -82,7 +84,7 @@ def test_what_was_said_is_heard_with_its_moments(whisper: Any) -> None:
     assert 4 < heard.duration_s < 5.5
     words = [word for segment in heard.segments for word in segment.words]
     assert {"quick", "brown", "fox"} < {word.word.strip(" .,?").lower() for word in words}
-    assert "good morning, how are you today" in said(heard)
+    assert "good morning how are you today" in said(heard)
     moments = [moment for word in words for moment in (word.start, word.end)]
     assert moments == sorted(moments)
     assert 0 <= moments[0] < moments[-1] <= heard.duration_s

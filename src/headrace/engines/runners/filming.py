@@ -19,6 +19,7 @@ import numpy as np
 
 from headrace.engines.runners.batching import Batch, Batcher, Bounds, Item
 from headrace.engines.runners.film import Film
+from headrace.engines.runners.painter import size_of
 from headrace.engines.runners.painting import Floats, Painter, Painting
 from headrace.engines.runners.server import Exchange, Server, serve
 from headrace.errors import Invalid
@@ -48,7 +49,7 @@ class Shoot:
         recipe = painter.recipe
         self._painter, self._words = painter, recipe.ids(request.prompt)
         self._seeds = range(seed, seed + request.seconds + 1)
-        self.side, self.fps, self.steps = side_of(request.size), request.fps, request.seconds * request.fps
+        self.side, self.fps, self.steps = size_of(request.size, SIDES), request.fps, request.seconds * request.fps
         self._scenes: list[Floats] = []
         self._film: Film | None = None
 
@@ -106,16 +107,6 @@ class Runner:
     async def progress(self, exchange: Exchange) -> None:
         """GET /progress: frames made and to make of each film."""
         exchange.json({"running": self.batcher.progress()})
-
-
-def side_of(size: str) -> int:
-    """The side in pixels that `size` (WIDTHxHEIGHT, or nothing) asks for. Raises Invalid with what there is."""
-    sides = {f"{side}x{side}": side for side in SIDES}
-    if size in ("", "auto"):
-        return SIDES[0]
-    if size not in sides:
-        raise Invalid(f"size {size} cannot be made; this model makes {', '.join(sides)}", param="size")
-    return sides[size]
 
 
 def _made(batch: Batch[Shoot]) -> list[bytes]:

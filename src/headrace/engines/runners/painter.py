@@ -112,14 +112,14 @@ class Runner:
         exchange.json({"created": int(time.time()), "data": [{"b64_json": one} for one in data]})
 
 
-def size_of(size: str) -> int:
-    """The side in pixels that `size` (WIDTHxHEIGHT, or nothing) asks for. Raises Invalid with what there is."""
-    sides = {f"{side}x{side}": side for side in SIDES}
+def size_of(size: str, sides: Sequence[int] = SIDES) -> int:
+    """The side in pixels that `size` (WIDTHxHEIGHT; nothing: the first) asks for. Raises Invalid with what there is."""
+    made = {f"{side}x{side}": side for side in sides}
     if size in ("", "auto"):
-        return SIDES[0]
-    if size not in sides:
-        raise Invalid(f"size {size} cannot be made; this model makes {', '.join(sides)}", param="size")
-    return sides[size]
+        return sides[0]
+    if size not in made:
+        raise Invalid(f"size {size} cannot be made; this model makes {', '.join(made)}", param="size")
+    return made[size]
 
 
 def _decoded(body: bytes, kind: type[Request]) -> Request:

@@ -202,9 +202,6 @@ def chat_only(replica: Replica) -> None:
         pytest.skip("a truth of engines that write")
 
 
-pytestmark = pytest.mark.xdist_group("engines")
-
-
 def test_a_replica_is_healthy_once_it_says_so(replica: Replica) -> None:
     """The line on standard output is the truth."""
     assert replica.client.get("/health").status_code == 200

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.cloud import Cloud, rss_kib
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("cloud"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 CHAT = "/v1/chat/completions"
 GOOD = {"model": "smollm2", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}

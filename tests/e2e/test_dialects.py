@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from tests.e2e.cloud import Cloud
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("cloud"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 FRANCE = "What is the capital of France?"
 CITY = {

@@ -17,7 +17,7 @@ from headrace.control.bookkeeper import IDLE_S
 from tests.e2e import upstream
 from tests.e2e.cloud import Cloud, running
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("disk"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 SIZE = "24m"
 

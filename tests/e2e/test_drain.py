@@ -17,7 +17,7 @@ from tests.e2e.cloud import Cloud, running
 from tests.gateway import stub
 from tests.gateway.stub import DONE, END, STREAM_HEAD, Question, framed, usage, words
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("drain"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 WORDS = [f"word {number} " for number in range(100)]
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.cloud import Cloud, rss_kib, running
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("faults"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from headrace.state import keys
 from tests.e2e import upstream
 from tests.e2e.cloud import Cloud, running
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("limits"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 CLIENTS = 40
 ALLOWED = 5

@@ -15,7 +15,7 @@ from tests.e2e.cloud import Cloud, rss_kib, running
 from tests.gateway import stub
 from tests.gateway.stub import DONE, END, STREAM_HEAD, Behaviour, Question, StubUpstream, framed, piece, words
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("liars"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 GROWTH_KIB_MAX = 48 << 10
 PEAK_KIB_MAX = 400 << 10

@@ -14,7 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from tests.e2e.cloud import Cloud
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("cloud"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 EXAMPLES = Path(__file__).parents[2] / "examples" / "pipelines"
 QUESTION = "What is the capital of France?"
 DOCS = ["Paris is the capital of France.", "Bananas are yellow."]

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.cloud import Cloud
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("shared"), pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
 
 
 def ask(cloud: Cloud, tokens: int = 8, **headers: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tests.e2e import upstream
 from tests.e2e.cloud import Cloud, running
 from tests.gateway import stub
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("versions"), pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
 
 MODEL = """\
     task: embed

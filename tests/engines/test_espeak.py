@@ -18,7 +18,6 @@ from headrace.specs.catalog import ModelSpec
 from headrace.wire.speech import TYPES
 from tests.conftest import FOX, MODELS
 
-pytestmark = pytest.mark.xdist_group("engines")
 MODEL = MODELS["espeak"]
 
 

@@ -11,8 +11,6 @@ from headrace.engines.onnx import Onnx
 from headrace.errors import Permanent
 from tests.conftest import ARTIFACTS, MODELS, NEAR, make
 
-pytestmark = pytest.mark.xdist_group("engines")
-
 
 def test_the_shipped_quantisation_fails_and_is_not_published(tmp_path: Path) -> None:
     """SmolLM2 as shipped, in Q4_1, does not know the capital of France on llama.cpp; it must never be served."""

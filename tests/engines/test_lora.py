@@ -21,7 +21,6 @@ from headrace.specs.catalog import EngineSpec, Golden, ModelSpec
 from tests.conftest import CAPITAL, MODELS, SMOLLM2
 from tests.conftest import model as model_of
 
-pytestmark = pytest.mark.xdist_group("engines")
 RANK, EMBEDDED = 4, 576
 ENGINE = LlamaCpp()
 

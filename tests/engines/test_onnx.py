@@ -26,8 +26,6 @@ from headrace.specs.catalog import EngineSpec
 from tests.conftest import MODELS, NEAR, make
 from tests.conftest import model as model_of
 
-pytestmark = pytest.mark.xdist_group("engines")
-
 
 @contextmanager
 def client_of(address: str) -> Iterator[httpx.Client]:

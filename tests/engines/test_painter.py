@@ -14,8 +14,6 @@ from headrace.errors import Permanent
 from headrace.specs.catalog import Golden
 from tests.conftest import ARTIFACTS, MODELS, make
 
-pytestmark = pytest.mark.xdist_group("engines")
-
 
 def png(colour: str, ground: str = "white", part: int = 16) -> bytes:
     picture = Image.new("RGB", (64, 64), ground)

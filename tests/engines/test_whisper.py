@@ -21,7 +21,6 @@ from headrace.wire.transcripts import Segment, subtitles
 from tests.conftest import MODELS, WHISPER
 from tests.engines.runners import sounds
 
-pytestmark = pytest.mark.xdist_group("engines")
 MODEL = MODELS["whisper"]
 PATH = "/v1/audio/transcriptions"
 STORY = (

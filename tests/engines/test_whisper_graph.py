@@ -18,7 +18,6 @@ from tests.conftest import WHISPER
 from tests.engines.runners import sounds
 from tests.engines.test_ctranslate2_header import model, variable
 
-pytestmark = pytest.mark.xdist_group("engines")
 WIDTH, HEADS, MELS = 8, 2, 4
 TYPES = {"float32": 0, "int8": 1, "float16": 4}
 

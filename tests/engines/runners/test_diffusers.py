@@ -25,7 +25,6 @@ from tests.engines import tiny_diffusion
 
 LACKING = [name for name in ("torch", "diffusers", "transformers") if importlib.util.find_spec(name) is None]
 pytestmark = [
-    pytest.mark.xdist_group("engines"),
     pytest.mark.skipif(bool(LACKING), reason=f"needs {', '.join(LACKING)}, which headrace never installs"),
 ]
 GENERATIONS, EDITS, FILMS = "/v1/images/generations", "/v1/images/edits", "/v1/videos/generations"

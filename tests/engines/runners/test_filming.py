@@ -20,7 +20,6 @@ from headrace.engines.runners.film import encode
 from tests.conftest import MODELS, make
 from tests.engines.judge import look
 
-pytestmark = pytest.mark.xdist_group("engines")
 PATH = "/v1/videos/generations"
 
 

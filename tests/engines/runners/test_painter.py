@@ -15,7 +15,6 @@ from headrace.engines.painter import SIZES, PainterEngine
 from tests.conftest import make
 from tests.engines.judge import look
 
-pytestmark = pytest.mark.xdist_group("engines")
 GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"
 
 

@@ -15,7 +15,6 @@ from tests.engines.asked import Asked, prompts
 from tests.engines.judge import look
 
 WEIGHTS = Path(headrace.__file__).parent / "weights/painter"
-pytestmark = pytest.mark.xdist_group("engines")
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ from headrace.engines.runners.transcriber import Decoding, Heard, Transcriber, W
 from tests.conftest import WHISPER
 from tests.engines.runners import sounds
 
-pytestmark = pytest.mark.xdist_group("engines")
 TEXTS = (  # heard rightly, also where a batch rounds differently
     "Good morning, how are you today?",
     "My brother is going to the market on Monday.",

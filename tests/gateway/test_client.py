@@ -252,6 +252,23 @@ def test_connections_are_bounded(tmp_path: Path):
     here(tmp_path, check)
 
 
+def test_requests_that_are_answered_at_once_are_kept_within_bounds_too(tmp_path: Path):
+    """Thousands of them in one breath, of somebody without a key: each is answered, and few wait in memory."""
+
+    async def check(found: World, _: StubUpstream) -> None:
+        line = await found.line()
+        line.send(head("Host: x", "X-Filler: " + "x" * 7000, first="GET /health HTTP/1.1") * 2000)
+        await until(lambda: found.worker.connections)
+        (served,) = found.worker.connections
+        most_bytes = 0
+        for _ in range(2000):
+            assert (await line.answer()).status == 200
+            most_bytes = max(most_bytes, len(served._data))
+        assert most_bytes <= client.AHEAD_BYTES_MAX + (256 << 10), "and what one read brings"
+
+    here(tmp_path, check)
+
+
 def test_what_is_sent_ahead_is_kept_within_bounds(tmp_path: Path):
     """A client that floods while its request is at work is not read on."""
 

@@ -1,9 +1,10 @@
-"""Response bytes: heads, whole answers, errors, chunks. Pure formatting; framing is ours alone, never an engine's."""
+"""Response bytes: heads, whole answers, errors, chunks. Formatting alone; framing is ours, never an engine's."""
 
 from typing import Final
 
 import msgspec
 
+from headrace.gateway import dates
 from headrace.wire import fault
 from headrace.wire.voice import OPENAI, Voice
 
@@ -37,9 +38,10 @@ def whole(
 ) -> bytes:
     """An answer with its length, JSON if not said otherwise. `headers` are whole lines."""
     connection = b"connection: close\r\n" if close else b""
-    return b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n%b" % (
+    return b"HTTP/1.1 %d %b\r\n%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n%b" % (
         status,
         REASONS.get(status, b"Status"),
+        dates.line(),
         kind,
         len(body),
         headers,
@@ -57,8 +59,8 @@ def stream_head(headers: bytes, *, chunked: bool) -> bytes:
     """The head of a stream of events; without chunks it ends with the connection."""
     framing = b"transfer-encoding: chunked\r\n" if chunked else b"connection: close\r\n"
     return (
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
-        b"%b%b\r\n" % (framing, headers)
+        b"HTTP/1.1 200 OK\r\n%bcontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+        b"%b%b\r\n" % (dates.line(), framing, headers)
     )
 
 

@@ -99,9 +99,7 @@ class Client(asyncio.Protocol):
             return
         if self.busy:
             self._data += data
-            if len(self._data) > AHEAD_BYTES_MAX and not self._held:
-                self._held = True
-                self.transport.pause_reading()
+            self._bound_ahead()
             return
         if self._data:
             data = self._data + data
@@ -115,6 +113,8 @@ class Client(asyncio.Protocol):
                 self._read_head(data)
         except BadHttp as bad:
             self.refuse(answers.error(bad.code, bad.message, close=True))
+        if self.upload is None:
+            self._bound_ahead()  # a body may have taken what was held
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The client has gone."""
@@ -175,9 +175,7 @@ class Client(asyncio.Protocol):
         self._late = False
         if not self.slow:
             self.deadline_s = time.monotonic() + IDLE_S
-        if self._held:
-            self._held = False
-            self.transport.resume_reading()
+        self._bound_ahead()
         if self._data:
             # What was sent ahead stays in its place: newer bytes may arrive before this call.
             asyncio.get_running_loop().call_soon(self.data_received, b"")
@@ -187,6 +185,8 @@ class Client(asyncio.Protocol):
         self.transport.write(answer)
         self.closing = True
         self._forget_body()
+        self._data = b""
+        self._bound_ahead()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.deadline_s = time.monotonic() + LINGER_S
@@ -245,6 +245,7 @@ class Client(asyncio.Protocol):
             return
         elif head.path == UPLOADS:
             self._left = length
+            self._bound_ahead()  # from here on the upload holds its sender
             self.upload = asyncio.StreamReader(UPLOAD_BUFFER_BYTES)
             self.upload.set_transport(self.transport)
             self._take(b"")
@@ -253,6 +254,13 @@ class Client(asyncio.Protocol):
             self._body = []
             self._left = length
             self._read_body(rest)
+
+    def _bound_ahead(self) -> None:
+        """Read no further while more was sent ahead than is kept."""
+        ahead = len(self._data) > AHEAD_BYTES_MAX
+        if ahead != self._held:
+            self._held = ahead
+            (self.transport.pause_reading if ahead else self.transport.resume_reading)()
 
     def _await_head(self, data: bytes) -> None:
         """Keep what there is of a head."""

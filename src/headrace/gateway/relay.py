@@ -8,7 +8,7 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-from headrace.gateway import answers
+from headrace.gateway import answers, dates
 from headrace.gateway.client import Client
 from headrace.gateway.http1 import BadHttp, Chunks, Head
 
@@ -70,7 +70,7 @@ async def _ask(head: Head, body: bytes, socket: Path, headers: bytes) -> bytes:
         lines = [b"HTTP/1.1 %d %b" % (status, answers.REASONS.get(status, b"Status"))]
         lines += [b"%b: %b" % (name, named[name]) for name in _RETURNED if name in named]
         lines.append(b"content-length: %d" % len(data))
-        return b"\r\n".join(lines) + b"\r\n" + headers + b"\r\n" + data
+        return b"\r\n".join(lines) + b"\r\n" + dates.line() + headers + b"\r\n" + data
     finally:
         writer.close()
 

@@ -13,7 +13,7 @@ test: $(VENV)/.dev
 	@$(BIN)/python -m tests
 
 lint: $(VENV)/.dev
-	@$(BIN)/ruff check src tests bench && $(BIN)/ruff format --check src tests bench && $(BIN)/mypy && $(BIN)/lint-imports
+	@$(BIN)/ruff check src tests bench training && $(BIN)/ruff format --check src tests bench training && $(BIN)/mypy && $(BIN)/lint-imports
 
 install: $(VENV)/.runtime
 

@@ -10,8 +10,8 @@ PYTEST = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "-q"]
 
 def main() -> int:
     steps = [
-        ("ruff", [BIN / "ruff", "check", "src", "tests", "bench"]),
-        ("format", [BIN / "ruff", "format", "--check", "src", "tests", "bench"]),
+        ("ruff", [BIN / "ruff", "check", "src", "tests", "bench", "training"]),
+        ("format", [BIN / "ruff", "format", "--check", "src", "tests", "bench", "training"]),
         ("types", [BIN / "mypy"]),
         ("layers", [BIN / "lint-imports", "--no-cache"]),
         ("units and contracts", [*PYTEST, "--ignore", "tests/e2e"]),

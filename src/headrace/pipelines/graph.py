@@ -1,8 +1,6 @@
 """A checked pipeline: what each step needs, in which order they may run, and what is wrong with it. Pure."""
 
-from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
 
 from headrace.errors import Invalid
 from headrace.pipelines import templates
@@ -33,22 +31,6 @@ def needs(found: Pipeline) -> dict[str, set[str]]:
     except CycleError as error:
         raise _wrong(f"steps need each other in a circle: {' -> '.join(error.args[1])}; break it") from None
     return graph
-
-
-def given(found: Pipeline, sent: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run is given, defaults filled in. Raises Invalid."""
-    for word in sent:
-        if word not in found.input:
-            raise Invalid(
-                f"{found.name} has no input {word[:60]!r}{closest(word, found.input)}; "
-                f"it has: {', '.join(found.input) or 'none'}",
-                param=word,
-            )
-    whole = {**found.input, **sent}
-    for word, value in whole.items():
-        if value is None:
-            raise Invalid(f"{found.name} needs the input {word!r}; give it, like {word}=VALUE", param=word)
-    return whole
 
 
 def models(found: Pipeline) -> set[str]:

@@ -13,7 +13,7 @@ import msgspec
 
 from headrace import telemetry
 from headrace.errors import HeadraceError, Invalid
-from headrace.pipelines import author, execute, graph
+from headrace.pipelines import author, execute, graph, parameters
 from headrace.pipelines.children import Family
 from headrace.pipelines.context import LATER_US, SETTLING_US, Context, StepFailed, World
 from headrace.specs import pipeline as spec
@@ -183,14 +183,15 @@ class Runner:
     def _bounds(self, source: str, wanted: Wanted) -> tuple[str, int, int, int, dict[str, Any]]:
         if source.startswith(PYTHON):
             made = self._python(source)
-            name, cap, time_us, width, inputs = made.name, made.cap_nanousd, made.time_us, made.width, wanted.inputs
+            name, cap, time_us, width = made.name, made.cap_nanousd, made.time_us, made.width
+            given = parameters.bound(name, made.body, wanted.inputs)
         else:
             found = spec.read(source)
             graph.needs(found)
-            name, inputs = found.name, graph.given(found, wanted.inputs)
+            name, given = found.name, parameters.filled(found, wanted.inputs)
             cap, time_us, width = found.limits.cost_nanousd, found.limits.time_us, found.limits.width
         cap = _money(wanted.cost) if wanted.cost is not None else cap
-        return name, cap, wanted.time_us or time_us, width, inputs
+        return name, cap, wanted.time_us or time_us, width, given
 
     def _version(self, source: str) -> str:
         text = source.encode()

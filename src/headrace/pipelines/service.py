@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from headrace import telemetry
 from headrace.errors import Invalid
-from headrace.pipelines import artifacts, estimate, graph, views
+from headrace.pipelines import artifacts, estimate, graph, parameters, views
 from headrace.pipelines.as_model import AsModel
 from headrace.pipelines.context import World
 from headrace.pipelines.gateway import Gateway
@@ -113,7 +113,7 @@ class Service:
         if source.startswith(PYTHON):
             raise Invalid("a pipeline in Python decides while it runs; only its cap is known before: see its `cost`")
         found, wanted = spec.read(source), await self._wanted(asked)
-        given = graph.given(found, wanted.inputs)
+        given = parameters.filled(found, wanted.inputs)
         return answer(await estimate.estimate(found, self._runner.world, who.key, given))
 
     async def start(self, request: Request) -> Response:

@@ -114,3 +114,10 @@ def test_absurd_sizes_are_refused_with_line_and_limit(tmp_path):
         Invalid, match="trace:4 ContextTokens is '16000001', and must be a whole number from 0 to 16000000"
     ):
         load(written(tmp_path, AZURE_2023 + "2023-11-16 18:17:05,16000001,8\n"))
+
+
+@pytest.mark.parametrize("source", ["diurnal", "diurnal:hours=2", "diurnal,hours=2"])
+def test_who_forgets_to_say_generate_is_told(source: str):
+    """The words that would have done."""
+    with pytest.raises(Invalid, match=r"did you mean generate:diurnal"):
+        load(source)

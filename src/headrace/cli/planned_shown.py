@@ -35,6 +35,7 @@ def fleet(found: "Planned") -> str:
     if found.simulated_nanousd is not None:
         lines.append(
             f"simulated with Headrace's policy: {dollars(found.simulated_nanousd)}, "
+            f"{found.simulated_nanousd / max(1, found.whole_nanousd):.2f} times that of whole replicas, "
             f"{found.simulated_nanousd / max(1, found.nanousd):.2f} times the least; first tokens in time: "
             + ", ".join(f"{name} {ppm / 10_000:.2f} %" for name, ppm in found.kept_ppm.items())
         )

@@ -36,9 +36,15 @@ def load(source: str, form: str | None = None, seed: int = 0) -> Trace:
         with gzip.open(path) if packed else path.open("rb") as file:
             return _read(file, source, form)
     except FileNotFoundError:
-        raise Invalid(f"there is no file {source}", status=404) from None
+        meant = f"; did you mean generate:{source.replace(':', ',', 1)}?" if _is_kind(source) else ""
+        raise Invalid(f"there is no file {source}{meant}", status=404) from None
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise Invalid(f"{source} cannot be read: {error}") from None
+
+
+def _is_kind(source: str) -> bool:
+    """Whether it begins with what can be generated."""
+    return source.replace(":", ",", 1).partition(",")[0] in generate.KINDS
 
 
 def _read(file: gzip.GzipFile | io.BufferedReader, source: str, form: str | None) -> Trace:

@@ -9,6 +9,7 @@ from collections import OrderedDict
 
 from headrace.policy.fairness import Fairness
 from headrace.policy.hedging import Quick
+from headrace.policy.loads import Loads
 from headrace.policy.queue import Queue
 from headrace.policy.retries import Retries
 from headrace.state.demand import Demand
@@ -21,10 +22,11 @@ class Seat:
 
     `own` is what this gateway has in flight there, `others` what its siblings last said. `limit` is the slots it may
     fill: all, or one while it is tried again after an ejection (`half_open`). `ready` is the table's word, `open`
-    means that it may be given work.
+    means that it may be given work; `bit` is its place among the open ones (`loads`), 0 when it is not.
     """
 
     __slots__ = (
+        "bit",
         "ejected_until_us",
         "ejections",
         "faults",
@@ -48,6 +50,7 @@ class Seat:
         self.others = others
         self.ready = False
         self.open = False
+        self.bit = 0
         self.faults = 0
         self.ejections = 0
         self.ejected_until_us = 0
@@ -104,7 +107,8 @@ class Ticket:
 class Lane:
     """One model version: its seats, its queue, its memory of prefixes and what it has to report.
 
-    `open` are the seats that may take work, `capacity` their slots, `room` those that are free. `affine` tells whether
+    `open` are the seats that may take work, `capacity` their slots, `room` those that are free, `loads` who has how
+    much to do. `affine` tells whether
     the last pick followed a prefix. `queue` holds who waits, `fair` what each tenant had, `spare` counts requests of
     the batch class at work. `balance_us` is the sum of ends less the sum of beginnings of work, so that
     `balance_us + running * now_us` is all slot time used up to now. `readmit_us` is when the next ejected seat may be
@@ -120,6 +124,7 @@ class Lane:
         "cold_us",
         "fair",
         "last_us",
+        "loads",
         "mean_output",
         "mean_us",
         "mean_work_ns",
@@ -148,6 +153,7 @@ class Lane:
         self.seats: list[Seat] = []
         self.open: list[Seat] = []
         self.capacity = self.room = 0
+        self.loads = Loads(())
         self.queue: Queue[Ticket] = Queue()
         self.fair = Fairness()
         self.retries = Retries(now_us)
@@ -182,7 +188,10 @@ class Lane:
         was_warm = any(seat.ready for seat in self.seats)
         for seat in self.seats:
             seat.open = seat.ready and now_us >= seat.ejected_until_us
+            seat.bit = 0
         self.open = [seat for seat in self.seats if seat.open]
+        for place, seat in enumerate(self.open):
+            seat.bit = 1 << place
         self.readmit_us = min((seat.ejected_until_us for seat in self.seats if seat.ready and not seat.open), default=0)
         self.recount()
         if was_warm:
@@ -197,11 +206,13 @@ class Lane:
             if free > 0:
                 room += free
         self.capacity, self.room = capacity, room
+        self.loads = Loads(self.open)
 
     def occupy(self, seat: Seat, now_us: int) -> None:
-        """A try takes a slot there."""
+        """A try takes a slot there: it is open and had room, or it had not been picked."""
         seat.own += 1
-        self.room -= seat.open  # it had room, or it had not been picked
+        self.room -= 1
+        self.loads.rose(seat)
         self.running += 1
         self.balance_us -= now_us
 
@@ -209,14 +220,10 @@ class Lane:
         """A try gives its slot back."""
         assert seat.own > 0, "a slot is given back once"
         seat.own -= 1
-        if seat.open and seat.own + seat.others < seat.limit:
+        if seat.open and self.loads.fell(seat):
             self.room += 1
         self.running -= 1
         self.balance_us += now_us
-
-    def slots(self) -> int:
-        """Slots of the open seats, together."""
-        return self.capacity
 
     def learn(self, took_us: int) -> None:
         """Fold the time one request held a slot into the running mean (1/16 each, the plain mean at first)."""
@@ -253,7 +260,7 @@ class Lane:
     def report(self, now_us: int) -> Demand:
         """What was asked for since the last report; `work_us` is slot time used within that window."""
         work_us = self.balance_us + self.running * now_us
-        held = len(self.queue)
+        held = self.queue.size
         waiting = held - self.queue.count(BATCH) if held else 0
         demand = Demand(
             model=self.route.name,

@@ -3,11 +3,12 @@
 Within a tenant's line the order is that of arrival. Mutable, as the lane it belongs to; it knows no clock.
 """
 
+from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Generic, Protocol, TypeVar
 
-from headrace.state.request import Request
+from headrace.state.request import CLASSES, Request
 
 
 class Held(Protocol):
@@ -22,40 +23,50 @@ T = TypeVar("T", bound=Held)
 
 
 class Queue(Generic[T]):
-    """Lines by class and tenant. `len` is all that are held."""
+    """Lines by class and tenant; `size` counts all that are held. Of each class `_tenants` are in order of names."""
 
-    __slots__ = ("_count", "_lines")
+    __slots__ = ("_counts", "_lines", "_tenants", "size")
 
     def __init__(self) -> None:
         self._lines: dict[tuple[int, str], OrderedDict[str, T]] = {}
-        self._count = 0
+        self._tenants: tuple[list[str], ...] = tuple([] for _ in CLASSES)
+        self._counts = [0 for _ in CLASSES]
+        self.size = 0
 
     def __len__(self) -> int:
-        return self._count
+        return self.size
 
     def has(self, ticket: T) -> bool:
         """Whether it is held here."""
-        line = self._lines.get(_line(ticket))
-        return line is not None and ticket.request.id in line
+        request = ticket.request
+        return request.id in self._lines.get((request.priority, request.tenant), ())
 
     def add(self, ticket: T) -> None:
         """In order of arrival: one that comes back after a failure has its place before those who came later."""
-        place = _line(ticket)
-        line = self._lines.setdefault(place, OrderedDict())
-        last = next(reversed(line.values()), None)
-        line[ticket.request.id] = ticket
-        self._count += 1
-        if last is not None and last.seq > ticket.seq:
+        request = ticket.request
+        place = priority, tenant = request.priority, request.tenant
+        line = self._lines.get(place)
+        if line is None:
+            line = self._lines[place] = OrderedDict()
+            insort(self._tenants[priority], tenant)
+        last_seq = next(reversed(line.values())).seq if line else 0
+        line[request.id] = ticket
+        self.size += 1
+        self._counts[priority] += 1
+        if last_seq > ticket.seq:
             self._lines[place] = OrderedDict(sorted(line.items(), key=lambda item: item[1].seq))
 
     def remove(self, ticket: T) -> None:
         """It is held no more."""
-        place = _line(ticket)
+        request = ticket.request
+        place = priority, tenant = request.priority, request.tenant
         line = self._lines[place]
-        del line[ticket.request.id]
-        self._count -= 1
+        del line[request.id]
+        self.size -= 1
+        self._counts[priority] -= 1
         if not line:
             del self._lines[place]
+            del self._tenants[priority][bisect_left(self._tenants[priority], tenant)]
 
     def all(self) -> list[T]:
         """Everyone, in no order that matters."""
@@ -63,22 +74,19 @@ class Queue(Generic[T]):
 
     def turns(self, served: Mapping[str, int]) -> Iterator[T]:
         """Everyone in the order of their turns; `served` is what each tenant had. Nothing may change meanwhile."""
-        if len(self._lines) == 1:
-            yield from next(iter(self._lines.values())).values()
-            return
-        order = [(priority, served.get(tenant, 0), tenant) for priority, tenant in self._lines]
-        first = min(order)
-        yield next(iter(self._lines[first[0], first[2]].values()))  # nearly always the one
-        order.sort()
-        for priority, _, tenant in order:
-            line = iter(self._lines[priority, tenant].values())
-            if (priority, tenant) == (first[0], first[2]):
-                next(line)
-            yield from line
+        had = served.__getitem__
+        for priority, tenants in enumerate(self._tenants):
+            if not tenants:
+                continue
+            first = min(tenants, key=had)  # of equals the first by name
+            yield from self._lines[priority, first].values()  # nearly always its first one
+            for tenant in sorted(tenants, key=had):
+                if tenant != first:
+                    yield from self._lines[priority, tenant].values()
 
     def ahead(self, priority: int) -> int:
         """How many are held of this class and those before it."""
-        return sum(len(line) for place, line in self._lines.items() if place[0] <= priority)
+        return sum(self._counts[: priority + 1])
 
     def before(self, priority: int) -> Iterator[T]:
         """Those of this class and those before it."""
@@ -88,13 +96,11 @@ class Queue(Generic[T]):
 
     def least(self, above: int) -> T | None:
         """The one that came last of the least class, if that comes after `above`."""
-        if not self._lines:
-            return None
-        lowest = max(place[0] for place in self._lines)
-        if lowest <= above:
-            return None
-        last = [next(reversed(line.values())) for place, line in self._lines.items() if place[0] == lowest]
-        return max(last, key=lambda ticket: ticket.seq)
+        for lowest in range(len(CLASSES) - 1, above, -1):
+            if self._counts[lowest]:
+                last = [next(reversed(self._lines[lowest, tenant].values())) for tenant in self._tenants[lowest]]
+                return max(last, key=lambda ticket: ticket.seq)
+        return None
 
     def oldest_us(self) -> int:
         """Since when the one that is held longest is."""
@@ -102,9 +108,4 @@ class Queue(Generic[T]):
 
     def count(self, priority: int) -> int:
         """How many of this class."""
-        return sum(len(line) for place, line in self._lines.items() if place[0] == priority)
-
-
-def _line(ticket: Held) -> tuple[int, str]:
-    request = ticket.request
-    return request.priority, request.tenant
+        return self._counts[priority]

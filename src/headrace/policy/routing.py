@@ -44,15 +44,10 @@ def pick(lane: Lane, ticket: Ticket, now_us: int, freed: Seat | None = None) -> 
 
 def second(lane: Lane, ticket: Ticket, now_us: int) -> Seat | None:
     """The least loaded seat beside the one at work, where slots are left over and nobody waits; None without one."""
-    if lane.queue or not _left_over(lane):
+    if lane.queue.size or not _left_over(lane):
         return None
-    best: Seat | None = None
-    for seat in lane.open:
-        if seat is ticket.seat or not _has_room(seat) or ticket.bars(seat, now_us):
-            continue
-        if best is None or seat.own + seat.others < best.own + best.others:
-            best = seat
-    return best
+    barred = sum(seat.bit for seat in lane.open if seat is ticket.seat or ticket.bars(seat, now_us))
+    return _least_beside(lane, barred, 0)
 
 
 def _has_room(seat: Seat) -> bool:
@@ -86,23 +81,18 @@ def reason(lane: Lane, seat: Seat) -> str:
 
 
 def _least(lane: Lane, careful: Ticket | None, now_us: int) -> Seat | None:
+    """The least loaded seat that the careful one may use, from where the rotation stands; the lane has room."""
     seats = lane.open
-    count = len(seats)
-    at = lane.rotation
-    best: Seat | None = None
-    best_load = 0
-    for step in range(count):
-        seat = seats[(at + step) % count]
-        load = seat.own + seat.others
-        if load >= seat.limit or (best is not None and load >= best_load):
-            continue
-        if careful is not None and careful.bars(seat, now_us):
-            continue
-        best, best_load = seat, load
-        if not load:
-            break
-    lane.rotation = (at + 1) % count if count else 0
-    return best
+    start = lane.rotation % len(seats)
+    lane.rotation = (start + 1) % len(seats)
+    if careful is None:
+        return seats[lane.loads.least(start)]
+    return _least_beside(lane, sum(seat.bit for seat in seats if careful.bars(seat, now_us)), start)
+
+
+def _least_beside(lane: Lane, barred: int, start: int) -> Seat | None:
+    place = lane.loads.least_beside(barred, start)
+    return lane.open[place] if place >= 0 else None
 
 
 def _affine(lane: Lane, prefix: int, least: Seat, ticket: Ticket, now_us: int) -> Seat:

@@ -88,3 +88,18 @@ def test_the_command_line_pipes_it(cloud: Cloud):
     done = subprocess.run(words, env=cloud.env, capture_output=True, timeout=120, check=False)
     assert (done.returncode, done.stdout[:4]) == (0, b"fLaC"), done.stderr
     assert b"characters" in done.stderr
+
+
+def test_a_recording_is_written_down_while_it_is_heard(cloud: Cloud, gpt: openai.OpenAI):
+    """By the official client; paid for by its length, whatever was reckoned with at the door."""
+    sound = gpt.audio.speech.create(model="espeak", voice="alloy", input=f"{FOX} {FOX}", response_format="wav").content
+    told = gpt.audio.transcriptions.create(model="whisper", file=("a.wav", sound), response_format="json", stream=True)
+    with told as stream:
+        *deltas, done = list(stream)
+        request = stream.response.headers["x-request-id"]
+    assert {event.type for event in deltas} == {"transcript.text.delta"}
+    assert done.type == "transcript.text.done"
+    assert "".join(event.delta for event in deltas).strip() == done.text
+    assert done.text.lower().count("fox") == 2
+    found = cloud.until(lambda: cloud.get(f"/headrace/v1/explain/{request}").get("request"), what="its record")
+    assert found["items"] == pytest.approx((len(sound) - 44) / 48, rel=0.02)

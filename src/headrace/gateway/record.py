@@ -133,10 +133,11 @@ class Record:
     def believe(
         self, counts: Counts | None, output_max: int, sent_bytes: int, *, pieces: int = 0, output_bytes: int = 0
     ) -> Counts:
-        """The engine's counts where they fit what was seen, else the gateway's own."""
+        """The engine's counts where they fit what was seen, else the gateway's own. Only texts come in tokens."""
         self.pieces = pieces
+        seen = pieces if self.call.task == "chat" else 0
         if counts is not None and plausible(
-            counts, pieces=pieces, choices=self.call.n, input_bytes=sent_bytes, output_max=output_max
+            counts, pieces=seen, choices=self.call.n, input_bytes=sent_bytes, output_max=output_max
         ):
             self.counted = True
             if self.sizes is not None:

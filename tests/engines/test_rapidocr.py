@@ -17,15 +17,11 @@ from PIL import Image, ImageFilter
 from headrace.engines import golden
 from headrace.engines.rapidocr import RapidOcr
 from headrace.errors import Permanent
-from headrace.specs.catalog import EngineSpec, Golden
-from tests.conftest import ARTIFACTS, CACHE
-from tests.conftest import model as model_of
+from headrace.specs.catalog import Golden
+from tests.conftest import ARTIFACTS, CACHE, INVOICE, MODELS
 from tests.engines.pictures import coded, written
 
-SOURCE = "package://rapidocr/models"
-INVOICE = "Invoice 4711 total 42.50 EUR"
-READS = Golden(prompt=INVOICE, expect="42.50 EUR")
-OCR = model_of("ocr", "chat", SOURCE, EngineSpec(kind="rapidocr", slots=4, threads=2), READS)
+OCR = MODELS["ocr"]
 ENGINE = RapidOcr()
 
 

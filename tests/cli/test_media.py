@@ -1,6 +1,7 @@
 """Commands of pictures and sound: what is sent, what is written, and that nothing is paid for what cannot be kept."""
 
 import base64
+import json
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,22 @@ def test_a_text_is_spoken_into_a_file(cli, media, tmp_path: Path):
         "model": "m", "input": "Hello.", "voice": "nova", "speed": 1.0, "response_format": "wav",
     }  # fmt: skip
     assert done.err.startswith("─ 6 characters · ")
+
+
+def test_a_text_is_spoken_into_a_pipe_as_it_comes(cli, media):
+    """Bytes alone on standard output; what it took on the other."""
+    events = [
+        {"type": "speech.audio.delta", "audio": base64.b64encode(b"RIFF and ").decode()},
+        {"type": "speech.audio.delta", "audio": base64.b64encode(b"the rest").decode()},
+        {"type": "speech.audio.done", "usage": {"headrace": {"cost": "0.000030000", "unit": "USD"}}},
+    ]
+    said = [b"data: " + json.dumps(event).encode() + b"\n\n" for event in events]
+    media.answers["POST /v1/audio/speech"] = Answer(said, headers=HEADERS)
+    done = cli("speak", "m", "Hello.", "-o", "-", "--format", "wav")
+    assert done.status == 0, done.err
+    assert done.out == "RIFF and the rest"
+    assert media.heard[0].json["stream_format"] == "sse"
+    assert "$0.000030000" in done.err
 
 
 def test_a_recording_is_written_down(cli, media, tmp_path: Path):

@@ -25,6 +25,7 @@ from headrace.gateway.upstream import Pool
 from headrace.ports import Artifact, Engine
 from headrace.specs.catalog import EngineSpec, ModelSpec
 from headrace.state.table import RouteReplica
+from headrace.wire import stops
 from tests.conftest import ARTIFACTS, CAPITAL, MODELS, SMOLLM2
 from tests.conftest import model as model_of
 
@@ -39,7 +40,7 @@ MADE = Artifact(
 PATHS = {
     "chat": "/v1/chat/completions", "embed": "/v1/embeddings", "rerank": "/v1/rerank",
     "transcribe": "/v1/audio/transcriptions", "speak": "/v1/audio/speech",
-    "image": "/v1/images/generations",
+    "image": "/v1/images/generations", "upscale": "/v1/images/upscale",
 }  # fmt: skip
 
 
@@ -192,13 +193,18 @@ def replica(
     end(made)
 
 
+def writes(model: ModelSpec) -> bool:
+    """Whether it continues a text; a reader of pictures is asked as chat models are, and does not."""
+    return model.task == "chat" and not ENGINES[model.engine.kind].ability(model).images
+
+
 def texts_only(replica: Replica) -> None:
-    if replica.model.task not in ("chat", "embed", "rerank"):
+    if not writes(replica.model) and replica.model.task not in ("embed", "rerank"):
         pytest.skip("a truth of engines of texts")
 
 
 def chat_only(replica: Replica) -> None:
-    if replica.model.task != "chat":
+    if not writes(replica.model):
         pytest.skip("a truth of engines that write")
 
 
@@ -273,6 +279,18 @@ def test_a_stop_text_is_not_shown(replica: Replica) -> None:
     streamed = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks if chunk["choices"])
     assert whole["finish_reason"] == "stop"
     assert "Paris" not in whole["message"]["content"] + streamed
+
+
+def test_which_stop_text_was_met_is_told(replica: Replica) -> None:
+    """Streamed or not, where the engine is asked as the gateway asks it."""
+    chat_only(replica)
+    ability, asked = ENGINES[replica.model.engine.kind].ability(replica.model), ["zzz", "Paris"]
+    wish = {"messages": [{"role": "user", "content": CAPITAL.prompt}], "max_tokens": 30, "temperature": 0}
+    for stream in (False, True):
+        body = stops.asking(json.dumps({"model": "m", **wish, "stop": asked, "stream": stream}).encode(), ability)
+        said = replica.client.post("/v1/chat/completions", content=body).text
+        lines = [line.removeprefix("data: ").encode() for line in said.split("\n") if line]
+        assert [found for line in lines if (found := stops.met(line, asked))] == ["Paris"]
 
 
 def test_a_seed_repeats_an_answer(replica: Replica) -> None:
@@ -351,7 +369,7 @@ def test_sigterm_finishes_what_runs_and_exits_zero(
     model, artifact = prepared(replica.model.name)
     other = start(ENGINES[model.engine.kind], model, artifact, tmp_path)
     try:
-        if model.task == "chat":
+        if writes(model):
             body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 60, "ignore_eos": True}
             with other.client.stream("POST", "/v1/chat/completions", json=body | {"stream": True}) as answer:
                 lines = answer.iter_lines()

@@ -157,6 +157,29 @@ def test_a_streamed_message(claude):
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_a_message_that_met_a_stop_sequence_names_it(claude, stream: bool):
+    """What the real engine ended at, of several; without meeting one it is the end of the turn."""
+    ask = {
+        "model": "smollm2",
+        "max_tokens": 24,
+        "extra_body": GREEDY,
+        "messages": [{"role": "user", "content": FRANCE}],
+    }
+    for stops, told in ((["zzz", "Paris"], ("stop_sequence", "Paris")), (["zzz"], None)):
+        if stream:
+            with claude.stream(**ask, stop_sequences=stops) as events:
+                answer = events.get_final_message()
+        else:
+            answer = claude.create(**ask, stop_sequences=stops)
+        if told is None:
+            assert answer.stop_reason in ("end_turn", "max_tokens")
+            assert answer.stop_sequence is None
+        else:
+            assert (answer.stop_reason, answer.stop_sequence) == told
+            assert "Paris" not in answer.content[0].text
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_a_message_uses_a_tool_and_goes_on(claude, stream: bool):
     tool = {"name": "get_weather", "description": "Weather", "input_schema": CITY}
     ask = {"model": "smollm2", "max_tokens": 64, "extra_body": GREEDY, "tools": [tool]}

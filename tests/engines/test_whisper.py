@@ -1,6 +1,7 @@
 """Speech to text through the real replica: what is said is heard, what cannot be is refused by name, who leaves frees."""
 
 import base64
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -87,6 +88,24 @@ def test_a_recording_of_several_windows_is_heard_to_its_end(replica: httpx.Clien
     assert answer["segments"][-1]["end"] > answer["duration"] - 3
     starts = [segment["start"] for segment in answer["segments"]]
     assert starts == sorted(starts)
+
+
+def test_what_is_said_is_told_while_it_is_heard(replica: httpx.Client) -> None:
+    """The first window's words leave before the last one has been heard, each with how far that is."""
+    data, came = body(sounds.speech(" ".join(STORY), "opus"), stream=True), []
+    with replica.stream("POST", PATH, json=data) as answer:
+        assert answer.headers["content-type"] == "text/event-stream"
+        for line in answer.iter_lines():
+            if line:
+                came.append(json.loads(line.removeprefix("data: ")))
+                if len(came) == 1:
+                    assert replica.get("/load").json()["running"] == 1
+    *deltas, done = came
+    assert (done["type"], 33 < done["duration"] < 60) == ("transcript.text.done", True)
+    assert "".join(each["delta"] for each in deltas).strip() == done["text"]
+    heard = [each["milliseconds"] for each in deltas]
+    assert heard == sorted(heard)
+    assert heard[0] < 15_000 < heard[-1] <= 1_000 * done["duration"]
 
 
 @pytest.mark.parametrize(

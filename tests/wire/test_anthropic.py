@@ -36,6 +36,7 @@ def test_an_engine_is_sent_a_chat():
         "top_p": 0.9,
         "top_k": 3,
         "stop": ["END"],
+        "verbose": True,
     }
     assert (call.task, call.output_max) == ("chat", 9)
 
@@ -77,6 +78,21 @@ def test_a_whole_message(finish: str, reason: str):
     assert [(block.type, block.text) for block in made.content] == [("text", "Hello")]
     usage = made.usage
     assert (usage.input_tokens, usage.cache_read_input_tokens, usage.output_tokens) == (3, 2, 3)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stop_sequence_that_was_met_is_named(stream: bool):
+    """Whole, and where a whole answer is told as a stream; only if it is one of those that were given."""
+    for given, met in ((["END", "zzz"], "END"), (["zzz"], None)):
+        call = ask(stop_sequences=given, stream=stream)
+        assert sent(call)["verbose"] is True
+        body = chat_body("Hello", __verbose={"stopping_word": "END"})
+        if stream:
+            end = events(b"".join(call.finish_stream(body, "req_1", 7, COUNTS)))[-2][1]["delta"]
+        else:
+            end = json.loads(call.finish(body, "req_1", COUNTS))
+        reason = "stop_sequence" if met else "end_turn"
+        assert (end["stop_reason"], end["stop_sequence"]) == (reason, met)
 
 
 def test_an_emulated_call_is_a_use_of_a_tool():

@@ -1,5 +1,6 @@
 """Events of a message: in an order that a grammar gives, as the official client knows them, and the same however cut."""
 
+import json
 import re
 
 from anthropic.types import RawMessageStreamEvent
@@ -44,6 +45,18 @@ def test_events_are_in_order_however_the_bytes_arrive(parts: list, cuts: list[in
         if name == "content_block_delta":
             sums[data["index"]] += next(v for k, v in data["delta"].items() if k != "type")
     assert list(sums.values()) == ["".join(p[1:] if kind == "tool" else p) for kind, p in parts]
+
+
+def test_the_stop_sequence_that_was_met_is_named_at_the_end():
+    """As the engine says it in its last chunk, of which nothing else reaches the client."""
+    call = read("/v1/messages", messages=HI, max_tokens=9, stream=True, stop_sequences=["END"])
+    made = call.meter("llama_cpp", "req_1", 7_000_000)
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "__verbose": {"stopping_word": "END"}}
+    out = made.feed(b'data: {"choices":[{"index":0,"delta":{"content":"Hello"},"finish_reason":null}]}\n\n')
+    out += made.feed(b"data: " + json.dumps(last).encode() + b"\n\n") + made.tail(COUNTS)
+    end = events(out)[-2][1]["delta"]
+    assert (end["stop_reason"], end["stop_sequence"]) == ("stop_sequence", "END")
+    assert b"verbose" not in out
 
 
 def test_each_event_is_one_that_the_official_client_knows():

@@ -49,7 +49,10 @@ def test_a_stream_holds_the_same_bytes():
     ]
     assert b"".join(base64.b64decode(event["audio"]) for event in events[:-1]) == wav(3.0)
     assert len(events) > 3
-    assert (events[-1]["type"], events[-1]["usage"]["headrace"]) == ("speech.audio.done", {"cost": "2"})
+    assert (events[-1]["type"], events[-1]["usage"]["headrace"]) == (
+        "speech.audio.done",
+        {"cost": "2", "characters": 6},
+    )
 
 
 @pytest.mark.parametrize(

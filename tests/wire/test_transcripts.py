@@ -3,6 +3,7 @@
 import base64
 import json
 
+import msgspec
 import pytest
 
 from headrace import errors
@@ -96,6 +97,40 @@ def test_a_stream_has_an_event_for_each_segment():
     assert [event.get("delta") for event in found] == [" Hello there.", " All is well.", None]
     assert (found[-1]["type"], found[-1]["text"]) == ("transcript.text.done", HEARD["text"])
     assert found[-1]["usage"] == {"type": "duration", "seconds": 4, "headrace": {"cost": "1"}}
+
+
+def test_our_engine_is_heard_as_it_goes():
+    """Its own figures stay with us; an engine of another's is asked for all of it."""
+    call = ask(stream="true")
+    _, body = call.render(msgspec.structs.replace(OURS, stream=True), "up", 64, 2048)
+    assert (json.loads(body)["stream"], call.buffered) == (True, False)
+    meter = call.meter("headrace")
+    out = meter.feed(_said(type="transcript.text.delta", delta=" Hello", milliseconds=1_200))
+    assert json.loads(out[6:]) == {"type": "transcript.text.delta", "delta": " Hello"}
+    assert (meter.items, meter.done) == (1_200, False)
+    assert meter.feed(_said(type="transcript.text.done", text="Hello", duration=3.2)) == b""
+    assert (meter.done, meter.counts) == (True, Counts(items=3_200))
+    assert json.loads(meter.tail(Counts(items=3_200, bill={"cost": "1"}))[6:]) == {
+        "type": "transcript.text.done",
+        "text": "Hello",
+        "usage": {"type": "duration", "seconds": 4, "headrace": {"cost": "1"}},
+    }
+    call.render(msgspec.structs.replace(OURS, stream=True, dialect="openai"), "up", 64, 2048)
+    assert call.buffered
+
+
+@pytest.mark.parametrize("event", [{"type": "x"}, {"type": "transcript.text.done", "duration": -1}, {}])
+def test_events_that_are_none_end_it(event):
+    """And a length that cannot be."""
+    call = ask(stream="true")
+    call.render(msgspec.structs.replace(OURS, stream=True), "up", 64, 2048)
+    meter = call.meter("headrace")
+    meter.feed(_said(**event))
+    assert meter.failed
+
+
+def _said(**event):
+    return b"data: " + json.dumps(event).encode() + b"\n\n"
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ class Espeak:
         """OpenAI's voices and formats, and voices named by language."""
         media = Media(voices=voices.ALL, formats=FORMATS)
         return Ability(
-            dialect="headrace", stream=False, json_schema=False, logprobs=False, n=False, completions=False, media=media
+            dialect="headrace", stream=True, json_schema=False, logprobs=False, n=False, completions=False, media=media
         )
 
     def problems(self, model: ModelSpec) -> list[str]:

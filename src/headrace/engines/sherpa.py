@@ -32,7 +32,7 @@ class Sherpa:
         """OpenAI's formats; which voices there are, the replica says."""
         media = Media(formats=FORMATS)
         return Ability(
-            dialect="headrace", stream=False, json_schema=False, logprobs=False, n=False, completions=False, media=media
+            dialect="headrace", stream=True, json_schema=False, logprobs=False, n=False, completions=False, media=media
         )
 
     def problems(self, model: ModelSpec) -> list[str]:

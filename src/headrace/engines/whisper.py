@@ -48,7 +48,7 @@ class Whisper:
         english = _english_only(sources.local(model.source))
         media = Media(audio_s_max=SECONDS_MAX, words=True, translates=not english, languages=("en",) if english else ())
         return Ability(
-            dialect="headrace", stream=False, json_schema=False, logprobs=False, n=False, completions=False, media=media
+            dialect="headrace", stream=True, json_schema=False, logprobs=False, n=False, completions=False, media=media
         )
 
     def problems(self, model: ModelSpec) -> list[str]:

@@ -31,6 +31,7 @@ REASONS: Final = {
 }
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
+EVENTS: Final = b"text/event-stream; charset=utf-8"
 
 
 def whole(
@@ -55,12 +56,14 @@ def bodiless(answer: bytes) -> bytes:
     return answer[: answer.index(b"\r\n\r\n") + 4]
 
 
-def stream_head(headers: bytes, *, chunked: bool) -> bytes:
-    """The head of a stream of events; without chunks it ends with the connection."""
+def stream_head(headers: bytes, *, chunked: bool, kind: bytes = EVENTS) -> bytes:
+    """The head of a stream, of events if not said otherwise; without chunks it ends with the connection."""
     framing = b"transfer-encoding: chunked\r\n" if chunked else b"connection: close\r\n"
-    return (
-        b"HTTP/1.1 200 OK\r\n%bcontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
-        b"%b%b\r\n" % (dates.line(), framing, headers)
+    return b"HTTP/1.1 200 OK\r\n%bcontent-type: %b\r\ncache-control: no-cache\r\n%b%b\r\n" % (
+        dates.line(),
+        kind,
+        framing,
+        headers,
     )
 
 

@@ -257,10 +257,9 @@ class Exchange:
         record = self._record
         meter, self._meter, self._scanner, self._answer = self._meter, None, None, []
         if record.first_us and meter is not None:
-            record.pieces = meter.pieces
+            counts = record.so_far(meter)
             self._release(ok=False)
             message = "The model's server failed while it worked on the request; what came before is all there is."
-            counts = Counts(output_tokens=meter.pieces, input_tokens=record.call.input_tokens)
             broken = lambda: self._reply.end_events(meter.broken("upstream_failed", message), broken=True)  # noqa: E731 - said once, twice as clear
             self._settle("failed", 502, counts, broken, "upstream_failed", reason)
             return
@@ -314,16 +313,14 @@ class Exchange:
             return
         record = self._record
         self._detach()
-        if self._meter is not None:
-            record.pieces = self._meter.pieces
+        counts = record.so_far(self._meter)
         self._hold.cancel()
         self._reply.abandoned()
         if self._attempt is not None:
             self._release(ok=False)
         elif self._arrived:
             self._worker.act_all(self._worker.dispatch.left(record.request_id, self._worker.clock.monotonic_us()))
-        used = record.call.input_tokens if record.attempts else 0
-        self._settle("cancelled", 499, Counts(input_tokens=used, output_tokens=record.pieces), None, "client_closed")
+        self._settle("cancelled", 499, counts, None, "client_closed")
 
     def hold(self, paused: bool) -> None:
         """The client reads too slowly: let the engine's socket fill."""
@@ -339,7 +336,7 @@ class Exchange:
         if self._attempt is None:
             if record.call.stream and self._arrived and now_us >= self._commented_us:
                 self._commented_us = now_us + COMMENT_US
-                self._reply.events(b": waiting for %b\n\n" % record.model.name.encode())
+                self._reply.comment(b"waiting for %b" % record.model.name.encode())
             return
         if self._client.slow:
             return  # it is the client that is slow, and its own deadline runs

@@ -10,6 +10,7 @@ from headrace.state.request import BATCH, INTERACTIVE, Request
 from headrace.state.table import RouteKey, RouteModel
 from headrace.state.usage import Begun, Outcome, Progress, Span, Usage
 from headrace.wire.call import Call
+from headrace.wire.sse import StreamMeter
 from headrace.wire.usage import Counts, plausible
 
 SHORT_TOKENS_MAX: Final = 64  # of a chat answer that is soon there
@@ -119,13 +120,24 @@ class Record:
     def _wall(self, moment_us: int) -> int:
         return self.wall_us + moment_us - self.arrived_us
 
+    def so_far(self, meter: StreamMeter | None) -> Counts:
+        """What was worked on and delivered of an answer that does not come to its end."""
+        if meter is not None:
+            self.pieces = meter.pieces
+        return Counts(
+            input_tokens=self.call.input_tokens if self.attempts else 0,
+            output_tokens=self.pieces if self.call.task == "chat" else 0,
+            items=meter.items if meter is not None else 0,
+        )
+
     def believe(
         self, counts: Counts | None, output_max: int, sent_bytes: int, *, pieces: int = 0, output_bytes: int = 0
     ) -> Counts:
-        """The engine's counts where they fit what was seen, else the gateway's own."""
+        """The engine's counts where they fit what was seen, else the gateway's own. Only texts come in tokens."""
         self.pieces = pieces
+        seen = pieces if self.call.task == "chat" else 0
         if counts is not None and plausible(
-            counts, pieces=pieces, choices=self.call.n, input_bytes=sent_bytes, output_max=output_max
+            counts, pieces=seen, choices=self.call.n, input_bytes=sent_bytes, output_max=output_max
         ):
             self.counted = True
             if self.sizes is not None:

@@ -27,10 +27,11 @@ class Reply:
     """Writes one answer to one client. `headers` are whole lines that every answer to this request carries.
 
     `voice` words errors as the API that was asked does.
-    `kind` is the content type of a good answer.
+    `kind` is the content type of a good answer; `stream_kind` that of a stream that is not of events. Such a stream has
+    no place for words of ours: it is silent until it begins, and where it breaks its connection does.
     """
 
-    __slots__ = ("_chunked", "_client", "headers", "kind", "run", "started", "voice")
+    __slots__ = ("_chunked", "_client", "headers", "kind", "run", "started", "stream_kind", "voice")
 
     def __init__(
         self, client: Client, headers: bytes, *, chunked: bool, kind: bytes = b"application/json", run: Run = UNNAMED
@@ -40,21 +41,28 @@ class Reply:
         self.headers = headers
         self.started = False
         self.kind = kind
+        self.stream_kind = b""
         self.voice: Voice = OPENAI
         self.run = run
 
     def events(self, data: bytes) -> None:
-        """Bytes of a stream of events."""
-        framed = answers.chunk(data) if self._chunked else data
+        """Bytes of a stream."""
+        framed = answers.chunk(data) if self._chunked and data else data
         if not self.started:
             self.started = True
-            framed = answers.stream_head(self.headers, chunked=self._chunked) + framed
+            kind = self.stream_kind or answers.EVENTS
+            framed = answers.stream_head(self.headers, chunked=self._chunked, kind=kind) + framed
         self._client.write(framed)
 
+    def comment(self, words: bytes) -> None:
+        """A sign of life to who waits, where there is a place for it."""
+        if not self.stream_kind:
+            self.events(b": %b\n\n" % words)
+
     def end_events(self, last: bytes, *, broken: bool) -> None:
-        """The last events. A broken stream's last one is an error, and its connection closes."""
+        """The last bytes. A broken stream of events ends with an error; the connection of any that broke closes."""
         self.events(last)
-        if self._chunked:
+        if self._chunked and not (broken and self.stream_kind):
             self._client.write(answers.LAST_CHUNK)
         self._client.finished(close=broken or not self._chunked)
 
@@ -69,7 +77,7 @@ class Reply:
     def error(self, code: str, message: str, param: str | None = None, headers: bytes = b"") -> None:
         """An error: a whole answer, or the last event of a stream that has begun."""
         if self.started:
-            self.end_events(self.voice.event(code, message), broken=True)
+            self.end_events(b"" if self.stream_kind else self.voice.event(code, message), broken=True)
             return
         self._client.write(answers.error(code, message, param, self.headers + headers, voice=self.voice))
         self._client.finished()

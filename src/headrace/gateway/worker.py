@@ -145,7 +145,7 @@ class Worker:
                     return
                 reply = self._reply(client, head, body, headers, key, request_id, call.answer_type)
                 if reply is not None:
-                    reply.voice = voice
+                    reply.voice, reply.stream_kind = voice, call.stream_type
                     self._work(client, call, key, request_id, reply, target.counts or _DRY_RUN in head.headers)
                 return
             if target is not None:

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from headrace import errors
 from headrace.state.table import Ability
-from headrace.wire import anthropic_answer, anthropic_input, chat, sampling, schemas
+from headrace.wire import anthropic_answer, anthropic_input, chat, sampling, schemas, stops
 from headrace.wire import tools as tooling  # a request has a field of that name
 from headrace.wire.anthropic_stream import AnthropicMeter
 from headrace.wire.call import Call, estimate
@@ -154,11 +154,20 @@ class MessagesCall(chat.ChatCall, kw_only=True):
             raise unsupported("output_config.format")
         if self.pictures and not ability.images:
             raise unseen("image", self.pictures[0][0].removesuffix(".source.data"))
-        return super().render(ability, upstream_model, output_default, context_tokens)
+        path, body = super().render(ability, upstream_model, output_default, context_tokens)
+        return path, stops.asking(body, ability) if self._stops else body
+
+    @property
+    def _stops(self) -> list[str]:
+        """What the client asked to end at."""
+        given = self.request.stop or []
+        return [given] if isinstance(given, str) else given
 
     def meter(self, dialect: str, request_id: str = "", wall_us: int = 0) -> AnthropicMeter:
         """See `Call.meter`."""
-        return AnthropicMeter(dialect=dialect, model=self.model, request_id=request_id, wall_us=wall_us)
+        return AnthropicMeter(
+            dialect=dialect, model=self.model, request_id=request_id, wall_us=wall_us, stops=self._stops
+        )
 
     def finish(self, body: bytes, request_id: str, counts: Counts | None = None) -> bytes:
         """See `Call.finish`."""
@@ -166,7 +175,7 @@ class MessagesCall(chat.ChatCall, kw_only=True):
         finish, blocks = choice.finish_reason or "", blocks_of(choice, request_id)
         made = anthropic_answer.message(request_id, self.model)
         made["content"] = [anthropic_answer.content(block, finish) for block in blocks]
-        made["stop_reason"] = anthropic_answer.stop_reason(finish, blocks)
+        made |= anthropic_answer.end(finish, blocks, stops.met(body, self._stops))
         made["usage"] = anthropic_answer.usage(counts or Counts())
         return msgspec.json.encode(made)
 
@@ -174,6 +183,7 @@ class MessagesCall(chat.ChatCall, kw_only=True):
         """See `Call.finish_stream`."""
         meter = self.meter("", request_id, created_s * 1_000_000)
         events = meter.retell(choice_of(self._answer(body, request_id, counts)))
+        meter.met = stops.met(body, self._stops)
         return [*events, meter.tail(counts)]
 
 

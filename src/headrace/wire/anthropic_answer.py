@@ -31,11 +31,14 @@ def message(request_id: str, model: str) -> dict[str, Any]:
     }
 
 
-def stop_reason(finish: str, blocks: list[Block]) -> str:
-    """Why the engine ended. Engines do not say which of the stop sequences they met: that ends the turn."""
+def end(finish: str, blocks: list[Block], met: str | None) -> dict[str, str | None]:
+    """Why the engine ended, `met` being the stop sequence that it did at. One that does not say which ends the turn."""
+    if met is not None:
+        return {"stop_reason": "stop_sequence", "stop_sequence": met}
+    reason = _STOPS.get(finish, "end_turn")
     if finish in ("", "stop") and blocks and blocks[-1].kind == "tool":
-        return "tool_use"
-    return _STOPS.get(finish, "end_turn")
+        reason = "tool_use"
+    return {"stop_reason": reason, "stop_sequence": None}
 
 
 def content(block: Block, finish: str) -> dict[str, Any]:

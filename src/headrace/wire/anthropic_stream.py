@@ -1,10 +1,12 @@
 """Anthropic's events out of an engine's chat chunks."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from headrace.wire import anthropic_answer as made
+from headrace.wire import stops
 from headrace.wire.translate import Block, Translator
 from headrace.wire.usage import Counts
 
@@ -12,9 +14,14 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 class AnthropicMeter(Translator):
-    """See `Translator`."""
+    """See `Translator`. `met` is the one of its `stops` that the engine ended at, as far as it has said so."""
 
-    __slots__ = ()
+    __slots__ = ("_stops", "met")
+
+    def __init__(self, *, dialect: str, model: str, request_id: str, wall_us: int, stops: Sequence[str] = ()) -> None:
+        super().__init__(dialect=dialect, model=model, request_id=request_id, wall_us=wall_us)
+        self._stops = stops
+        self.met: str | None = None
 
     def begin(self) -> bytes:
         """See `Translator.begin`."""
@@ -42,13 +49,17 @@ class AnthropicMeter(Translator):
 
     def tail(self, counts: Counts | None) -> bytes:
         """See `StreamMeter.tail`: why it ended, and what it cost."""
-        delta = {"stop_reason": made.stop_reason(self.finish, self.blocks), "stop_sequence": None}
+        delta = made.end(self.finish, self.blocks, self.met)
         told = _event("message_delta", delta=delta, usage=made.usage(counts or Counts()))
         return self.started() + self.close() + told + _event("message_stop")
 
     def broken(self, code: str, message: str) -> bytes:
         """See `StreamMeter.broken`."""
         return made.AnthropicVoice(self.request_id).event(code, message)
+
+    def _event(self, data: bytes) -> bytes:
+        self.met = self.met or stops.met(data, self._stops)
+        return super()._event(data)
 
 
 def _event(kind: str, **more: Any) -> bytes:

@@ -29,7 +29,7 @@ class Call(msgspec.Struct, kw_only=True):
     `kept`: the runner keeps the answer, or what it goes on from, and asks again without that.
     `salt` keeps the prefix cache of an engine that takes one apart by tenant.
     `also` are tasks beside `task` whose models can answer it. `content_type` (valid after `render`) is the body's,
-    empty for JSON; `answer_type` that of the answer.
+    empty for JSON; `answer_type` that of the answer, `stream_type` that of a stream that is not of events.
     """
 
     model: str
@@ -52,6 +52,7 @@ class Call(msgspec.Struct, kw_only=True):
     also: tuple[str, ...] = ()
     content_type: bytes = b""
     answer_type: bytes = b"application/json"
+    stream_type: bytes = b""
 
     def output_bound(self, output_default: int, context_tokens: int) -> int:
         """Most tokens that may come out, over all choices; 0 where none are generated."""

@@ -72,7 +72,8 @@ class StreamMeter:
 
     `choices` of `prompts` are what the engine works on: llama.cpp sends a usage for each choice.
     `done`: the engine said it has finished. `failed`: why the stream cannot be trusted further ("" while it can).
-    `counts`: the engine's own, if believable. `pieces`: events with content passed on.
+    `counts`: the engine's own, if believable. `pieces`: events with content passed on; `items`: of what
+    is metered in items, those that came with them.
     """
 
     __slots__ = (
@@ -88,6 +89,7 @@ class StreamMeter:
         "counts",
         "done",
         "failed",
+        "items",
         "pieces",
     )
 
@@ -112,7 +114,7 @@ class StreamMeter:
         self.counts: Counts | None = None
         self.done = False
         self.failed = ""
-        self.pieces = 0
+        self.pieces = self.items = 0
 
     def feed(self, block: bytes) -> bytes:
         """What to send on of a block of whole events. Nothing more once `done` or `failed`."""

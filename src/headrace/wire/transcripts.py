@@ -11,10 +11,11 @@ import msgspec
 
 from headrace import errors
 from headrace.state.table import Ability, Media
-from headrace.wire import answer, media, multipart
+from headrace.wire import answer, fault, media, multipart
 from headrace.wire.call import Call
 from headrace.wire.pictures import formed
 from headrace.wire.reading import unsupported
+from headrace.wire.sse import StreamMeter
 from headrace.wire.usage import Counts
 
 TRANSCRIPTIONS: Final = "/v1/audio/transcriptions"
@@ -60,6 +61,17 @@ class _Heard(msgspec.Struct, kw_only=True):
     words: list[Word] | None = None
 
 
+class _Told(msgspec.Struct, kw_only=True):
+    """An event of an engine. `milliseconds` of the recording have been heard with it, where it says so."""
+
+    type: str
+    delta: str = ""
+    text: str = ""
+    milliseconds: int = 0
+    duration: float = 0.0
+
+
+_TOLD: Final = msgspec.json.Decoder(_Told)
 _HEARD: Final = msgspec.json.Decoder(_Heard)
 
 
@@ -89,6 +101,7 @@ class TranscriptCall(Call, kw_only=True):
         media.recording(self.data, self.filename, takes, "file")
         self._understood(takes)
         self.items = media.longest_ms(self.kind, len(self.data), takes.audio_s_max)
+        self.buffered = self.stream and not (ability.stream and ability.dialect == "headrace")
         if ability.dialect != "headrace":
             return self._foreign(upstream_model)
         self.content_type = b""
@@ -102,6 +115,8 @@ class TranscriptCall(Call, kw_only=True):
         }
         given = {"language": self.language, "prompt": self.prompt, "temperature": self.temperature}
         out |= {name: value for name, value in given.items() if value is not None}
+        if self.stream and not self.buffered:
+            out["stream"] = True
         return TRANSCRIPTIONS, msgspec.json.encode(out)
 
     def counts(self, body: bytes, dialect: str) -> Counts | None:  # noqa: ARG002 - all tell the duration
@@ -141,12 +156,12 @@ class TranscriptCall(Call, kw_only=True):
         """See `Call.finish_stream`: an event for each segment, and the whole."""
         heard = self._heard(body)
         pieces = [segment.text for segment in heard.segments] or [heard.text]
-        events = [_event({"type": "transcript.text.delta", "delta": piece}) for piece in pieces if piece]
-        usage: dict[str, Any] = {"type": "duration", "seconds": -(-_milliseconds(heard) // 1_000)}
-        if counts is not None and counts.bill is not None:
-            usage["headrace"] = counts.bill
-        events.append(_event({"type": "transcript.text.done", "text": heard.text, "usage": usage}))
-        return events
+        events = [_delta(piece) for piece in pieces if piece]
+        return [*events, _done(heard.text, _milliseconds(heard), counts)]
+
+    def meter(self, dialect: str, request_id: str = "", wall_us: int = 0) -> "TranscriptMeter":  # noqa: ARG002 - no id, no moment
+        """See `Call.meter`."""
+        return TranscriptMeter(self, dialect)
 
     def _heard(self, body: bytes) -> _Heard:
         heard = answer.decode(_HEARD, body)
@@ -184,6 +199,46 @@ class TranscriptCall(Call, kw_only=True):
         parts.append(multipart.Part("file", self.data, f"recording.{self.kind}"))
         self.content_type, body = formed(parts)
         return TRANSLATIONS if self.translate else TRANSCRIPTIONS, body
+
+
+class TranscriptMeter(StreamMeter):
+    """Reads our engine's events of a recording that is being heard. What was heard is believed up to its bound."""
+
+    __slots__ = ("_call", "_text")
+
+    def __init__(self, call: TranscriptCall, dialect: str) -> None:
+        super().__init__(include_usage=True, dialect=dialect, model=call.model)
+        self._call, self._text = call, ""
+
+    def feed(self, block: bytes) -> bytes:
+        """See `StreamMeter.feed`."""
+        return self._slow(block)
+
+    def tail(self, counts: Counts | None) -> bytes:
+        """See `StreamMeter.tail`."""
+        return _done(self._text, self.items, counts)
+
+    def broken(self, code: str, message: str) -> bytes:
+        """See `StreamMeter.broken`."""
+        return fault.event(code, message)
+
+    def _event(self, data: bytes) -> bytes:
+        try:
+            told = _TOLD.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            told = _Told(type="")
+        match told.type:
+            case "transcript.text.delta":
+                self.pieces += 1
+                self.items = min(self._call.items, max(self.items, told.milliseconds))
+                return _delta(told.delta)
+            case "transcript.text.done" if 0 <= told.duration <= _DURATION_S_MAX:
+                self.done, self._text = True, told.text
+                self.items = min(self._call.items, round(1_000 * told.duration))
+                self.counts = Counts(items=self.items)
+            case _:
+                self.failed = "the engine sent something that is no event of a transcript"
+        return b""
 
 
 def subtitles(segments: list[Segment]) -> str:
@@ -261,7 +316,6 @@ def _call(form: multipart.Form, *, endpoint: str, stream: bool = False, **more: 
         task="transcribe",
         endpoint=endpoint,
         stream=stream,
-        buffered=stream,
         include_usage=stream,
         output_max=0,
         answer_type=_TYPES.get(wanted, b"application/json"),
@@ -286,6 +340,17 @@ def _milliseconds(heard: _Heard) -> int:
 def _moment(seconds: float, point: str) -> str:
     whole = round(1_000 * seconds)
     return f"{whole // 3_600_000:02}:{whole // 60_000 % 60:02}:{whole // 1_000 % 60:02}{point}{whole % 1_000:03}"
+
+
+def _delta(piece: str) -> bytes:
+    return _event({"type": "transcript.text.delta", "delta": piece})
+
+
+def _done(text: str, length_ms: int, counts: Counts | None) -> bytes:
+    usage: dict[str, Any] = {"type": "duration", "seconds": -(-length_ms // 1_000)}
+    if counts is not None and counts.bill is not None:
+        usage["headrace"] = counts.bill
+    return _event({"type": "transcript.text.done", "text": text, "usage": usage})
 
 
 def _event(value: dict[str, Any]) -> bytes:

@@ -98,7 +98,28 @@ def at(left: int, top: int, width: int = 50, height: int = 20) -> Box:
 def test_lines_are_read_from_top_to_bottom_and_each_from_left_to_right() -> None:
     """A box a few pixels lower is in the same line; one half a height lower is not."""
     found = [at(200, 104), at(10, 160), at(10, 100), at(100, 97), at(100, 172)]
-    assert in_reading_order(found) == [[2, 3, 0], [1], [4]]
+    assert in_reading_order(found, [False] * 5) == [[2, 3, 0], [1], [4]]
+    assert in_reading_order([], []) == []
+
+
+def turned(box: Box, degrees: int, side: int = 300) -> Box:
+    """A box of a square page that was turned clockwise."""
+    middle = (side - 1) / 2
+    angle = math.radians(degrees)
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    corners = (box.corners - middle) @ turn + middle
+    left = np.argsort(corners[:, 0], kind="stable")
+    first, second = sorted(left[:2], key=lambda at: corners[at, 1])
+    third, fourth = sorted(left[2:], key=lambda at: corners[at, 1])
+    return Box(np.round(corners[[first, third, fourth, second]]), 1.0)
+
+
+@pytest.mark.parametrize("degrees", [0, 5, 90, 95, 180, 188, 270, 265])
+def test_the_order_is_the_same_however_the_page_lies(degrees: int) -> None:
+    """Also a little askew; one box whose direction was not told rightly does not turn the page."""
+    found = [at(200, 104), at(10, 160), at(10, 100), at(100, 97), at(100, 182)]
+    over = [150 < degrees < 300] * 4 + [not 150 < degrees < 300]
+    assert in_reading_order([turned(box, degrees) for box in found], over) == [[2, 3, 0], [1], [4]]
 
 
 def test_an_upright_box_is_laid_down() -> None:

@@ -33,7 +33,7 @@ def test_a_stop_text_ends_it_wherever_the_cuts_are(words: str, places: list[int]
     if not found:
         assert words == shown
     else:
-        assert text.ended
+        assert text.met
         # Which of two overlapping stop texts is seen first depends on the cuts; none is ever shown whole.
         assert words.startswith(shown)
         assert not any(stop in shown for stop in stops)

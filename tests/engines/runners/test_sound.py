@@ -35,3 +35,26 @@ def test_tempo_keeps_the_pitch(tempo: float) -> None:
     middle = samples[len(samples) // 4 : len(samples) // 4 * 3].astype(float)
     peak = np.abs(np.fft.rfft(middle)).argmax() * 24_000 / len(middle)
     assert peak == pytest.approx(440, abs=15)
+
+
+@pytest.mark.parametrize("form", [*OPENINGS, "pcm"])
+def test_a_file_leaves_while_it_is_made(form: str) -> None:
+    """Each fifth of a second brings some of it; joined, it is the file that would have been, but for lengths told."""
+    tone = sounds.tone(3.0, 22_050)
+    made = sound.Encoding(22_050, 1.0, form)
+    pieces = [made.feed(tone[at : at + 4_410]) for at in range(0, len(tone), 4_410)]
+    assert sum(map(bool, pieces[:5])) >= 4
+    data = b"".join([*pieces, made.end()])
+    if form == "pcm":
+        assert data == sound.encoded(tone, 22_050, 1.0, form)
+        return
+    assert data.startswith(OPENINGS[form])
+    samples = recording.decode(data, 10)
+    assert abs(len(samples) / recording.RATE - 3.0) < 0.1
+    assert np.abs(np.fft.rfft(samples[4_000:20_000].astype(float))).argmax() == 440
+
+
+def test_a_wav_that_is_not_whole_yet_tells_no_length() -> None:
+    """Players read such a one to its end; a length of nothing would silence it."""
+    head = sound.Encoding(22_050, 1.0, "wav").feed(sounds.tone(1.0, 22_050))
+    assert head[4:8] == head[head.index(b"data") + 4 :][:4] == b"\xff\xff\xff\xff"

@@ -6,11 +6,10 @@ Started by `engines.espeak.command`.
 import argparse
 import asyncio
 import time
-from collections.abc import Callable
 
 from headrace.engines import voices
 from headrace.engines.runners.espeak_library import RATE_MAX, RATE_MIN, RATE_NORMAL, Library
-from headrace.engines.runners.recording import Samples
+from headrace.engines.runners.recording import Heard
 from headrace.engines.runners.speaking import Runner
 
 
@@ -23,10 +22,18 @@ class EspeakVoices:
         self._library = library
         self.rate = library.rate
 
-    def speak(self, text: str, voice: str, speed: float, wanted: Callable[[], bool]) -> tuple[Samples, float]:
-        """See `Voices.speak`: it speaks faster and slower itself as far as it can."""
-        pace = min(max(round(RATE_NORMAL * speed), RATE_MIN), RATE_MAX)
-        return self._library.speak(text, voices.spoken_by(voice), pace, wanted), speed * RATE_NORMAL / pace
+    def tempo(self, speed: float) -> float:
+        """See `Voices.tempo`: it speaks faster and slower itself as far as it can."""
+        return speed * RATE_NORMAL / _pace(speed)
+
+    def speak(self, text: str, voice: str, speed: float, heard: Heard) -> None:
+        """See `Voices.speak`."""
+        self._library.tell(text, voices.spoken_by(voice), _pace(speed), heard)
+
+
+def _pace(speed: float) -> int:
+    """Words a minute, as far as the library keeps to them."""
+    return min(max(round(RATE_NORMAL * speed), RATE_MIN), RATE_MAX)
 
 
 def main() -> None:

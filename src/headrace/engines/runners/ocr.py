@@ -26,11 +26,15 @@ _BLANK: Final = 0
 
 
 class Found(NamedTuple):
-    """What was read in one box. `positions` is how many places along the line the reader looked at."""
+    """What was read in one box. `positions` is how many places along the line the reader looked at.
+
+    `over`: the line lay on its head.
+    """
 
     text: str
     confidence: float
     positions: int
+    over: bool = False
 
 
 class Reader:
@@ -60,32 +64,34 @@ class Reader:
 
     def read(self, batch: Batch[Image.Image]) -> list[Found]:
         """The text of lines that `line` made; they are padded to the widest."""
-        lines = self._upright(batch.works)
+        over = self._over(batch.works)
+        lines = [
+            work.transpose(Image.Transpose.ROTATE_180) if turned else work
+            for work, turned in zip(batch.works, over, strict=True)
+        ]
         planes = np.zeros((len(lines), 3, _HEIGHT, max(line.width for line in lines)), np.float32)
         for row, line in enumerate(lines):
             planes[row, :, :, : line.width] = _planes(line)
         letters = self._recogniser.run(None, {self._recogniser.get_inputs()[0].name: planes})[0]
         best, likely = letters.argmax(2), letters.max(2)
-        return [self._text(*found) for found in zip(best, likely, strict=True)]
+        return [self._text(*found) for found in zip(best, likely, over, strict=True)]
 
-    def _text(self, best: Any, likely: Any) -> Found:
+    def _text(self, best: Any, likely: Any, over: bool) -> Found:
         """Source: CTC (Graves et al. 2006), the best path: what repeats is one letter, blanks divide."""
         fresh = np.concatenate([[True], best[1:] != best[:-1]]) & (best != _BLANK)
         text = "".join([self._letters[letter] for letter in best[fresh]])
-        return Found(text, float(likely[fresh].mean()) if fresh.any() else 0.0, len(best))
+        return Found(text, float(likely[fresh].mean()) if fresh.any() else 0.0, len(best), over)
 
-    def _upright(self, lines: list[Image.Image]) -> list[Image.Image]:
+    def _over(self, lines: list[Image.Image]) -> list[bool]:
+        """Which of them lie on their heads."""
         if self._turned is None:
-            return lines
+            return [False] * len(lines)
         planes = np.zeros((len(lines), 3, _HEIGHT, _TURN_WIDTH), np.float32)
         for row, line in enumerate(lines):
             short = line if line.width <= _TURN_WIDTH else line.resize((_TURN_WIDTH, _HEIGHT))
             planes[row, :, :, : short.width] = _planes(short)
-        turned = self._turned.run(None, {self._turned.get_inputs()[0].name: planes})[0][:, 1] > _TURN_MIN
-        return [
-            line.transpose(Image.Transpose.ROTATE_180) if over else line
-            for line, over in zip(lines, turned, strict=True)
-        ]
+        likely = self._turned.run(None, {self._turned.get_inputs()[0].name: planes})[0][:, 1]
+        return [bool(one > _TURN_MIN) for one in likely]
 
 
 def scaled(width: int, height: int) -> tuple[int, int]:
@@ -110,7 +116,7 @@ def line(picture: Image.Image, box: Box) -> Image.Image:
 def lines_of(found: list[Box], texts: list[Found], confidence_min: float) -> list[list[int]]:
     """Indices by lines in reading order, without boxes in which nothing was read with confidence."""
     kept = [index for index, text in enumerate(texts) if text.text.strip() and text.confidence >= confidence_min]
-    ordered = ocr_boxes.in_reading_order([found[index] for index in kept])
+    ordered = ocr_boxes.in_reading_order([found[index] for index in kept], [texts[index].over for index in kept])
     return [[kept[place] for place in row] for row in ordered]
 
 

@@ -15,6 +15,7 @@ _BOX_MIN: Final = 0.5  # the mean of a box
 _GROWTH: Final = 1.6  # what is found is the middle of the letters: boxes grow by area x this / circumference
 _SIDE_MIN: Final = 3
 _BOXES_MAX: Final = 1000
+_LEVEL_COS: Final = 0.9994  # two degrees: closer to level than corners in whole pixels can tell
 
 
 class Box(NamedTuple):
@@ -49,13 +50,18 @@ def boxes(likelihood: Any, width: int, height: int) -> list[Box]:
     return found
 
 
-def in_reading_order(found: Sequence[Box]) -> list[list[int]]:
-    """Indices of the boxes by lines, from top to bottom, and from left to right in a line.
+def in_reading_order(found: Sequence[Box], over: Sequence[bool]) -> list[list[int]]:
+    """Indices of the boxes by lines, from the page's first to its last, and along each line, however the page lies.
 
-    A box is in a line when its middle is within half a height of the middle of the line's last box.
+    `over` tells of each box, once `straightened`, whether its letters stood on their heads. The page lies as most of
+    its text does, by length. A box is in a line when its middle is within half a height of that of the line's last box.
     """
-    middle = [float(box.corners[:, 1].mean()) for box in found]
-    tall = [float(np.linalg.norm(box.corners[0] - box.corners[3])) for box in found]
+    if not found:
+        return []
+    along = _direction(found, over)
+    below = np.array([-along[1], along[0]])  # clockwise, since rows are counted downwards
+    middle = [float(box.corners.mean(0) @ below) for box in found]
+    tall = [float(min(_sides(box))) for box in found]
     lines: list[list[int]] = []
     for index in sorted(range(len(found)), key=middle.__getitem__):
         near = bool(lines) and middle[index] - middle[lines[-1][-1]] < min(tall[index], tall[lines[-1][-1]]) / 2
@@ -63,7 +69,34 @@ def in_reading_order(found: Sequence[Box]) -> list[list[int]]:
             lines[-1].append(index)
         else:
             lines.append([index])
-    return [sorted(line, key=lambda index: float(found[index].corners[0, 0])) for line in lines]
+    return [sorted(line, key=lambda index: float((found[index].corners @ along).min())) for line in lines]
+
+
+def _direction(found: Sequence[Box], over: Sequence[bool]) -> Any:
+    """The unit vector along which the page is read: that of its boxes which lie as most of the text does."""
+    headings = np.zeros((4, 2))  # to the right, downwards, to the left, upwards
+    for box, turned in zip(found, over, strict=True):
+        right, down = box.corners[1] - box.corners[0], box.corners[3] - box.corners[0]
+        upright = _upright(*_sides(box))
+        headings[2 * turned + upright] += (-1 if turned else 1) * (down if upright else right)
+    lengths = np.linalg.norm(headings, axis=1)
+    best = int(lengths.argmax())
+    if not lengths[best]:
+        return np.array([1.0, 0.0])
+    along = headings[best] / lengths[best]
+    straight = np.round(along)
+    return straight if float(along @ straight) > _LEVEL_COS else along
+
+
+def _sides(box: Box) -> tuple[float, float]:
+    """How wide and how high it is."""
+    across, down = box.corners[1] - box.corners[0], box.corners[3] - box.corners[0]
+    return float(np.linalg.norm(across)), float(np.linalg.norm(down))
+
+
+def _upright(width: float, height: float) -> bool:
+    """Whether its text runs downwards or upwards."""
+    return height >= 1.5 * width
 
 
 def straightened(picture: Image.Image, corners: Any) -> Image.Image:
@@ -72,7 +105,7 @@ def straightened(picture: Image.Image, corners: Any) -> Image.Image:
     height = max(1, int(max(np.linalg.norm(corners[0] - corners[3]), np.linalg.norm(corners[1] - corners[2]))))
     around = [float(value) for corner in (0, 3, 2, 1) for value in corners[corner]]  # Pillow goes the other way round
     cut = picture.transform((width, height), Image.Transform.QUAD, around, Image.Resampling.BICUBIC)
-    return cut.transpose(Image.Transpose.ROTATE_90) if height >= 1.5 * width else cut
+    return cut.transpose(Image.Transpose.ROTATE_90) if _upright(width, height) else cut
 
 
 def rectangle(points: Any) -> tuple[Any, tuple[float, float]]:

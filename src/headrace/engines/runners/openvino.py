@@ -85,6 +85,7 @@ class Answer:
     prompts: list[list[int]]
     settings: list[Any]
     stops: list[str]
+    met: dict[int, str] = field(default_factory=dict)  # stop texts that choices ended at
     created: int = field(default_factory=lambda: int(time.time()))
     began: float = field(default_factory=time.monotonic)
     first: float = 0.0
@@ -104,7 +105,7 @@ class Answer:
 
     def part(self, index: int, shown: str | dict[str, Any], reason: str | None = None) -> bytes:
         """One event of one choice: a text, or for chat a whole delta."""
-        made: dict[str, Any] = {"index": index, "logprobs": None, "finish_reason": reason}
+        made = self._end(index, reason)
         if self.chat:
             made["delta"] = {"content": shown} if isinstance(shown, str) else shown
         else:
@@ -118,10 +119,17 @@ class Answer:
 
     def choice(self, index: int, text: str, reason: str) -> dict[str, Any]:
         """One whole choice."""
-        made: dict[str, Any] = {"index": index, "logprobs": None, "finish_reason": reason}
+        made = self._end(index, reason)
         if self.chat:
             return made | {"message": {"role": "assistant", "content": text, "refusal": None}}
         return made | {"text": text}
+
+    def _end(self, index: int, reason: str | None) -> dict[str, Any]:
+        """A choice of which nothing is told but why it ended; which stop text it met, as vLLM tells it."""
+        made: dict[str, Any] = {"index": index, "logprobs": None, "finish_reason": reason}
+        if reason and index in self.met:
+            made["stop_reason"] = self.met[index]
+        return made
 
     def whole(self, choices: list[dict[str, Any]]) -> bytes:
         """The answer that is not streamed."""
@@ -213,10 +221,10 @@ class Runner:
             answer.first = answer.first or time.monotonic()
             answer.tokens += len(ids)
             shown = "".join([text.add(piece_of(token)) for token in ids])
-            if reason and not text.ended:
+            if reason and not text.met:
                 shown += text.add(b"", last=True)
-            if text.ended:
-                reason = "stop"
+            if text.met:
+                reason, answer.met[index] = "stop", text.met
                 self.generator.stop(jobs[index])
             if reason:
                 waiting.discard(index)

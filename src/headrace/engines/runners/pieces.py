@@ -34,28 +34,28 @@ class Vocabulary:
 
 
 class Text:
-    """One choice being written. `ended` is set once a stop text has come; nothing is given after it."""
+    """One choice being written. `met` is the stop text that has come, after which nothing is given; "" before."""
 
-    __slots__ = ("_decoder", "_held", "_stops", "ended", "text", "tokens")
+    __slots__ = ("_decoder", "_held", "_stops", "met", "text", "tokens")
 
     def __init__(self, stops: Sequence[str] = ()) -> None:
         self._decoder = codecs.getincrementaldecoder("utf8")("replace")
         self._held = ""
         self._stops = tuple(stops)
-        self.ended = False
+        self.met = ""
         self.text = ""
         self.tokens = 0
 
     def add(self, piece: bytes, last: bool = False) -> str:
         """What can be shown now, after one more token. `last`: no more comes, so nothing is held back."""
         self.tokens += bool(piece) or not last
-        if self.ended:
+        if self.met:
             return ""
         pending = self._held + self._decoder.decode(piece, last)
-        found = [at for at in (pending.find(stop) for stop in self._stops) if at >= 0]
+        found = [(at, stop) for stop in self._stops if (at := pending.find(stop)) >= 0]
         if found:
-            self.ended = True
-            shown, self._held = pending[: min(found)], ""
+            at, self.met = min(found)
+            shown, self._held = pending[:at], ""
         else:
             keep = 0 if last else self._overlap(pending)
             shown, self._held = pending[: len(pending) - keep], pending[len(pending) - keep :]

@@ -27,6 +27,7 @@ _CODECS: Final = frozenset({
 
 
 Samples: TypeAlias = np.ndarray[Any, np.dtype[np.int16]]
+Heard = Callable[[Samples, int], bool]  # more of a speech, and the characters spoken so far; whether to go on
 Going = Callable[[float], None]  # told of the seconds decoded so far, often; what it raises ends the decoding
 
 

@@ -6,13 +6,12 @@ Started by `engines.sherpa.command`. Speakers are called by their numbers; OpenA
 import argparse
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import sherpa_onnx
 
-from headrace.engines.runners.recording import Samples
+from headrace.engines.runners.recording import Heard
 from headrace.engines.runners.speaking import Runner
 from headrace.engines.voices import NAMED
 
@@ -28,13 +27,18 @@ class SherpaVoices:
         self._numbers |= {str(number): number for number in range(speakers)}
         self.names = tuple(self._numbers)
 
-    def speak(self, text: str, voice: str, speed: float, wanted: Callable[[], bool]) -> tuple[Samples, float]:
-        """See `Voices.speak`: asked between two sentences whether it is wanted."""
-        made = self._engine.generate(
-            text, sid=self._numbers[voice], speed=speed, callback=lambda _samples, _progress: int(wanted())
-        )
-        samples = np.clip(np.asarray(made.samples, np.float32), -1, 1)
-        return (samples * 32_767).astype(np.int16), 1.0
+    def tempo(self, speed: float) -> float:  # noqa: ARG002 - the signature is the protocol's
+        """See `Voices.tempo`: it keeps to any pace itself."""
+        return 1.0
+
+    def speak(self, text: str, voice: str, speed: float, heard: Heard) -> None:
+        """See `Voices.speak`: told after each sentence."""
+
+        def told(samples: Any, progress: float) -> int:
+            loud = np.clip(np.asarray(samples, np.float32), -1, 1)
+            return int(heard((loud * 32_767).astype(np.int16), round(progress * len(text))))
+
+        self._engine.generate(text, sid=self._numbers[voice], speed=speed, callback=told)
 
 
 def configuration(given: argparse.Namespace) -> Any:

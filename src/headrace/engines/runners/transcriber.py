@@ -92,8 +92,8 @@ class Transcriber:
         """Codes of what it understands."""
         return list(self._whisper.supported_languages)
 
-    def hear(self, samples: Samples, wish: Wish, wait: "Waiter", reached: Callable[[float], None]) -> Heard:
-        """Transcribe, in the caller's thread; `reached` is told the seconds that are done.
+    def hear(self, samples: Samples, wish: Wish, wait: "Waiter", reached: Callable[[Segment], None]) -> Heard:
+        """Transcribe, in the caller's thread; `reached` is told each segment when it is done.
 
         Raises concurrent.futures.CancelledError once the caller has left.
         """
@@ -113,7 +113,7 @@ class Transcriber:
         segments = []
         for segment in found:
             segments.append(segment)
-            reached(segment.end)
+            reached(segment)
         return Heard(told.language, len(samples) / RATE, segments)
 
     async def _ask(self, decoding: Decoding) -> Any:

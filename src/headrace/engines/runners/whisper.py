@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Final
 
 import msgspec
+from faster_whisper.transcribe import Segment
 
 from headrace.engines.runners import recording
 from headrace.engines.runners.server import Exchange, Server, serve
@@ -33,15 +34,21 @@ class TranscriptionRequest(msgspec.Struct, forbid_unknown_fields=True):
     words: bool = False
     translate: bool = False
     seconds_max: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    stream: bool = False
 
 
 class Work:
-    """One recording at work: how far it is, seconds, and whether it is the long one."""
+    """One recording at work: how far it is, seconds, and whether it is the long one.
+
+    `told` are the segments so far, for who hears them as they come, and None at the end.
+    """
 
     def __init__(self, name: str, wait: Waiter, long: asyncio.Semaphore) -> None:
         self.name, self.wait = name, wait
+        self.told = asyncio.Queue[Segment | None]()
         self.done_s = self.length_s = 0.0
         self._long, self._held = long, False
+        self._loop = asyncio.get_running_loop()
 
     def going(self, seconds: float) -> None:
         """Called in the decoding thread: ends it when its client has gone, holds it while another long one is here."""
@@ -49,9 +56,10 @@ class Work:
         if seconds > _LONG_S and not self._held:
             self.wait(self._hold())
 
-    def reached(self, seconds: float) -> None:
+    def reached(self, segment: Segment) -> None:
         """Called in its thread."""
-        self.done_s = seconds
+        self.done_s = segment.end
+        self._loop.call_soon_threadsafe(self.told.put_nowait, segment)
 
     def end(self) -> None:
         """Make room for the next long one."""
@@ -75,7 +83,10 @@ class Runner:
         self._threads = ThreadPoolExecutor(slots, "recording")
 
     async def transcriptions(self, exchange: Exchange) -> None:
-        """POST /v1/audio/transcriptions: text, segments, and words if wanted, with their times in seconds."""
+        """POST /v1/audio/transcriptions: text, segments, and words if wanted, with their times in seconds.
+
+        Streamed, each segment's text as soon as it is known.
+        """
         request = decode(exchange.body)
         exchange.body = b""
         wish = self._wish(request)
@@ -84,11 +95,14 @@ class Runner:
             await self._free.acquire()
         finally:
             self.waiting -= 1
+        work = Work(exchange.name, Waiter(asyncio.get_running_loop()), self._long)
         try:
-            heard = await self._heard(request, wish, exchange.name)
+            if request.stream:
+                await self._told(exchange, request, wish, work)
+            else:
+                exchange.json(msgspec.json.encode(answer(await self._heard(request, wish, work), wish)))
         finally:
             self._free.release()
-        exchange.json(msgspec.json.encode(answer(heard, wish)))
 
     def load(self) -> dict[str, int]:
         """What GET /load answers."""
@@ -109,9 +123,29 @@ class Runner:
             )
         return Wish(request.language, request.prompt, request.temperature, request.words, request.translate)
 
-    async def _heard(self, request: TranscriptionRequest, wish: Wish, name: str) -> Heard:
+    async def _told(self, exchange: Exchange, request: TranscriptionRequest, wish: Wish, work: Work) -> None:
+        """OpenAI's events, and with each how many milliseconds of the recording have been heard."""
+        hearing = asyncio.ensure_future(self._heard(request, wish, work))
+        hearing.add_done_callback(lambda _: work.told.put_nowait(None))
+        try:
+            while (segment := await work.told.get()) is not None:
+                if not exchange.answered:
+                    exchange.open()
+                done_ms = round(1_000 * min(max(float(segment.end), 0.0), work.length_s))
+                delta = {"type": "transcript.text.delta", "delta": segment.text, "milliseconds": done_ms}
+                await exchange.send(_event(delta))
+            heard = answer(await hearing, wish)
+        finally:
+            hearing.cancel()
+            await asyncio.wait([hearing])
+        if not exchange.answered:
+            exchange.open()
+        facts = {name: heard[name] for name in ("text", "duration", "language")}
+        await exchange.send(_event({"type": "transcript.text.done", **facts}))
+        exchange.close()
+
+    async def _heard(self, request: TranscriptionRequest, wish: Wish, work: Work) -> Heard:
         loop = asyncio.get_running_loop()
-        work = Work(name, Waiter(loop), self._long)
         limit_s = min(self.seconds_max, request.seconds_max or self.seconds_max)
 
         def hear() -> Heard:
@@ -166,6 +200,10 @@ def answer(heard: Heard, wish: Wish) -> dict[str, Any]:
             for word in segment.words or []
         ]
     return told
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return b"data: " + msgspec.json.encode(value) + b"\n\n"
 
 
 def decode(body: bytes) -> TranscriptionRequest:

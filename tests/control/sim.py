@@ -20,6 +20,7 @@ from headrace.control.records import Records
 from headrace.control.terms import Terms
 from headrace.control.upstream_keys import UpstreamKeys
 from headrace.errors import Invalid
+from headrace.policy.performance import Performance
 from headrace.ports import Artifact, Command, WorkerSpec, WorkerStatus
 from headrace.settings import Settings
 from headrace.specs.catalog import Catalog, EngineSpec, ModelSpec, PoolSpec, PriceSpec, Scaling, TenantSpec
@@ -177,6 +178,7 @@ class SimCloud:
         self.terms.refresh(wanted)
         self.budgets = Budgets(self.store, self.records, self.clock, self.publisher.tell, self.publisher.linked)
         self.rates: dict[str, WorkRate] = {}
+        self.speeds: dict[tuple[str, str], Performance] = {}
         parts = Parts(
             substrate=self.substrate,
             engines=dict(self.engines),
@@ -191,6 +193,7 @@ class SimCloud:
             terms=self.terms,
             budgets=self.budgets,
             rate=lambda model: self.rates.get(model.key),
+            speed=lambda model, pool: self.speeds.get((model.key, pool.name)),
             judge=lambda: None,
         )
         self.loop = Loop(parts, wanted, self.preparer, self.health)

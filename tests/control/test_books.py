@@ -4,10 +4,11 @@ import msgspec
 import pytest
 
 from headrace.control.bookkeeper import Bookkeeper
-from headrace.control.books import LAG_US, QUIET_US, Books, device_name, pieces, presence
+from headrace.control.books import LAG_US, QUIET_US, Books, device_name, pieces
 from headrace.control.market import Market
 from headrace.control.metrics import Metrics
 from headrace.control.records import Records
+from headrace.control.speeds import Speeds
 from headrace.control.terms import Terms
 from headrace.economics.booking import cost_nanousd
 from headrace.economics.entries import HOUR_US
@@ -45,7 +46,7 @@ class Desk:
         self.records = Records(self.store, self.clock)
         terms = Terms(self.store, self.records, Market(("false",)), self.clock)
         self.keeper = Bookkeeper(self.folder / "journal", self.store, journal_reader, Metrics(), self.clock)
-        return Books(self.store, self.records, terms, self.keeper, self.clock)
+        return Books(self.store, self.records, terms, self.keeper, Speeds(self.store), self.clock)
 
     async def turn(self, seconds: float = 0, devices: tuple[Device, ...] = (DEVICE,)) -> None:
         self.clock.us += int(seconds * S)
@@ -278,11 +279,3 @@ def test_a_time_is_cut_at_hours_and_where_a_price_begins():
         (10, HOUR_US // 2, None), (HOUR_US // 2, HOUR_US, 1), (HOUR_US, 2 * HOUR_US, 1),
         (2 * HOUR_US, 2 * HOUR_US + 5, 1), (2 * HOUR_US + 5, 3 * HOUR_US, 2),
     ]  # fmt: skip
-
-
-def test_presence_is_how_many_shared_the_time(desk: Desk):
-    """Alone it is 1; half the time with another it is 1.5."""
-    row = desk.served("q", 2)
-    mine = Member(request="q", start_us=row.sent_us, first_us=row.sent_us, end_us=row.left_us)
-    half = Member(request="o", start_us=row.sent_us, first_us=row.sent_us, end_us=row.sent_us + S)
-    assert (presence(row, [mine]), presence(row, [mine, half])) == (1.0, 1.5)

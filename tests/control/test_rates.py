@@ -2,10 +2,13 @@
 
 from headrace.control.rates import Rates
 from headrace.economics import work
-from headrace.economics.work import Samples, WorkModel
-from headrace.specs.catalog import EngineSpec, Objective
-from tests.policy.cloud import spec
+from headrace.economics.work import Samples
+from headrace.policy.performance import Measured, Performance
+from headrace.specs.catalog import Catalog, EngineSpec, ModelSpec, Objective, PoolSpec
+from tests.policy.cloud import GIB, spec
 
+POOL = PoolSpec(name="a", accelerator="cpu", count=1, memory_bytes=GIB)
+CATALOG = Catalog(pools=(POOL,), models=(), tenants=())
 MODEL = spec(engine=EngineSpec(kind="llama_cpp", slots=8), objective=Objective(tpot_us=60_000))
 
 
@@ -23,21 +26,22 @@ class Learned:
                 prefill_us=50_000, prefill_tokens=100,
             )  # fmt: skip
 
-    def model(self, key: str) -> WorkModel:
-        return work.fitted(self.samples)
+    def speed(self, model: ModelSpec, pool: PoolSpec) -> Performance | None:
+        learned = work.fitted(self.samples)
+        return Measured(learned, model.engine.slots * 2048) if learned.residual_ppm >= 0 else None
 
 
 def test_nothing_is_told_before_enough_was_seen():
     books = Learned()
     books.see(20)
-    assert Rates(books).of(MODEL) is None  # type: ignore[arg-type] # all it needs of the books
+    assert Rates(books.speed).of(MODEL, CATALOG) is None
 
 
 def test_the_rate_is_that_of_the_largest_batch_that_keeps_the_promise():
     """Prompts take their own time, an output token its part of a step; the promise bounds the batch."""
     books = Learned()
     books.see(64)
-    rate = Rates(books).of(MODEL)  # type: ignore[arg-type] # as above
+    rate = Rates(books.speed).of(MODEL, CATALOG)
     assert rate is not None
     assert rate.input_ns == 500_000
     assert 6_000_000 < rate.output_ns < 16_000_000
@@ -46,15 +50,15 @@ def test_the_rate_is_that_of_the_largest_batch_that_keeps_the_promise():
 def test_it_is_told_anew_when_much_more_was_seen():
     books = Learned()
     books.see(64)
-    rates = Rates(books)  # type: ignore[arg-type] # as above
-    first = rates.of(MODEL)
+    rates = Rates(books.speed)
+    first = rates.of(MODEL, CATALOG)
     books.see(10, step_ms=60)
-    assert rates.of(MODEL) is first
+    assert rates.of(MODEL, CATALOG) is first
     books.see(400, step_ms=60)
-    assert rates.of(MODEL) != first
+    assert rates.of(MODEL, CATALOG) != first
 
 
 def test_other_tasks_have_none():
     books = Learned()
     books.see(64)
-    assert Rates(books).of(spec(task="embed")) is None  # type: ignore[arg-type] # as above
+    assert Rates(books.speed).of(spec(task="embed"), CATALOG) is None

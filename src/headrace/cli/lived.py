@@ -21,11 +21,13 @@ from headrace.twin.trace import Trace
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lived:
-    """A time of a cloud. `ttft_us` is by model, of streams; `cost_nanousd` by `name@version`."""
+    """A time of a cloud. `ttft_us` is by model, of streams; `cost_nanousd` by `name@version`, `measured` by that
+    and pool.
+    """
 
     trace: Trace
     from_us: int
-    measured: dict[str, Measured]
+    measured: dict[tuple[str, str], Measured]
     boots_us: dict[str, int]
     ttft_us: dict[str, list[int]]
     cost_nanousd: dict[str, int]
@@ -71,9 +73,10 @@ def lived(length_us: int) -> Lived:
         trace=tables.read(io.BytesIO(text.encode()), "the ledger"),
         from_us=first_us,
         measured={
-            key: Measured(msgspec.convert(ran["work"], WorkModel), ran["slots"] * ran["context_tokens"])
+            (key, pool): Measured(msgspec.convert(work, WorkModel), ran["slots"] * ran["context_tokens"])
             for key, ran in history.items()
-            if ran["work"]["samples"]
+            for pool, work in ran["work"].items()
+            if work["samples"]
         },
         boots_us={key: ran["boot_us"] for key, ran in history.items() if ran["boot_us"]},
         ttft_us=ttft,

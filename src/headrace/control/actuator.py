@@ -14,6 +14,7 @@ import msgspec
 from headrace.control import observer
 from headrace.control.publisher import Publisher
 from headrace.control.records import Records
+from headrace.policy import performance
 from headrace.policy.actions import Start, Stop
 from headrace.ports import Artifact, Clock, Engine, Substrate, WorkerSpec
 from headrace.settings import Settings
@@ -106,7 +107,13 @@ def on_gpu(device: Device) -> bool:
 
 
 def held(model: ModelSpec, device: Device) -> ModelSpec:
-    """The model, told how much of the device it holds: vLLM takes nine tenths of any device unless it is told."""
+    """The model, told how much of the device it holds: vLLM takes nine tenths of any device unless it is told.
+
+    On a CPU it has no more threads than its pool gives.
+    """
+    given = performance.threads(model, device.cpus)
+    if given < model.engine.threads and not on_gpu(device):
+        return msgspec.structs.replace(model, engine=msgspec.structs.replace(model.engine, threads=given))
     said = any(name.replace("_", "-") == _UTILIZATION for name in model.engine.args)
     if model.engine.kind != "vllm" or said or not on_gpu(device) or not device.memory_bytes:
         return model

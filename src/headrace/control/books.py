@@ -10,16 +10,14 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final
 
-import msgspec
-
 from headrace.control.bookkeeper import Bookkeeper
 from headrace.control.records import Records
+from headrace.control.speeds import Speeds, place
 from headrace.control.terms import Terms
-from headrace.economics import booking, entries, overhead, work
+from headrace.economics import booking, entries, overhead
 from headrace.economics.booking import WHOLE_PPM, Part, Tenure
 from headrace.economics.entries import HOUR_US, Entry, hour_of
 from headrace.economics.sharing import Member
-from headrace.economics.work import Samples, WorkModel
 from headrace.errors import Transient
 from headrace.ports import Clock, Rate, Store
 from headrace.specs.catalog import ModelSpec
@@ -31,11 +29,9 @@ TICK_US: Final = 10_000_000
 QUIET_US: Final = 30_000_000  # when nobody was served, entries may wait and be fewer
 OFF_US: Final = 60_000_000
 JUMP_US: Final = 5_000_000
-LEARN_MAX: Final = 100
 HOURS_MAX: Final = 48
 _TICK: Final = "books-tick"
 _MOVED: Final = "books-moved"
-_WORK: Final = "work:"
 
 
 def device_name(device: Device | Lease) -> str:
@@ -46,7 +42,9 @@ def device_name(device: Device | Lease) -> str:
 class Books:
     """The cost side of the ledger."""
 
-    def __init__(self, store: Store, records: Records, terms: Terms, bookkeeper: Bookkeeper, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, records: Records, terms: Terms, bookkeeper: Bookkeeper, speeds: Speeds, clock: Clock
+    ) -> None:
         self._store = store
         self._records = records
         self._terms = terms
@@ -55,7 +53,7 @@ class Books:
         self._ticked_us = int(store.get(_TICK) or 0)
         self._off: tuple[int, int] | None = None  # from, to: time that is nobody's
         self._wall_us, self._steady_us = clock.now_us(), clock.monotonic_us()
-        self._samples: dict[str, Samples] = {}
+        self._speeds = speeds
         self._models: tuple[ModelSpec, ...] = ()
         self._known: dict[str, Device] = {}  # those of the last turn, and those that have left with work to be booked
 
@@ -106,10 +104,6 @@ class Books:
     def _held_since(self, name: str, moment_us: int) -> bool:
         return any(device_name(lease) == name for lease in self._store.leases_since(moment_us))
 
-    def model(self, key: str) -> WorkModel:
-        """The work model of a model version, as far as it was learned."""
-        return work.fitted(self._sample(key))
-
     # --- one device ---------------------------------------------------------------------------------------------
 
     async def _device(self, device: Device, from_us: int, until_us: int) -> None:
@@ -129,7 +123,7 @@ class Books:
         if not rows and not at_an_end and until_us - from_us < QUIET_US:
             return
         members = _members(rows)
-        self._learn(leases, [row for row in rows if from_us < row.left_us <= until_us], members)
+        self._speeds.learn(device, leases, [row for row in rows if from_us < row.left_us <= until_us], members)
         for start_us, end_us, rate in pieces(rates, from_us, until_us):
             if rate is None:  # nobody had said what it costs: unknown is not booked as nothing
                 self._store.book(name, end_us, [], [])
@@ -162,7 +156,8 @@ class Books:
             for lease in leases
             if lease.started_us < to_us
         ]
-        models = {tenure.model: self.model(tenure.model) for tenure in tenures}
+        keys = {f"{lease.model}@{lease.version}": place(device, lease.memory_bytes) for lease in leases}
+        models = {key: self._speeds.at(key, where) for key, where in keys.items()}
         least_ppm = least_share_ppm(device, self._models)
         parts = booking.book(rate.nanousd_per_hour, from_us, to_us, tenures, models, name, least_ppm)
         missed = booking.residual(parts, rate.nanousd_per_hour, from_us, to_us)
@@ -243,7 +238,7 @@ class Books:
         if over_us > done_us:
             self._store.put(_MOVED, str(over_us).encode())
 
-    # --- clocks and learning ------------------------------------------------------------------------------------
+    # --- clocks -------------------------------------------------------------------------------------------------
 
     def _watch_clock(self, now_us: int) -> None:
         """A wall clock that jumped ahead has not cost anything."""
@@ -254,40 +249,6 @@ class Books:
             if jumped_us > 0:
                 self._off = (now_us - jumped_us, now_us)
         self._wall_us, self._steady_us = now_us, steady_us
-
-    def _sample(self, key: str) -> Samples:
-        if key not in self._samples:
-            kept = self._store.get(_WORK + key)
-            self._samples[key] = msgspec.json.decode(kept, type=Samples) if kept else Samples()
-        return self._samples[key]
-
-    def _learn(self, leases: list[Lease], rows: list[Usage], members: dict[str, list[Member]]) -> None:
-        """What engines told of their times, into the work models."""
-        keys = {lease.name: f"{lease.model}@{lease.version}" for lease in leases}
-        changed = set()
-        for row in [row for row in rows if row.outcome == "finished"][-LEARN_MAX:]:
-            name = f"{row.replica}/{row.incarnation}"
-            key = keys.get(name)
-            if key is None:
-                continue
-            before = self._sample(key)
-            if row.task == "chat":
-                others = presence(row, members[name])
-                after = work.learn(
-                    before,
-                    present=others,
-                    decode_us=row.engine_decode_us,
-                    decode_tokens=row.output_tokens,
-                    prefill_us=row.engine_prefill_us,
-                    prefill_tokens=row.input_tokens - row.cached_tokens,
-                    first_us=row.arrived_us + row.first_us - row.sent_us if row.stream and row.first_us else 0,
-                )
-            else:
-                after = work.learn_items(before, busy_us=row.left_us - row.sent_us, items=max(1, row.items))
-            self._samples[key] = after
-            changed.add(key)
-        for key in changed:
-            self._store.put(_WORK + key, msgspec.json.encode(self._samples[key]))
 
 
 def least_share_ppm(device: Device, models: Iterable[ModelSpec]) -> int:
@@ -306,15 +267,6 @@ def pieces(rates: list[Rate], from_us: int, until_us: int) -> list[tuple[int, in
         rate = next((rate for rate in reversed(rates) if rate.from_us <= start_us), None)
         found.append((start_us, end_us, rate))
     return found
-
-
-def presence(row: Usage, members: list[Member]) -> float:
-    """How many requests were at the replica on average while this one was, itself included."""
-    length = row.left_us - row.sent_us
-    if length <= 0:
-        return 1.0
-    shared = sum(max(0, min(member.end_us, row.left_us) - max(member.start_us, row.sent_us)) for member in members)
-    return max(1.0, shared / length)
 
 
 def _members(rows: Iterable[Usage]) -> dict[str, list[Member]]:

@@ -31,16 +31,19 @@ from headrace.control.publisher import Publisher
 from headrace.control.rates import Rates
 from headrace.control.records import Records
 from headrace.control.rollouts import Rollouts
+from headrace.control.speeds import Speeds
 from headrace.control.terms import Terms, mentioned
 from headrace.control.upstream_keys import UpstreamKeys
 from headrace.control.witness import Witness
 from headrace.errors import Transient, Unreachable
 from headrace.policy import in_force
 from headrace.policy.actions import Stop
+from headrace.policy.performance import Performance
 from headrace.ports import Artifact, Clock, Engine, Store, Substrate
 from headrace.settings import Settings
-from headrace.specs.catalog import Catalog, ModelSpec
+from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec
 from headrace.state.table import Purses, Report
+from headrace.state.work import WorkRate
 
 STOP_DRAIN_US: Final = 120_000_000
 STUMBLE_S: Final = 1.0
@@ -87,9 +90,10 @@ class Controller:
         self.market = Market(command("market"))
         self.terms = Terms(store, self.records, self.market, clock)
         self.budgets = Budgets(store, self.records, clock, self.publisher.tell, self.publisher.linked)
-        self.books = Books(store, self.records, self.terms, self.bookkeeper, clock)
-        self.rates = Rates(self.books)
-        self.hindsights = Hindsights(store, command("optimum"), self.rates.of, clock)
+        self.speeds = Speeds(store)
+        self.books = Books(store, self.records, self.terms, self.bookkeeper, self.speeds, clock)
+        self.rates = Rates(self._speed)
+        self.hindsights = Hindsights(store, command("optimum"), self._rate, clock)
         self.forecasts = Forecasts(store, self.bookkeeper.settled_until, clock, self.budgets.all)
         self.bookkeeper.charged, self.bookkeeper.ended = self.budgets.spent, self.budgets.gone
         self.rollouts = Rollouts(store, self.records, clock)
@@ -121,7 +125,8 @@ class Controller:
             metrics=self.metrics,
             terms=self.terms,
             budgets=self.budgets,
-            rate=self.rates.of,
+            rate=self._rate,
+            speed=self._speed,
             judge=self._judge,
         )
 
@@ -129,6 +134,14 @@ class Controller:
     def catalog(self) -> Catalog:
         """What is in force: what is wanted, and what rollouts have made of it."""
         return self.loop.catalog
+
+    def _speed(self, model: ModelSpec, pool: PoolSpec) -> Performance | None:
+        """How a model runs in a pool, as measured or foretold."""
+        return self.speeds.of(model, pool, self.catalog)
+
+    def _rate(self, model: ModelSpec) -> WorkRate | None:
+        """The work of a request."""
+        return self.rates.of(model, self.catalog)
 
     def _wake(self) -> None:
         self.loop.wake()

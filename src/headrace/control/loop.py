@@ -27,6 +27,7 @@ from headrace.errors import HeadraceError
 from headrace.policy import schedule
 from headrace.policy.actions import Hold, Start
 from headrace.policy.activity import Activity
+from headrace.policy.choice import Choices, Speed
 from headrace.policy.keepalive import Keepalive
 from headrace.policy.plan import plan
 from headrace.policy.planning import Learned
@@ -62,6 +63,7 @@ class Parts:
     terms: Terms
     budgets: Budgets
     rate: Callable[[ModelSpec], WorkRate | None]
+    speed: Speed
     judge: Callable[[], None]
 
 
@@ -75,6 +77,7 @@ class Loop:
         self._activity = Activity()
         self._sizing = ByWork()
         self.keepalive = Keepalive()
+        self.choices = Choices(parts.speed)
         self.catalog = catalog
         self.created_s = parts.clock.now_us() // 1_000_000
         self.fleet = Fleet(devices=(), replicas=(), at_us=0)
@@ -157,7 +160,7 @@ class Loop:
         self._sizing.tpot_percent = {model.key: model.objective.tpot_percent for model in self.catalog.models}
         self._sizing.note(demand, now_us, parts.clock.now_us())
         wanted = self._now(demand, now_us)
-        learned = Learned(self._sizing.boot_us, self.keepalive.gaps)
+        learned = Learned(self._sizing.boot_us, self.keepalive.gaps, self.choices.homes)
         made = plan(wanted, self.fleet, demand, now_us, self._sizing, learned)
         self.holds = made.holds
         for stop in made.stops:
@@ -175,9 +178,12 @@ class Loop:
             parts.leases.alive()
 
     def _now(self, demand: Mapping[str, Demand], now_us: int) -> Catalog:
-        """What is wanted at this moment: by the clock on the wall, and by what idling costs."""
+        """What is wanted at this moment: where it costs least, by the clock on the wall, and by what idling costs."""
         boots_us, before = self._sizing.boot_us, self.keepalive.woken
-        wanted = schedule.over(self.catalog, boots_us, self._parts.clock.now_us())
+        wanted = self.choices.over(self.catalog, demand, self.fleet, self._sizing, now_us)
+        for key, why in self.choices.moves.items():
+            self._parts.records.decide("model.move", key, why)
+        wanted = schedule.over(wanted, boots_us, self._parts.clock.now_us())
         wanted = self.keepalive.over(wanted, demand, boots_us, now_us)
         for key, why in self.keepalive.woken.items():
             if key not in before:
@@ -242,7 +248,7 @@ class Loop:
 
     def models(self) -> dict[str, RouteModel]:
         """Every model version as gateways see it, by key."""
-        found = {}
+        found, rates = {}, self.choices.rates
         for model in self.catalog.models:
             fault = self.fault(model)
             prepared = model.owned and self._prepare.artifact(model) is not None
@@ -251,7 +257,7 @@ class Loop:
             engine = self._parts.engines[model.engine.kind]
             wake_us = self._wake_us.get(model.key, 0)
             found[model.key] = tables.route_model(
-                model, engine, state, fault, wake_us, self.created_s, self._parts.rate(model)
+                model, engine, state, fault, wake_us, self.created_s, rates.get(model.key) or self._parts.rate(model)
             )
         return found
 

@@ -17,6 +17,7 @@ from headrace import peer, telemetry
 from headrace.ports import Clock
 from headrace.state import keys
 from headrace.state.demand import Demand, total
+from headrace.state.mix import Sizes, added, since
 from headrace.state.table import Challenge, FromGateway, Grants, Proof, Purses, Report, Table
 
 REPORT_STALE_US: Final = 2_000_000
@@ -56,6 +57,8 @@ class Publisher:
         self._reports: dict[str, tuple[Report, int]] = {}
         self._asked_us: dict[tuple[str, str], int] = {}  # by epoch and model, as last reported
         self._work_us: dict[str, int] = {}
+        self._told: dict[tuple[str, str], Sizes] = {}  # by epoch and model, as last reported
+        self._sizes: dict[str, Sizes] = {}
         self._table = Table(revision=clock.now_us(), models=(), replicas=(), keys=())
         self._server: asyncio.Server | None = None
         self._began_us = clock.monotonic_us()
@@ -117,6 +120,10 @@ class Publisher:
             before = self._asked_us.get((report.epoch, demand.key), 0)
             self._asked_us[report.epoch, demand.key] = demand.asked_us
             self._work_us[demand.key] = self._work_us.get(demand.key, 0) + max(0, demand.asked_us - before)
+            if demand.sizes:
+                new = since(demand.sizes, self._told.get((report.epoch, demand.key), {}))
+                self._told[report.epoch, demand.key] = demand.sizes
+                self._sizes[demand.key] = added([self._sizes.get(demand.key, {}), new])
         self._reports[report.epoch] = (report, self._clock.monotonic_us())
         self._heard(report)
 
@@ -126,6 +133,7 @@ class Publisher:
         self._reports = {e: (r, at) for e, (r, at) in self._reports.items() if now_us - at < REPORT_STALE_US}
         if len(self._asked_us) > _ASKED_MAX:
             self._asked_us = {place: us for place, us in self._asked_us.items() if place[0] in self._reports}
+            self._told = {place: sizes for place, sizes in self._told.items() if place[0] in self._reports}
         return [report for report, _ in self._reports.values()]
 
     def demand(self) -> Mapping[str, Demand]:
@@ -135,7 +143,9 @@ class Publisher:
             for demand in report.demand:
                 parts.setdefault(demand.key, []).append(demand)
         return {
-            key: msgspec.structs.replace(total(found), asked_us=self._work_us.get(key, 0))
+            key: msgspec.structs.replace(
+                total(found), asked_us=self._work_us.get(key, 0), sizes=self._sizes.get(key, {})
+            )
             for key, found in parts.items()
         }
 

@@ -1,50 +1,44 @@
-"""The work of a request of each model, from what its replicas' requests taught: for gateways to count, and for sizing.
+"""The work of a request of each model, as measured or foretold: for gateways to count, and for sizing.
 
-A rate is told once enough requests were seen, and told anew when half as many more were: gateways get a new table with
-each change of it.
+Told in time of a replica of the first of its pools whose speed is known. A measured rate is told anew when half as many
+more requests were seen: gateways get a new table with each change of it.
 """
 
 import math
-from typing import Final
+from collections.abc import Callable
 
-from headrace.control.books import Books
-from headrace.economics.work import SAMPLES_MIN
-from headrace.policy import capacity
-from headrace.policy.performance import Measured
-from headrace.specs.catalog import ModelSpec
+from headrace.policy import lengths
+from headrace.policy.lengths import TYPICAL
+from headrace.policy.performance import Measured, Performance, Scaled
+from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec
 from headrace.state.work import WorkRate
-
-INPUT_TOKENS: Final = 256  # the mean prompt, before the outlook on a model's own requests is known
-OUTPUT_TOKENS: Final = 128
 
 
 class Rates:
-    """Rates by model version."""
+    """Rates by model version. `speed` tells how a model runs in a pool."""
 
-    def __init__(self, books: Books) -> None:
-        self._books = books
-        self._told: dict[str, tuple[int, WorkRate | None]] = {}
+    def __init__(self, speed: Callable[[ModelSpec, PoolSpec], Performance | None]) -> None:
+        self._speed = speed
+        self._told: dict[str, tuple[tuple[str, int], WorkRate | None]] = {}
 
-    def of(self, model: ModelSpec) -> WorkRate | None:
-        """The work of a request; None for tasks without tokens, and while too little was seen."""
+    def of(self, model: ModelSpec, catalog: Catalog) -> WorkRate | None:
+        """The work of a request; None for tasks without tokens, and while nobody knows."""
         if model.task != "chat" or not model.owned:
             return None
-        learned = self._books.model(model.key)
-        if learned.samples < SAMPLES_MIN or not learned.prefill_ns or learned.residual_ppm < 0:
+        pools = (pool for name in model.pools if (pool := catalog.pool(name)) is not None)
+        known = next(((pool, found) for pool in pools if (found := self._speed(model, pool)) is not None), None)
+        if known is None:
             return None
-        age = int(2 * math.log2(learned.samples))
+        pool, engine = known
+        age = (pool.name, _age(engine))
         told = self._told.get(model.key)
         if told is None or told[0] != age:
-            told = self._told[model.key] = age, self._rate(model)
+            told = self._told[model.key] = age, lengths.rate(model, engine, TYPICAL)
         return told[1]
 
-    def engine(self, model: ModelSpec) -> Measured:
-        """How a model's replicas run, as learned."""
-        return Measured(self._books.model(model.key), model.engine.slots * model.engine.context_tokens)
 
-    def _rate(self, model: ModelSpec) -> WorkRate | None:
-        engine, slots = self.engine(model), model.engine.slots
-        at = capacity.point(engine, INPUT_TOKENS, OUTPUT_TOKENS, model.objective.tpot_us, slots)
-        if at is None:  # it never keeps its objective; what it can do with all slots is the best there is
-            at = capacity.point(engine, INPUT_TOKENS, OUTPUT_TOKENS, 1 << 40, slots)
-        return None if at is None else capacity.rate(engine, at, INPUT_TOKENS)
+def _age(engine: Performance) -> int:
+    """Changes when half as many more requests were seen; 0 for what was only foretold."""
+    if isinstance(engine, Scaled):
+        return _age(engine.of)
+    return int(2 * math.log2(max(1, engine.work.samples))) if isinstance(engine, Measured) else 0

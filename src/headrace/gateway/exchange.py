@@ -380,8 +380,8 @@ class Exchange:
         more = counts.input_tokens + counts.output_tokens - self._estimate
         worker.meter.done(record.key, more, record.arrived_us, now_us, record.call.priority)
         usage = record.usage(outcome, status, counts, now_us, code, error)
-        decode_us = record.decode_us()
-        worker.dispatch.answered(usage.model, usage.version, counts.output_tokens, outcome == "finished", decode_us)
+        size = (counts.output_tokens, outcome == "finished", record.decode_us(), record.fresh_tokens(counts))
+        worker.dispatch.answered(usage.model, usage.version, *size)
 
         def committed(done: bool) -> None:
             worker.stored(done)

@@ -117,6 +117,10 @@ class Record:
             return 0
         return max(0, self.left_us - self.first_us)
 
+    def fresh_tokens(self, counts: Counts) -> int:
+        """Tokens of the prompt that were worked off; 0 for batch work, which no replica is started for."""
+        return 0 if self.call.priority == BATCH else max(0, counts.input_tokens - counts.cached_tokens)
+
     def _wall(self, moment_us: int) -> int:
         return self.wall_us + moment_us - self.arrived_us
 

@@ -1,6 +1,8 @@
 """One model's replicas against the number wanted: what is too much is stopped, what is lacking told to `plan`."""
 
-from headrace.policy import scaling, spot
+from headrace.policy import homing, scaling, spot
+from headrace.policy.choice import Home
+from headrace.policy.homing import Level
 from headrace.policy.planning import FAILED_PAUSE_US, Lack, Work, within
 from headrace.policy.scaling import Want
 from headrace.policy.sizing import Sizing
@@ -19,10 +21,15 @@ def balance(work: Work, model: ModelSpec, sizing: Sizing) -> list[Lack]:
     demand = work.demand.get(model.key)
     kinds = spot.pools_of(model, work.pools)
     there = None if kinds is None else _there(work, model, kinds, current)
+    home = work.learned.homes.get(model.key) if kinds is None else None
+    levels = [] if home is None else _levels(work, model, home, current)
     have = len(current) if there is None else spot.without_spare(model.scaling, there)
+    have = homing.have(levels) if levels else have
     have = 1 if old else have  # while successors start, the load alone says how many
     want = sizing.desired(model, have, current or old, demand, work.now_us)
-    if kinds is None or there is None:
+    if home is not None:
+        lacking = _housed(work, model, home, levels, current, want)
+    elif kinds is None or there is None:
         _stop(work, model, current, len(current) - want.count, want.reason)
         lacking = [(model, want.reason, want.count - len(current))]
     else:
@@ -62,6 +69,31 @@ def _divided(
         )
         if count
     ]
+
+
+def _levels(work: Work, model: ModelSpec, home: Home, current: list[Replica]) -> list[Level]:
+    """Its pools of known speed, the chosen one first."""
+    found = []
+    for pool in home.pools:
+        mine = [replica for replica in current if replica.pool == pool]
+        if pool in home.able:
+            ready = sum(replica.phase == "ready" for replica in mine)
+            found.append(Level(pool, home.able[pool], len(mine), ready, work.space.room(within(model, (pool,)))))
+    return found
+
+
+def _housed(
+    work: Work, model: ModelSpec, home: Home, levels: list[Level], current: list[Replica], want: Want
+) -> list[tuple[ModelSpec, str, int]]:
+    """Stop what is too much on the chosen pool or elsewhere; what is lacking, and where."""
+    *changes, left = homing.split(want.count, levels)
+    reason = f"{want.reason}; {home.reason}"
+    lacking = []
+    for level, change in zip(levels, changes, strict=True):
+        _stop(work, model, [replica for replica in current if replica.pool == level.pool], -change, reason)
+        if change > 0:
+            lacking.append((within(model, (level.pool,)), reason, change))
+    return [*lacking, (model, reason, left)] if left else lacking
 
 
 def _there(work: Work, model: ModelSpec, kinds: Pools, current: list[Replica]) -> There:

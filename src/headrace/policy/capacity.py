@@ -6,9 +6,11 @@ and devices comparable, and is what scaling counts.
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final
 
 from headrace.policy.performance import Performance
+from headrace.specs.catalog import ModelSpec, PoolSpec
 from headrace.state.work import WorkRate
 
 BATCH_MAX: Final = 1024
@@ -63,3 +65,23 @@ def rate(performance: Performance, at: Point, input_tokens: int) -> WorkRate:
     fixed_ns = at.prefill_ns - input_tokens * slope
     output_ns = round(at.step_ns / at.batch)
     return WorkRate(fixed_ns=round(fixed_ns), input_ns=round(slope), output_ns=output_ns, batch=at.batch)
+
+
+def kept(performance: Performance, model: ModelSpec, input_tokens: int, output_tokens: int) -> Point | None:
+    """The best point that keeps all a model promises, its first token too; None when there is none."""
+    if performance.prefill_ns(input_tokens) > model.objective.ttft_us * 1000:
+        return None
+    return point(performance, input_tokens, output_tokens, model.objective.tpot_us, model.engine.slots)
+
+
+def part(model: ModelSpec, pool: PoolSpec) -> Fraction:
+    """How much of a device one replica costs: as many of them fit on it, each its part; 0 where none does.
+
+    >>> from headrace.specs.catalog import EngineSpec
+    >>> pool = PoolSpec(name="p", accelerator="cpu", count=1, memory_bytes=80)
+    >>> fields = {"name": "m", "version": "v1", "weight": 1, "task": "chat", "source": "", "pools": ("p",)}
+    >>> part(ModelSpec(engine=EngineSpec(kind="vllm"), memory_bytes=30, **fields), pool)
+    Fraction(1, 2)
+    """
+    takes = -(-model.memory_bytes // pool.grain_bytes) * pool.grain_bytes if pool.grain_bytes else model.memory_bytes
+    return Fraction(1, pool.memory_bytes // takes) if takes <= pool.memory_bytes else Fraction(0)

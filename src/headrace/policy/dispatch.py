@@ -175,14 +175,17 @@ class Dispatch:
             self._drain(lane, now_us, answers, seat)
         return answers
 
-    def answered(self, model: str, version: str, output_tokens: int, whole: bool = True, decode_us: int = 0) -> None:
+    def answered(
+        self, model: str, version: str, output_tokens: int, whole: bool = True, decode_us: int = 0, fresh: int = 0
+    ) -> None:
         """How long an answer was: the next ones are expected to be like it, if it was whole.
 
-        `decode_us` is from its first token to its last, 0 where nobody saw them.
+        `decode_us` is from its first token to its last, 0 where nobody saw them; `fresh` are tokens of its prompt
+        that were worked off, 0 for batch work, which tells nothing of what replicas are started for.
         """
         lane = self._lanes.get(f"{model}@{version}")
         if lane is not None and whole:
-            lane.answered(output_tokens, decode_us)
+            lane.answered(output_tokens, decode_us, fresh)
 
     def left(self, request_id: str, now_us: int) -> list[Answer]:
         """The client went away, while its request was held or ran."""

@@ -13,6 +13,7 @@ from headrace.policy.loads import Loads
 from headrace.policy.queue import Queue
 from headrace.policy.retries import Retries
 from headrace.state.demand import Demand
+from headrace.state.mix import Sizes, size_class
 from headrace.state.request import BATCH, Request
 from headrace.state.table import RouteModel, RouteReplica
 
@@ -143,6 +144,7 @@ class Lane:
         "route",
         "running",
         "seats",
+        "sizes",
         "slow",
         "spare",
         "work_us",
@@ -171,6 +173,7 @@ class Lane:
         self.asked_ns = 0
         self.measured = 0
         self.paced = self.slow = 0
+        self.sizes: Sizes = {}
         self.arrivals = 0
         self.refused = 0
         self.last_us = 0
@@ -247,8 +250,12 @@ class Lane:
             self.asked_ns += work_ns
         self.mean_work_ns += (work_ns - self.mean_work_ns) >> 6 if self.mean_work_ns else work_ns
 
-    def answered(self, output_tokens: int, decode_us: int) -> None:
+    def answered(self, output_tokens: int, decode_us: int, input_tokens: int) -> None:
         """Fold the length of an answer into the running mean, 1/16 each, and see whether it kept its pace."""
+        if input_tokens:
+            place = size_class(input_tokens)
+            requests, into, out = self.sizes.get(place, (0, 0, 0))
+            self.sizes[place] = (requests + 1, into + input_tokens, out + output_tokens)
         if decode_us and output_tokens > 1 and self.route.tpot_us:
             self.paced += 1
             self.slow += decode_us > (output_tokens - 1) * self.route.tpot_us
@@ -278,6 +285,7 @@ class Lane:
             batch=held - waiting + self.spare,
             paced=self.paced,
             slow=self.slow,
+            sizes=dict(self.sizes),
         )
         self.arrivals = self.refused = 0
         self.work_us = work_us

@@ -18,6 +18,8 @@ STEP_NS: Final = 800_000  # of an engine's own work beside each step: scheduling
 EXCHANGE_NS: Final = 10_000  # of one exchange between the devices of a group, two a layer
 LINK_PPM: Final = 400_000  # of a link's figure that exchanges reach
 SHARPNESS: Final = 4.0  # of the bend between compute-bound and bandwidth-bound
+TYPICAL_BATCH: Final = 8  # at which two devices are compared where only one was measured
+TYPICAL_CONTEXT: Final = 512
 USABLE_PPM: Final = 900_000  # of a device's memory that an engine may plan with
 RESERVE_BYTES: Final = 3_500_000_000  # of it for activations, graphs and the runtime
 _MILLION: Final = 1_000_000
@@ -146,6 +148,54 @@ def foretold(model: ModelSpec, pool: PoolSpec) -> Roofline | None:
         held = min(pool.memory_bytes, -(-model.memory_bytes // pool.grain_bytes) * pool.grain_bytes)
         return Roofline(model.shape, accelerators.part(device, held, pool.memory_bytes))
     return Roofline(model.shape, device)
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """Another pool's speed, `factor` times as slow: what is supposed of a pool where nothing was measured yet."""
+
+    of: Performance
+    factor: float
+    kv_tokens: int
+
+    @property
+    def first_ns(self) -> int:
+        """As there: the way to the replica is no faster for its device."""
+        return self.of.first_ns
+
+    def prefill_ns(self, tokens: int, cached: int = 0) -> float:
+        """A prompt."""
+        return self.of.prefill_ns(tokens, cached) * self.factor
+
+    def step_ns(self, batch: float, context: float) -> float:
+        """One output token for each of a batch."""
+        return self.of.step_ns(batch, context) * self.factor
+
+
+def expected(model: ModelSpec, pool: PoolSpec, known: tuple[PoolSpec, Performance] | None) -> Performance | None:
+    """How a model will run on a pool that has not served it; None where nobody can tell.
+
+    `known` is another pool and what was measured there. Foretold by the table, as much slower or faster as the other
+    pool turned out to be; a CPU pool by the threads a replica gets.
+    """
+    table = foretold(model, pool)
+    if known is None:
+        return table
+    other, measured = known
+    if table is not None:
+        there = foretold(model, other)
+        if there is None:
+            return table
+        off = measured.step_ns(TYPICAL_BATCH, TYPICAL_CONTEXT) / there.step_ns(TYPICAL_BATCH, TYPICAL_CONTEXT)
+        return Scaled(table, off, table.kv_tokens)
+    if pool.accelerator != other.accelerator or accelerators.named(pool.accelerator) is not None:
+        return None
+    return Scaled(measured, threads(model, other.cpus) / threads(model, pool.cpus), measured.kv_tokens)
+
+
+def threads(model: ModelSpec, cpus: int) -> int:
+    """How many CPU threads a replica has on a device of so many; a device that tells none bounds none."""
+    return max(1, min(model.engine.threads, cpus or model.engine.threads))
 
 
 def fits(shape: Shape, device: Accelerator, devices: int, context_tokens: int) -> bool:

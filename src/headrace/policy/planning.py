@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from headrace.policy.actions import Hold, Start, Stop
+from headrace.policy.choice import Home
 from headrace.policy.placement import Space
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.demand import Demand
@@ -45,11 +46,13 @@ class Lack:
 class Learned:
     """What experience says beside the state, by `name@version`: how long starts take, and the gaps between uses.
 
-    It tells who costs least among those who may go, never whether anybody goes.
+    It tells who costs least among those who may go, never whether anybody goes. `homes` are the pools that were chosen
+    for models that have a choice.
     """
 
     boot_us: Mapping[str, int] = field(default_factory=dict)
     gaps: Mapping[str, Gaps] = field(default_factory=dict)
+    homes: Mapping[str, Home] = field(default_factory=dict)
 
 
 NOTHING: Final = Learned()

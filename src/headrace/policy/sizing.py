@@ -59,14 +59,14 @@ class BySlots:
 class _Known:
     """What is known of one model: its outlook, what it needs now, and what it needed lately."""
 
-    __slots__ = ("expected", "lately", "need", "outlook", "pace", "since_us")
+    __slots__ = ("expected", "lately", "need", "outlook", "pace", "since_us", "steady")
 
     def __init__(self, now_us: int) -> None:
         self.since_us = now_us
         self.pace = Pace(now_us)
         self.outlook = Outlook()
         self.expected = Expectation(0.0, 0.0, 0.0)
-        self.need = 0.0
+        self.need = self.steady = 0.0
         self.lately: deque[tuple[int, float]] = deque()  # falling, so the first is the most of the window
 
     def take(self, need: float, now_us: int, window_us: int) -> None:
@@ -96,7 +96,13 @@ class ByWork:
     def __init__(self) -> None:
         self.boot_us: dict[str, int] = {}  # how long a start takes, by `name@version`, as measured
         self.tpot_percent: dict[str, int] = {}  # of answers that are to keep their pace, by `name@version`
+        self.able: dict[str, float] = {}  # work of one replica where it is placed, of the replica that work is told in
         self._known: dict[str, _Known] = {}
+
+    def steady(self, key: str) -> float:
+        """Replicas that arriving work needs, of those that work is told in; what waits is left out, for it passes."""
+        known = self._known.get(key)
+        return known.steady if known is not None else 0.0
 
     def note(self, demand: Mapping[str, Demand], now_us: int, wall_us: int) -> None:
         """Take what is asked for into the outlooks."""
@@ -111,7 +117,8 @@ class ByWork:
             if key in self.tpot_percent:
                 promised = self.tpot_percent[key] / 100
                 known.pace.look(one.paced, one.slow, promised, now_us, tells=known.need > 1)
-            need = (expected.peak + SIGMAS * expected.sigma) / known.pace.full + one.backlog_us / drain_us
+            known.steady = (expected.peak + SIGMAS * expected.sigma) / known.pace.full
+            need = known.steady + one.backlog_us / drain_us
             known.take(need, now_us, max(CALM_US, boot_us))
 
     def desired(
@@ -131,7 +138,9 @@ class ByWork:
             return scaling.desired(model, have, replicas, demand, now_us)
         limits = model.scaling
         coming = scaling.announced(model, demand)
-        grown, shrunk = max(coming, math.ceil(known.need - SLACK)), max(coming, math.ceil(known.most + SLACK))
+        able = self.able.get(model.key, 1.0)
+        grown = max(coming, math.ceil(known.need / able - SLACK))
+        shrunk = max(coming, math.ceil(known.most / able + SLACK))
         young = now_us - known.since_us < CALM_US
         count = grown if grown > have else have if young else min(have, shrunk)
         count = max(limits.min_replicas, 1, min(limits.max_replicas, count))

@@ -128,7 +128,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `memory_bytes` is what one replica takes; `pools` where it may live, in order of preference. `shape` foretells its
     steps on an accelerator. `shadow` is the percent of the model's requests that are copied to this version, which
     only a rollout sets. `fallback` names models that may answer where this one cannot, in order.
-    With `hedge` a short call that takes long is asked of a second replica.
+    With `hedge` a short call that takes long is asked of a second replica. With `by_cost` it lives in the pool
+    that is cheapest for its requests, else in the first that has room.
     """
 
     name: str
@@ -150,6 +151,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shadow: int = 0
     fallback: tuple[str, ...] = ()
     hedge: bool = False
+    by_cost: bool = True
 
     @property
     def key(self) -> str:

@@ -286,6 +286,10 @@ class Model(Section, frozen=True):
     placement: Annotated[
         list[Name] | None, Meta(description="pools it may live in, best first; all pools when left out")
     ] = None
+    choose: Annotated[
+        Literal["cost", "order"],
+        Meta(description="where it lives: in the pool that is cheapest for its requests, or the first that has room"),
+    ] = "cost"
     objective: Annotated[Objective, Meta(description="what its users are promised")] = Objective()
     scaling: Annotated[Scaling, Meta(description="how many replicas")] = Scaling()
     golden: Annotated[Golden | None, Meta(description="the question that proves its weights")] = None

@@ -207,6 +207,7 @@ class _Resolver:
             compare_to=model.compare_to or "",
             fallback=tuple(model.fallback),
             hedge=model.hedge,
+            by_cost=model.choose == "cost",
             shape=None if model.shape is None else shaped.shape(model.shape, (*path, "shape"), self._note),
         )
 

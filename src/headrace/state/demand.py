@@ -2,6 +2,8 @@
 
 import msgspec
 
+from headrace.state.mix import Sizes, added
+
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):
     """Traffic of one model version over a window.
@@ -13,7 +15,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     so that nothing is lost with a report; `backlog_us` of what is held now. Both are 0 where it is not known, and leave
     out batch work, which no replica is started for: `batch` of those in flight or held are of that class.
     `expected` requests have been announced and are not here yet. `paced` are answers of several tokens since the one
-    who tells began to; `slow` of them came slower than promised.
+    who tells began to; `slow` of them came slower than promised. `sizes` are lengths of
+    what was answered since then, but for batch work.
     """
 
     model: str
@@ -32,6 +35,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     paced: int = 0
     slow: int = 0
     expected: int = 0
+    sizes: Sizes = {}
 
     @property
     def key(self) -> str:
@@ -64,4 +68,5 @@ def total(parts: "list[Demand]") -> Demand:
         paced=sum(part.paced for part in parts),
         slow=sum(part.slow for part in parts),
         expected=sum(part.expected for part in parts),
+        sizes=added([part.sizes for part in parts]),
     )

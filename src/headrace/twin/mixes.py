@@ -110,20 +110,16 @@ def _work(catalog: Catalog, model: ModelSpec, sizes: tuple[int, int]) -> dict[st
     for name in model.pools:
         pool = catalog.pool(name)
         assert pool is not None, "the catalog was checked"
-        performance = performance_of(model, pool)
-        at = capacity.point(performance, *sizes, model.objective.tpot_us, model.engine.slots)
-        if at is not None and performance.prefill_ns(sizes[0]) <= model.objective.ttft_us * 1000:
+        at = capacity.kept(performance_of(model, pool), model, *sizes)
+        if at is not None:
             found[name] = 3.6e9 / at.requests_per_hour
     return found
 
 
 def _shares(model: ModelSpec, pools: list[PoolSpec]) -> dict[str, Fraction]:
     """How much of a device a replica holds, where it fits."""
-    return {
-        pool.name: Fraction(1, pool.memory_bytes // model.memory_bytes)
-        for pool in pools
-        if pool.name in model.pools and pool.memory_bytes >= model.memory_bytes
-    }
+    parts = {pool.name: capacity.part(model, pool) for pool in pools if pool.name in model.pools}
+    return {name: part for name, part in parts.items() if part}
 
 
 def _device(pool: PoolSpec) -> Device:

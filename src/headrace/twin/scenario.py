@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from headrace.errors import Invalid
 from headrace.policy import capacity
-from headrace.policy.performance import Measured, Performance, foretold
+from headrace.policy.performance import Measured, Performance, expected
 from headrace.policy.sizing import ByWork, Sizing
 from headrace.specs import accelerators
 from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec
@@ -58,7 +58,7 @@ class Options:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scenario:
     """One run's givens. `names` says which model each model of the trace is; `prompt_us` is by (version, pool),
-    `capacities` are requests an hour of a full replica, by (model, pool).
+    `capacities` are requests an hour of a full replica, and `speeds` how it runs, by (model, pool).
     """
 
     trace: Trace
@@ -69,6 +69,7 @@ class Scenario:
     prompt_us: dict[tuple[str, str], NDArray[np.float64]]
     rates: dict[str, WorkRate]
     capacities: dict[tuple[str, str], float]
+    speeds: dict[tuple[str, str], Performance]
     boot_us: dict[str, int]
     billing_min_us: int
     round_us: int
@@ -86,12 +87,12 @@ def scenario(
     trace: Trace,
     *,
     sizing: Sizing | None = None,
-    measured: Mapping[str, Measured] | None = None,
+    measured: Mapping[tuple[str, str], Measured] | None = None,
     names: Mapping[str, str] | None = None,
     options: Options | None = None,
 ) -> Scenario:
-    """A checked scenario. `measured` is how models run, by `name@version`, where it was measured; `names` maps models
-    of the trace to those of the catalog where they differ.
+    """A checked scenario. `measured` is how models run, by `name@version` and pool, where it was measured; `names` maps
+    models of the trace to those of the catalog where they differ.
 
     Raises Invalid for models that are not there, pools without a price, and speeds that nobody knows.
     """
@@ -104,6 +105,7 @@ def scenario(
     prompts: dict[tuple[str, str], NDArray[np.float64]] = {}
     rates: dict[str, WorkRate] = {}
     capacities: dict[tuple[str, str], float] = {}
+    speeds: dict[tuple[str, str], Performance] = {}
     boots: dict[str, int] = {}
     for model in catalog.models:
         rows = np.isin(trace.model, [place for place, name in enumerate(known) if name == model.name])
@@ -111,7 +113,8 @@ def scenario(
             continue
         boots[model.key] = given.boots_us.get(model.key, given.boot_us)
         for pool in filter(None, map(catalog.pool, model.pools)):  # the first is what work is told in
-            performance = performance_of(model, pool, (measured or {}).get(model.key))
+            performance = performance_of(model, pool, measured or {}, catalog)
+            speeds[model.key, pool.name] = performance
             sizes = (trace.input_tokens[rows], trace.output_tokens[rows])
             behaviours[model.key, pool.name], rate, able = _behaviour(model, pool, performance, sizes, boots[model.key])
             capacities[model.key, pool.name] = able
@@ -131,6 +134,7 @@ def scenario(
         prompt_us=prompts,
         rates=rates,
         capacities=capacities,
+        speeds=speeds,
         boot_us=boots,
         billing_min_us=given.billing_min_us,
         round_us=given.round_us,
@@ -163,11 +167,19 @@ def _named(name: str, catalog: Catalog, names: Mapping[str, str]) -> str:
     )
 
 
-def performance_of(model: ModelSpec, pool: PoolSpec, measured: Measured | None = None) -> Performance:
-    """How fast a model is on a pool. Raises Invalid where nobody knows."""
-    if measured is not None:
-        return measured
-    known = foretold(model, pool)
+def performance_of(
+    model: ModelSpec,
+    pool: PoolSpec,
+    measured: Mapping[tuple[str, str], Measured] | None = None,
+    catalog: Catalog | None = None,
+) -> Performance:
+    """How fast a model is on a pool: as measured there, else as foretold. Raises Invalid where nobody knows."""
+    seen = measured or {}
+    if (model.key, pool.name) in seen:
+        return seen[model.key, pool.name]
+    others = (other for name in model.pools if catalog is not None and (other := catalog.pool(name)) is not None)
+    beside = ((other, seen[model.key, other.name]) for other in others if (model.key, other.name) in seen)
+    known = expected(model, pool, next(beside, None))
     if known is not None:
         return known
     known_device = accelerators.named(pool.accelerator) is not None

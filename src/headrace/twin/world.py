@@ -14,10 +14,12 @@ from typing import Final
 from headrace.policy import placement, schedule
 from headrace.policy.actions import Answer, Assign, Reject, Start
 from headrace.policy.activity import Activity
+from headrace.policy.choice import Choices
 from headrace.policy.dispatch import Dispatch
 from headrace.policy.keepalive import Keepalive
 from headrace.policy.plan import plan
 from headrace.policy.planning import Learned, replica_id
+from headrace.policy.sizing import ByWork
 from headrace.state.request import BATCH, Request
 from headrace.state.table import Table
 from headrace.twin.fleet import Running, SimFleet, route_models
@@ -72,6 +74,7 @@ class World:
         self._route_models = route_models(scenario.catalog, scenario.rates, scenario.boot_us)
         self._counted: dict[str, tuple[int, int]] = {}
         self._keepalive = Keepalive()
+        self._choices = Choices(lambda model, pool: scenario.speeds.get((model.key, pool.name)))
         self._spot: list[tuple[str, float, random.Random]] = []  # device, losses a microsecond, and its own chance
         self._jobs: dict[str, deque[int]] = {}  # batch requests that were not asked yet, by model
         self._offered = dict.fromkeys(scenario.names, 0)  # of them in the gateway, not at work
@@ -203,7 +206,10 @@ class World:
             self.end_us[ended] += engine.late_us
             self.share_us[ended] += share_us
             decode_us = self.end_us[ended] - self.first_us[ended] if self._priorities[ended] != BATCH else 0
-            self._dispatch.answered(one.lease.model, one.lease.version, self._outputs[ended], decode_us=decode_us)
+            asked = self._inputs[ended] if self._priorities[ended] != BATCH else 0
+            self._dispatch.answered(
+                one.lease.model, one.lease.version, self._outputs[ended], decode_us=decode_us, fresh=asked
+            )
             answers = self._dispatch.ended(str(ended), now_us)
             if answers:
                 self._act_all(answers)
@@ -277,10 +283,19 @@ class World:
         reported = {demand.key: demand for demand in self._dispatch.demand(now_us)}
         demand = self._activity.demand(scenario.catalog, reported, now_us)
         scenario.sizing.note(demand, now_us, scenario.wall_us + now_us)
-        wanted = schedule.over(scenario.catalog, scenario.boot_us, scenario.wall_us + now_us)
+        wanted, fleet = scenario.catalog, self.fleet.seen(now_us)
+        if isinstance(scenario.sizing, ByWork):  # the others have no say in where a replica stands
+            wanted = self._choices.over(wanted, demand, fleet, scenario.sizing, now_us)
+            for key, why in self._choices.moves.items():
+                self._note("move", key, why)
+            if self._choices.retold:
+                rates = {**scenario.rates, **self._choices.rates}
+                self._route_models = route_models(scenario.catalog, rates, scenario.boot_us)
+                self._table(now_us)
+        wanted = schedule.over(wanted, scenario.boot_us, scenario.wall_us + now_us)
         wanted = self._keepalive.over(wanted, demand, scenario.boot_us, now_us)
-        learned = Learned(scenario.boot_us, self._keepalive.gaps)
-        made = plan(wanted, self.fleet.seen(now_us), demand, now_us, scenario.sizing, learned)
+        learned = Learned(scenario.boot_us, self._keepalive.gaps, self._choices.homes)
+        made = plan(wanted, fleet, demand, now_us, scenario.sizing, learned)
         for stop in made.stops:
             one = self.fleet.running.get(stop.replica)
             if one is None:

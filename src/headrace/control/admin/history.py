@@ -12,6 +12,7 @@ from headrace import errors
 from headrace.control.admin.period import moment
 from headrace.control.admin.routes import AdminRoute, Query, json
 from headrace.control.controller import Controller
+from headrace.control.speeds import pool_place
 from headrace.economics.booking import cost_nanousd
 from headrace.economics.work import WorkModel
 from headrace.units import US_PER_HOUR
@@ -25,12 +26,12 @@ _QUERIES: Final = (
 
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):
-    """One model version over a time: what its requests taught, and what its replicas' time cost.
+    """One model version over a time: what its requests taught, by pool, and what its replicas' time cost.
 
     `replica_us` is time of all its replicas within the time, `cost_nanousd` what that cost.
     """
 
-    work: WorkModel
+    work: dict[str, WorkModel]
     slots: int
     context_tokens: int
     boot_us: int
@@ -103,7 +104,11 @@ class Histories:
                 whole = cost_nanousd(rates[-1].nanousd_per_hour, start_us, end_us)
                 cost += whole * lease.share_ppm // 1_000_000
             models[model.key] = Ran(
-                work=control.books.model(model.key),
+                work={
+                    pool.name: control.speeds.at(model.key, pool_place(pool, model.memory_bytes))
+                    for pool in control.catalog.pools
+                    if pool.name in model.pools
+                },
                 slots=model.engine.slots,
                 context_tokens=model.engine.context_tokens,
                 boot_us=control.loop.wake_us(model.key),

@@ -150,6 +150,11 @@ class Settings:
         """Counters the gateways share: in-flight and rate windows, one column a worker."""
         return self.run / "counters"
 
+    @property
+    def shares_file(self) -> Path:
+        """What the gateways tell each other of what tenants were served, so that shares are fair over all of them."""
+        return self.run / "shares"
+
 
 def load(*, home: str | None = None, listen: str | None = None, gateways: int | None = None) -> Settings:
     """Settings from the environment, overridden by what is given.

@@ -116,7 +116,7 @@ class Counters:
         known = self._places.get(name)
         if known is not None:
             return known
-        tag = _tag(name)
+        tag = tag_of(name)
         at = self._find(self._own, tag)
         if at is None:
             at = self._free(tag)
@@ -126,7 +126,7 @@ class Counters:
         return at
 
     def _find(self, region: int, tag: int) -> int | None:
-        start = tag % SLOTS
+        start = home(tag)
         for step in range(16):
             at = region + ((start + step) % SLOTS) * _FIELDS
             if self._cells[at] == tag:
@@ -134,7 +134,7 @@ class Counters:
         return None
 
     def _free(self, tag: int) -> int:
-        start = tag % SLOTS
+        start = home(tag)
         places = [self._own + ((start + step) % SLOTS) * _FIELDS for step in range(16)]
         for at in places:
             if not self._cells[at]:
@@ -149,6 +149,12 @@ def _minute(tag: int, now_us: int) -> int:
     return now_us - (now_us - tag) % WINDOW_US
 
 
-def _tag(name: str) -> int:
+def tag_of(name: str) -> int:
+    """What stands for a name in 62 bits, never 0."""
     data = name.encode()
     return (zlib.crc32(data) << 30) ^ zlib.adler32(data) | 1
+
+
+def home(tag: int, slots: int = SLOTS) -> int:
+    """Where the search for a tag begins: by its upper bits, for the lower ones are alike in names that are alike."""
+    return (tag >> 30) % slots

@@ -32,10 +32,12 @@ from headrace.gateway.record import Record
 from headrace.gateway.repeats import RememberedReply
 from headrace.gateway.reply import Reply
 from headrace.gateway.request_ids import request_ids
+from headrace.gateway.rows import SharedRows
 from headrace.gateway.shared import Counters
 from headrace.gateway.sizes import Sizes
 from headrace.policy.actions import Answer, Assign
 from headrace.policy.dispatch import Dispatch
+from headrace.policy.sharing import MEET_US
 from headrace.ports import Clock, Journal, Repeats
 from headrace.settings import Settings
 from headrace.state.table import Report, RouteKey, Table
@@ -71,10 +73,11 @@ class Worker:
         self.repeats = repeats
         self.epoch = epoch
         self.clock = clock
-        self.dispatch = Dispatch()
         self.directory = Directory()
         self.counters = Counters(settings.counters_file, settings.gateways, index)
         self.meter = Meter(self.counters)
+        rows = None if self.counters.alone else SharedRows(settings.shares_file, settings.gateways, index)
+        self.dispatch = Dispatch(rows=rows)
         self.sizes = Sizes()
         self.expected = Expected()
         self.exchanges: MutableMapping[str, Acting] = {}
@@ -88,7 +91,7 @@ class Worker:
         self._faults: list[str] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self.has_table = asyncio.Event()
-        self._looked_us = 0
+        self._looked_us = self._met_us = 0
         self._names = request_ids()
         self.wallet = Wallet(epoch, lambda purses: self.link.send(purses))
         granted, hello, places = self.wallet.granted, self.wallet.connected, (settings.link_socket, settings.table_file)
@@ -217,12 +220,15 @@ class Worker:
                 exchange.act(answer)
 
     def look_around(self, now_us: int) -> None:
-        """Tell the fast brain what the other workers have at work, if that was not done just now."""
+        """Tell the fast brain what the other workers have at work and hold, if that was not done just now."""
         if self.counters.alone or now_us - self._looked_us < LOOK_US:
             return
         self._looked_us = now_us
         count = self.counters.others
         self.dispatch.others({replica.id: count("replica:" + replica.id) for replica in self.directory.table.replicas})
+        if now_us - self._met_us >= MEET_US:
+            self._met_us = now_us
+            self.dispatch.meet(now_us)
 
     def faulty(self, assign: Assign) -> None:
         """A replica failed under a request: leave it alone if it goes on, and tell control."""

@@ -12,6 +12,7 @@ from headrace.policy import admission, health, routing
 from headrace.policy.actions import Answer, Assign, Reject, Wait
 from headrace.policy.admission import DispatchLimits
 from headrace.policy.lane import Lane, Seat, Ticket
+from headrace.policy.sharing import Rows, SharedFairness
 from headrace.state.demand import Demand
 from headrace.state.request import BATCH, Request
 from headrace.state.table import RouteReplica, Table
@@ -23,10 +24,11 @@ DEFAULT_LIMITS = DispatchLimits()
 class Dispatch:
     """Admission, queues and routing of one gateway worker. Every arrival ends in one Assign or Reject, or leaves."""
 
-    __slots__ = ("_lanes", "_limits", "_others", "_seats", "_seq", "_tickets", "_versions", "held", "shed")
+    __slots__ = ("_lanes", "_limits", "_others", "_rows", "_seats", "_seq", "_tickets", "_versions", "held", "shed")
 
-    def __init__(self, limits: DispatchLimits = DEFAULT_LIMITS) -> None:
+    def __init__(self, limits: DispatchLimits = DEFAULT_LIMITS, rows: Rows | None = None) -> None:
         self._limits = limits
+        self._rows = rows  # what sibling gateways tell each other
         self._lanes: dict[str, Lane] = {}
         self._versions: dict[str, tuple[Lane, ...]] = {}
         self._seats: dict[str, Seat] = {}
@@ -43,7 +45,7 @@ class Dispatch:
         versions: dict[str, list[Lane]] = {}
         for model in table.models:
             key = f"{model.name}@{model.version}"
-            lane = before.get(key) or Lane(model, now_us)
+            lane = before.get(key) or Lane(model, now_us, SharedFairness(key, self._rows) if self._rows else None)
             lane.route = model
             lanes[key] = lane
             versions.setdefault(model.name, []).append(lane)
@@ -78,7 +80,8 @@ class Dispatch:
         self._seq += 1
         ticket = Ticket(request, lane, self._seq, now_us)
         seat = routing.pick(lane, ticket, now_us)
-        if seat is not None and (not lane.queue.size or self._passes(lane, ticket, seat, now_us)):
+        free = seat is not None and not (lane.fair.shared and lane.fair.gives_way(ticket.front(), now_us))
+        if seat is not None and free and (not lane.queue.size or self._passes(lane, ticket, seat, now_us)):
             lane.fair.came(request.tenant)
             return self._assign(ticket, seat, now_us)
         if lane.queue.size >= lane.route.queue_max:
@@ -210,6 +213,11 @@ class Dispatch:
         for lane in self._lanes.values():
             lane.recount()
 
+    def meet(self, now_us: int) -> None:
+        """Tell sibling gateways who waits here and hear who waits there; to be called every `sharing.MEET_US`."""
+        for lane in self._lanes.values():
+            lane.meet(now_us)
+
     def tick(self, now_us: int) -> list[Answer]:
         """Let time pass: refuse what waited too long, try ejected replicas again, use slots that siblings freed."""
         answers: list[Answer] = []
@@ -332,6 +340,8 @@ class Dispatch:
         if asleep:
             wake = f", a start takes about {format_us(lane.route.wake_us)}" if lane.route.wake_us else ""
             reason = f"no replica of {lane.key} is ready{wake}"
+        elif lane.room > 0 and lane.fair.shared and not ahead:
+            reason = "a request at another gateway comes before it, of a better class or a tenant that had less"
         elif lane.open:
             reason = f"all {lane.capacity} slots of {len(lane.open)} replicas busy, {ahead} requests ahead"
         else:
@@ -340,12 +350,12 @@ class Dispatch:
         return Wait(ticket.request.id, lane.route.version, reason, wake=asleep and not ahead, cold=asleep)
 
     def _enqueue(self, ticket: Ticket) -> None:
-        ticket.lane.queue.add(ticket)
+        ticket.lane.hold(ticket)
         self._tickets[ticket.request.id] = ticket
         self.held += 1
 
     def _unqueue(self, ticket: Ticket) -> None:
-        ticket.lane.queue.remove(ticket)
+        ticket.lane.unhold(ticket)
         self.held -= 1
 
     def _refuse(self, ticket: Ticket, reject: Reject) -> Reject:
@@ -376,6 +386,8 @@ class Dispatch:
                 if ticket.request.priority == BATCH and not ticket.avoid:
                     return  # nothing is left over for those behind it either
             else:
+                return
+            if lane.fair.shared and lane.fair.gives_way(ticket.front(), now_us):
                 return
             self._unqueue(ticket)
             answers.append(self._assign(ticket, seat, now_us))

@@ -7,18 +7,28 @@ comes back after a pause starts at the least counter of those that are served: i
 Bound: between two tenants that always have requests held, the difference of what they were served never exceeds twice
 the longest request times the slots. Units: microseconds of one slot.
 Source: Y. Sheng et al., Fairness in Serving Large Language Models, OSDI 2024 (algorithm 2, theorem 4.4).
-Assumes: each gateway worker is fair for itself; tenants' requests fall on all workers alike.
+Assumes: this worker is the only one; `policy.sharing` is for several.
 """
 
-from typing import Final
+from typing import ClassVar, Final, NamedTuple
 
 TENANTS_MAX: Final = 4096  # remembered; beyond that, those without work are forgotten
 
 
+class Front(NamedTuple):
+    """The request that would go next: its class, its tenant and since when it is held (microseconds)."""
+
+    priority: int
+    tenant: str
+    since_us: int
+
+
 class Fairness:
-    """Counters of one lane. `served` is by tenant."""
+    """Counters of one lane. `served` is by tenant; `shared` tells whether siblings have counters of the same lane."""
 
     __slots__ = ("_at_work", "_now", "served")
+
+    shared: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.served: dict[str, int] = {}
@@ -55,3 +65,13 @@ class Fairness:
             self._at_work[tenant] = there
         else:
             del self._at_work[tenant]
+
+    def tell(self, front: Front | None, now_us: int) -> None:
+        """Siblings are told who goes next here, None for nobody: alone, there is no one to tell."""
+
+    def meet(self, front: Front | None, now_us: int) -> None:
+        """Siblings are told, and heard: there is none."""
+
+    def gives_way(self, front: Front, now_us: int) -> bool:
+        """Whether a free slot is a sibling's; asked where counters are shared."""
+        raise NotImplementedError

@@ -7,7 +7,7 @@ CLOCK_MONOTONIC microseconds.
 
 from collections import OrderedDict
 
-from headrace.policy.fairness import Fairness
+from headrace.policy.fairness import Fairness, Front
 from headrace.policy.hedging import Quick
 from headrace.policy.loads import Loads
 from headrace.policy.queue import Queue
@@ -98,6 +98,10 @@ class Ticket:
         self.avoid = ""
         self.avoid_until_us = 0
 
+    def front(self) -> Front:
+        """What siblings are told of it."""
+        return Front(self.request.priority, self.request.tenant, self.held_us)
+
     def bars(self, seat: Seat, now_us: int) -> bool:
         """Whether this request must not go to that seat now, because it failed there before."""
         if self.avoid == seat.incarnation and now_us < self.avoid_until_us:
@@ -150,14 +154,14 @@ class Lane:
         "work_us",
     )
 
-    def __init__(self, route: RouteModel, now_us: int) -> None:
+    def __init__(self, route: RouteModel, now_us: int, fair: Fairness | None = None) -> None:
         self.route = route
         self.seats: list[Seat] = []
         self.open: list[Seat] = []
         self.capacity = self.room = 0
         self.loads = Loads(())
         self.queue: Queue[Ticket] = Queue()
-        self.fair = Fairness()
+        self.fair = fair or Fairness()
         self.retries = Retries(now_us)
         self.quick = Quick()
         self.spare = 0
@@ -227,6 +231,24 @@ class Lane:
             self.room += 1
         self.running -= 1
         self.balance_us += now_us
+
+    def hold(self, ticket: Ticket) -> None:
+        """It waits; siblings hear of the first one at once."""
+        self.queue.add(ticket)
+        if self.fair.shared and self.queue.size == 1:
+            self.fair.tell(ticket.front(), ticket.held_us)
+
+    def unhold(self, ticket: Ticket) -> None:
+        """It waits no more."""
+        self.queue.remove(ticket)
+        if self.fair.shared and not self.queue.size:
+            self.fair.tell(None, 0)
+
+    def meet(self, now_us: int) -> None:
+        """Tell siblings who goes next, of those that may go to any seat, and hear what they served."""
+        turns = self.queue.turns(self.fair.served) if self.queue.size else ()
+        first = next((one for one in turns if not (one.avoid or one.request.excluded)), None)
+        self.fair.meet(None if first is None else first.front(), now_us)
 
     def learn(self, took_us: int) -> None:
         """Fold the time one request held a slot into the running mean (1/16 each, the plain mean at first)."""

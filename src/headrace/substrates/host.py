@@ -184,6 +184,7 @@ def _clear_up(settings: Settings) -> None:
     for folder in settings.run.glob("engine-*"):
         shutil.rmtree(folder, ignore_errors=True)
     settings.counters_file.unlink(missing_ok=True)
+    settings.shares_file.unlink(missing_ok=True)
 
 
 async def _port_problem(settings: Settings) -> str:

@@ -337,15 +337,7 @@ class Dispatch:
         asleep = not lane.open and not any(seat.ready for seat in lane.seats)
         ahead = lane.queue.size
         self._enqueue(ticket)
-        if asleep:
-            wake = f", a start takes about {format_us(lane.route.wake_us)}" if lane.route.wake_us else ""
-            reason = f"no replica of {lane.key} is ready{wake}"
-        elif lane.room > 0 and lane.fair.shared and not ahead:
-            reason = "a request at another gateway comes before it, of a better class or a tenant that had less"
-        elif lane.open:
-            reason = f"all {lane.capacity} slots of {len(lane.open)} replicas busy, {ahead} requests ahead"
-        else:
-            reason = f"no replica of {lane.key} can be reached now"
+        reason = routing.why_held(lane, ahead, asleep=asleep)
         # Told once: as long as something is held, the regular report says so.
         return Wait(ticket.request.id, lane.route.version, reason, wake=asleep and not ahead, cold=asleep)
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from headrace.policy.lane import Lane, Seat, Ticket
 from headrace.state.request import BATCH
+from headrace.units import format_us
 
 PREFIXES_MAX: Final = 4096  # remembered for each model version; a slot's cache holds far fewer
 
@@ -78,6 +79,18 @@ def reason(lane: Lane, seat: Seat) -> str:
     if lane.affine:
         return f"served this prefix last, {load} of {seat.slots} slots busy"
     return f"least loaded of {len(lane.open)}, {load} of {seat.slots} slots busy"
+
+
+def why_held(lane: Lane, ahead: int, *, asleep: bool) -> str:
+    """Why a request waits behind so many others."""
+    if asleep:
+        wake = f", a start takes about {format_us(lane.route.wake_us)}" if lane.route.wake_us else ""
+        return f"no replica of {lane.key} is ready{wake}"
+    if lane.room > 0 and lane.fair.shared and not ahead:
+        return "a request at another gateway comes before it, of a better class or a tenant that had less"
+    if lane.open:
+        return f"all {lane.capacity} slots of {len(lane.open)} replicas busy, {ahead} requests ahead"
+    return f"no replica of {lane.key} can be reached now"
 
 
 def _least(lane: Lane, careful: Ticket | None, now_us: int) -> Seat | None:

@@ -22,6 +22,7 @@ class Crash(BaseException):
 class Journal:
     def __init__(self, events: Sequence[bytes] = (), most: int = 1 << 30) -> None:
         self.kept = {"run_1": list(events)} if events else {}
+        self.soon: dict[str, list[bytes]] = {}
         self.done: dict[str, bool] = {}
         self.texts: dict[tuple[str, str], str] = {}
         self.most = most
@@ -38,11 +39,19 @@ class Journal:
     async def append(self, run: str, events: Sequence[bytes]) -> None:
         await asyncio.sleep(0)
         kept = self.kept.setdefault(run, [])
-        if len(kept) + len(events) > self.most:
+        whole = [*self.soon.pop(run, ()), *events]
+        if len(kept) + len(whole) > self.most:
             self.dead = True
         if self.dead:
             raise Crash
-        kept.extend(events)
+        kept.extend(whole)
+
+    def append_soon(self, run: str, events: Sequence[bytes]) -> "asyncio.Future[None]":
+        """With the next append and not before, which is the worst a crash can meet."""
+        self.soon.setdefault(run, []).extend(events)
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
 
     def events(self, run: str) -> list[bytes]:
         return list(self.kept.get(run, ()))

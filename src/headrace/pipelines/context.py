@@ -14,6 +14,7 @@ import msgspec
 
 from headrace.errors import HeadraceError, Invalid, Refused, Unreachable
 from headrace.pipelines import artifacts
+from headrace.pipelines.journal import Journal
 from headrace.pipelines.ports import CHILD, Clock, Models, Quote, Runs, Said, Web, child_of
 from headrace.ports import Objects
 from headrace.state.run import Answered, AnyEvent, Bounded, Cached, Called, Chosen, Doubted, Run, Settled, StepEnded
@@ -71,9 +72,9 @@ class Context:
 
     def __init__(self, run: Run, world: World, told: Callable[[AnyEvent], None] = lambda _: None) -> None:
         self.run, self.world = run, world
-        self._told = told
+        journal = self._journal = Journal(run, world.runs, told)
+        self.tell, self.tell_soon, self.saved = journal.tell, journal.tell_soon, journal.saved
         self._width = asyncio.Semaphore(run.started.width)
-        self._moved = asyncio.Condition()
         self._ordinals: dict[str, int] = {}
         self._places: dict[str, int] = {}
         self._doubts: set[str] = set()
@@ -84,18 +85,6 @@ class Context:
     def now_us(self) -> int:
         """The wall clock."""
         return self.world.clock.now_us()
-
-    async def tell(self, *events: AnyEvent) -> None:
-        """Commit, then let the state move; all of them or none."""
-        if not events:
-            return
-        name = self.run.started.run
-        await self.world.runs.append(name, [msgspec.json.encode(event) for event in events])
-        for event in events:
-            self.run.take(event)
-            self._told(event)
-        async with self._moved:
-            self._moved.notify_all()
 
     async def orphans(self) -> None:
         """At the end of a run: what a killed runner had at work and no step asked for again stays booked whole."""
@@ -126,8 +115,11 @@ class Context:
                     for name, call in open_calls.items() if name in found
                 ))  # fmt: skip
 
-    async def step(self, name: str, inputs: Any, work: Callable[[str], Awaitable[Any]]) -> Any:
-        """The result of a step: from the journal, or of `work`, journaled. `work` is given the place to ask from."""
+    async def step(self, name: str, inputs: Any, work: Callable[[str], Awaitable[Any]], *, soon: bool = False) -> Any:
+        """The result of a step: from the journal, or of `work`, journaled. `work` is given the place to ask from.
+
+        `soon`: its end is committed with what is told next, for who does nothing outside without telling it first.
+        """
         key = self.key(name, inputs)
         if key in self.run.results:
             return await self._whole(self.run.results[key])
@@ -139,7 +131,11 @@ class Context:
             await asyncio.shield(self.tell(*self._late_answers.pop(origin, ())))
             raise
         late = [msgspec.structs.replace(one, body=None) for one in self._late_answers.pop(origin, ())]
-        await self.tell(*late, StepEnded(at_us=self.now_us, step=name, key=key, result=kept))  # it has all they said
+        ended = StepEnded(at_us=self.now_us, step=name, key=key, result=kept)  # it has all they said
+        if soon:
+            self.tell_soon(*late, ended)
+        else:
+            await self.tell(*late, ended)
         return msgspec.json.decode(msgspec.json.encode(result))
 
     async def cached(self, step: str, subject: Any, age_us: int, work: Callable[[], Awaitable[Any]]) -> Any:
@@ -337,11 +333,10 @@ class Context:
         left_us = self.run.deadline(scope) - self.now_us
         if left_us <= 0:
             raise self._late(step, scope)
-        async with self._moved:
-            try:
-                await asyncio.wait_for(self._moved.wait(), left_us / 1e6)
-            except TimeoutError:
-                raise self._late(step, scope) from None
+        try:
+            await self._journal.moved(left_us)
+        except TimeoutError:
+            raise self._late(step, scope) from None
 
     async def pause(self, step: str, wait_us: int, scope: str = "") -> None:
         """Before another attempt. Raises StepFailed when there is no time for one."""

@@ -28,6 +28,7 @@ async def execute(found: Pipeline, context: Context, given: dict[str, Any]) -> A
     try:
         async with ahead.announced(found, needed, context):
             await author.together(works)
+        await context.saved()  # the end follows from it
     finally:
         for waiting in tasks.values():
             waiting.cancel()
@@ -117,7 +118,7 @@ async def _once(name: str, place: str, step: Step, context: Context, values: dic
         async def kept(_place: str) -> Any:
             return made
 
-        return await context.step(place, made, kept)
+        return await context.step(place, made, kept, soon=True)
     if step.kind == "agent":
         return await _agent(name, place, step, context, values)
     calls = asks.asks_of(step, values, name)
@@ -138,7 +139,7 @@ async def _once(name: str, place: str, step: Step, context: Context, values: dic
         subject = [calls[0].path, calls[0].body]
         return await context.cached(place, subject, step.cache_us, lambda: work(origin))
 
-    return await context.step(place, calls[0].body, known if step.cache_us else work)
+    return await context.step(place, calls[0].body, known if step.cache_us else work, soon=True)
 
 
 async def _agent(name: str, place: str, step: Step, context: Context, values: dict[str, Any]) -> Any:

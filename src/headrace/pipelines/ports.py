@@ -1,5 +1,6 @@
 """What a runner needs of the world: a journal that commits, models that answer, time; also `headrace.ports.Objects`."""
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -77,6 +78,13 @@ class Runs(Protocol):
 
     async def append(self, run: str, events: Sequence[bytes]) -> None:
         """Durable, all or none, when this returns."""
+        ...
+
+    def append_soon(self, run: str, events: Sequence[bytes]) -> "asyncio.Future[Any]":
+        """The same for who does not wait, by itself within milliseconds.
+
+        It is durable, and its outcome known, before anything that is appended later.
+        """
         ...
 
     def events(self, run: str) -> list[bytes]:

@@ -18,7 +18,7 @@ from headrace.errors import Invalid
 TEXT_CHARS_MAX: Final = 16_384  # of a template
 OUTPUT_CHARS_MAX: Final = 1 << 20
 RANGE_MAX: Final = 1_000
-COMPILED_MAX: Final = 512  # templates that are kept compiled, which takes a millisecond
+COMPILED_MAX: Final = 512  # templates that are kept read and compiled, which takes a millisecond
 LOOPS_MAX: Final = 2  # one in another
 _WHOLE: Final = re.compile(r"\s*\{\{(?P<inside>(?:(?!\}\}|\{\{).)*)\}\}\s*", re.DOTALL)
 
@@ -69,8 +69,11 @@ def names(value: Any, where: str) -> set[str]:
         return set().union(*(names(inner, where) for inner in value.values()))
     if isinstance(value, list | tuple):
         return set().union(*(names(inner, where) for inner in value))
-    if not isinstance(value, str):
-        return set()
+    return set(_names(value, where)) if isinstance(value, str) else set()
+
+
+@functools.lru_cache(COMPILED_MAX)
+def _names(value: str, where: str) -> frozenset[str]:
     if len(value) > TEXT_CHARS_MAX:
         raise _wrong(where, f"a template has at most {TEXT_CHARS_MAX} characters, this one {len(value)}; pass an input")
     try:
@@ -81,7 +84,7 @@ def names(value: Any, where: str) -> set[str]:
         raise _wrong(where, f"a template may have {LOOPS_MAX} loops one in another; make a step of the inner one")
     if next(parsed.find_all((nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends, nodes.Macro)), None):
         raise _wrong(where, "a template imports nothing and defines no macro; use a step")
-    return meta.find_undeclared_variables(parsed) - set(_ENV.globals)
+    return frozenset(meta.find_undeclared_variables(parsed)) - _ENV.globals.keys()
 
 
 def render(value: Any, given: Mapping[str, Any], where: str) -> Any:

@@ -4,6 +4,7 @@ Every loop has a bound, every step a time limit, every run a cap; a file that br
 the reason and the fix. Templates are checked where they are read, in `pipelines/templates.py`.
 """
 
+import functools
 import re
 from typing import Annotated, Any, Final
 
@@ -17,6 +18,7 @@ from headrace.units import duration_us, nanousd
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 RESERVED: Final = frozenset({"item", "index", "round", "last", "range", "best", "worst", "results"})
 EACH_MAX: Final = 1_000
+READ_MAX: Final = 64  # texts that are kept read, which takes ten milliseconds
 KINDS: Final = {
     "chat": ("prompt",),
     "agent": ("prompt",),
@@ -180,8 +182,9 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     limits: Limits = Limits()
 
 
+@functools.lru_cache(READ_MAX)
 def read(text: str, filename: str = "pipeline.yaml") -> Pipeline:
-    """A pipeline of its YAML text. Raises Invalid naming the step, the reason and the fix."""
+    """A pipeline of its YAML text, to be left as it is. Raises Invalid naming the step, the reason and the fix."""
     plain = tree.read(text, filename).plain
     try:
         found = msgspec.convert(plain, Pipeline, strict=True)

@@ -1,5 +1,6 @@
 """Runs of pipelines in a SQLite file of their own; appends of many runs share one commit and one fsync."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -37,6 +38,10 @@ class SqliteRuns:
     async def append(self, run: str, events: Sequence[bytes]) -> None:
         """See `ports.Runs`."""
         await self._db.write(*(("INSERT INTO event (run, data) VALUES (?, ?)", (run, event)) for event in events))
+
+    def append_soon(self, run: str, events: Sequence[bytes]) -> asyncio.Future[list[int]]:
+        """See `ports.Runs`."""
+        return self._db.write_soon(*(("INSERT INTO event (run, data) VALUES (?, ?)", (run, event)) for event in events))
 
     def events(self, run: str) -> list[bytes]:
         """See `ports.Runs`."""

@@ -122,3 +122,49 @@ def test_a_batch_takes_both_apis(cloud: Cloud, path: str):
             client.batches.create(endpoint="/v1/messages/count_tokens", **make)
     assert [answer["status_code"] for answer in answers] == [200] * 3
     assert {answer["body"].get("object", answer["body"].get("type")) for answer in answers} <= {"response", "message"}
+
+
+def test_a_streamed_response_in_the_background_is_followed_from_where_it_was_left(cloud: Cloud, responses):
+    """Its reader goes away after a few words and comes again; the numbers go on, and the words are those that were said."""
+    stream = responses.create(
+        input="Tell me a story.", background=True, stream=True, model="smollm2", max_output_tokens=120, temperature=0
+    )
+    seen = []
+    for event in stream:
+        seen.append(event)
+        if event.type == "response.output_text.delta" and len(seen) > 9:
+            break
+    stream.close()
+    name = seen[0].response.id
+    assert [event.type for event in seen[:3]] == ["response.created", "response.queued", "response.in_progress"]
+    more = list(responses.retrieve(name, stream=True, starting_after=seen[-1].sequence_number))
+    every = [*seen, *more]
+    assert [event.sequence_number for event in every] == list(range(len(every)))
+    final = every[-1].response
+    assert (final.id, final.status in ("completed", "incomplete")) == (name, True)
+    text = "".join(event.delta for event in every if event.type == "response.output_text.delta")
+    assert text == final.output_text == responses.retrieve(name).output_text
+    assert float(final.usage.headrace["cost"]) > 0
+    again = list(responses.retrieve(name, stream=True, starting_after=5))
+    assert [event.sequence_number for event in again] == list(range(6, len(every)))
+
+
+def test_a_streamed_response_whose_runner_is_killed_ends(cloud: Cloud, responses):
+    """Words had been told: it has failed, says so to who follows it, and what was told can still be heard."""
+    stream = responses.create(
+        input="Tell me a long story.", background=True, stream=True, model="smollm2", max_output_tokens=1000
+    )
+    seen = []
+    for event in stream:
+        seen.append(event)
+        if len(seen) > 12:
+            break
+    (runner,) = cloud.pids("pipelines")
+    os.kill(runner, signal.SIGKILL)
+    stream.close()
+    cloud.until(lambda: cloud.pids("pipelines") not in ([], [runner]), what="a new runner")
+    name = seen[0].response.id
+    more = list(responses.retrieve(name, stream=True, starting_after=seen[-1].sequence_number))
+    assert [event.sequence_number for event in more] == list(range(len(seen), len(seen) + len(more)))
+    assert (more[-1].type, more[-1].response.status) == ("response.failed", "failed")
+    assert responses.retrieve(name).status == "failed"

@@ -141,7 +141,6 @@ def test_input_is_counted():
         ({"input": []}, "input"),
         ({"conversation": "c"}, "conversation"),
         ({"background": True, "store": False}, "store"),
-        ({"background": True, "stream": True}, "stream"),
         ({"prompt": {"id": "p"}}, "prompt"),
         ({"truncation": "auto"}, "truncation"),
         ({"include": ["file_search_call.results"]}, "include[0]"),

@@ -4,8 +4,9 @@ import msgspec
 
 from headrace.economics.prices import Book
 from headrace.errors import Invalid
+from headrace.gateway.film_server import FilmServer
 from headrace.gateway.upstream import Pool
-from headrace.state.table import RouteKey, RouteModel, Table
+from headrace.state.table import RouteKey, RouteModel, RouteReplica, Table
 from headrace.wire.fault import suggestion
 
 
@@ -31,10 +32,16 @@ class Directory:
         for replica in table.replicas:
             name = (replica.id, replica.incarnation)
             kept = self.pools.pop(name, None)
-            pools[name] = kept if kept is not None and kept.replica == replica else Pool(replica)
+            pools[name] = kept if kept is not None and kept.replica == replica else self._pool(replica)
         for gone in self.pools.values():
             gone.close()
         self.pools = pools
+
+    def _pool(self, replica: RouteReplica) -> Pool:
+        """How it is talked to: foreign servers make films as jobs, all others answer what they are asked."""
+        versions = [model for model in self.models.get(replica.model, ()) if model.version == replica.version]
+        foreign = any(model.task == "video" and model.ability.dialect != "headrace" for model in versions)
+        return FilmServer(replica) if foreign else Pool(replica)
 
     def usable(self, key: RouteKey) -> list[str]:
         """Names of the models this key may use."""

@@ -313,6 +313,10 @@ class Pool:
                 self._heads[path] = head  # our own paths, which are few
         return b"%b%d\r\n\r\n%b" % (head, len(body), body)
 
+    def bare(self, method: str, path: str) -> bytes:
+        """The bytes of a request without a body."""
+        return f"{method} {self._prefix}{path}".encode() + self._lines + b"\r\n"
+
     def give(self, upstream: Upstream) -> None:
         """A connection is idle again."""
         if len(self._idle) < IDLE_CONNECTIONS_MAX:

@@ -43,6 +43,11 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
         """OpenAI's."""
         return str(self.response["status"])
 
+    @property
+    def streamed(self) -> bool:
+        """Whether it has events that can be followed."""
+        return self.background and bool(self.body.get("stream"))
+
     def view(self) -> dict[str, Any]:
         """The response object, as its owner sees it."""
         return shown(self.response, self.id, self.previous, background=self.background)

@@ -16,6 +16,8 @@ from headrace.errors import HeadraceError, Invalid, Transient, Unreachable
 from headrace.jobs import lists
 from headrace.jobs import response as of
 from headrace.jobs.response import ENDED, Kept
+from headrace.jobs.response_events import Events, last
+from headrace.jobs.response_told import ToldWork, begun
 from headrace.jobs.response_work import PATH, Shelf, Work
 from headrace.serving import asking, bodies
 from headrace.serving.bodies import answer
@@ -52,6 +54,7 @@ class ResponseService:
     def __init__(self, shelf: Shelf, door: Door) -> None:
         self._shelf, self._door = shelf, door
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._told: dict[str, Events] = {}  # of those at work that are streamed
         self._sweeping: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
@@ -66,6 +69,8 @@ class ResponseService:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for name in list(self._told):
+            self._end(name)
         self._shelf.loopback.close()
 
     def routes(self) -> list[Route]:
@@ -103,17 +108,21 @@ class ResponseService:
         return await self._whole(kept, sent, headers, keep=asked.keep)
 
     async def show(self, request: Request) -> Response:
-        """One, as it is now."""
-        if request.query_params.get("stream", "false") != "false":
-            raise Invalid("a stored response is shown whole; leave stream out", param="stream",
-                          code="unsupported_parameter")  # fmt: skip
-        return answer(self._found(request).view())
+        """One, as it is now; or its events, those after the one that was seen last."""
+        kept, start = self._found(request), following(request.query_params)
+        if start is None:
+            return answer(kept.view())
+        if not kept.streamed:
+            message = f"{kept.id} has no events; only what was asked for with background and stream can be followed"
+            raise Invalid(message, param="stream", code="unsupported_parameter")
+        return self._following(kept, start)
 
     async def delete(self, request: Request) -> Response:
         """Take it away; one that is at work is called off."""
         kept = self._found(request)
         await self._call_off(kept.id)
-        await self._shelf.delete(kept.id)
+        await self._shelf.delete(kept)
+        self._end(kept.id)
         return answer({"id": kept.id, "object": "response", "deleted": True})
 
     async def cancel(self, request: Request) -> Response:
@@ -126,6 +135,7 @@ class ResponseService:
         if kept.status not in ENDED:
             kept = msgspec.structs.replace(kept, response={**kept.response, "status": "cancelled"})
             await self._shelf.put(kept)
+        self._end(kept.id)
         return answer(kept.view())
 
     async def items(self, request: Request) -> Response:
@@ -194,13 +204,28 @@ class ResponseService:
         known = self._shelf.get(kept.tenant, name)
         if known is not None:
             if known.digest == kept.digest:
-                return answer(known.view())
+                return self._following(known, 0) if known.streamed else answer(known.view())
             message = "This Idempotency-Key was used for another request; use a new one for each request."
             raise Invalid(message, param="Idempotency-Key", code="unprocessable", status=422)
         kept = msgspec.structs.replace(kept, id=name, response=of.queued(sent, name, kept.created_s))
         await self._shelf.put(kept)
         self._spawn(kept)
-        return answer(kept.view())
+        return self._following(kept, 0) if kept.streamed else answer(kept.view())
+
+    def _following(self, kept: Kept, start: int) -> Response:
+        """Its events from a place on, whether it is at work or has ended. Who leaves may come again."""
+        return StreamingResponse(self._follow(kept, start), media_type="text/event-stream")
+
+    async def _follow(self, kept: Kept, start: int) -> AsyncIterator[bytes]:
+        events = self._told.get(kept.id)
+        if events is None:
+            events = self._shelf.events(kept)
+            events.end()
+        async for event in events.follow(start):
+            yield event
+        now = self._shelf.get(kept.tenant, kept.id)
+        if now is not None and now.status in ENDED and start <= len(events.told):
+            yield last(now, len(events.told))
 
     # --- those at work ----------------------------------------------------------------------------------------------
 
@@ -209,7 +234,12 @@ class ResponseService:
         return self._shelf.find(who.tenant, request.path_params["response"])
 
     def _spawn(self, kept: Kept) -> None:
-        task = asyncio.create_task(self._live(Work(kept, self._shelf)))
+        work = Work(kept, self._shelf)
+        if kept.streamed:
+            events = self._told[kept.id] = self._shelf.events(kept)
+            begun(events, kept)
+            work = ToldWork(kept, self._shelf, events)
+        task = asyncio.create_task(self._live(work))
         self._tasks[kept.id] = task
         task.add_done_callback(lambda _: self._tasks.pop(kept.id, None))
 
@@ -222,18 +252,44 @@ class ResponseService:
                 await asyncio.sleep(AGAIN_S)
             except HeadraceError as error:
                 await work.become(of.failed(work.kept.response, "unavailable", error.message))
+        self._end(work.kept.id)
+
+    def _end(self, name: str) -> None:
+        """Whoever follows it has heard all that there is."""
+        events = self._told.pop(name, None)
+        if events is not None:
+            events.end()
 
     async def _call_off(self, name: str) -> None:
         task = self._tasks.get(name)
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
+        if name in self._told:
+            await self._told[name].settle()
 
     async def _sweep(self) -> None:
         while True:
             with suppress(Transient):  # a full disk: the next round does it
                 await self._shelf.sweep()
             await asyncio.sleep(SWEEP_S)
+
+
+def following(params: Mapping[str, str]) -> int | None:
+    """The place of the first event that is wanted; None when it is the response that is. Raises Invalid."""
+    after, stream = params.get("starting_after"), params.get("stream", "false")
+    if stream not in ("true", "false"):
+        raise Invalid(f"stream is {stream[:20]!r}; give true or false", param="stream")
+    if stream == "false":
+        if after is not None:
+            raise Invalid("starting_after goes with stream=true", param="starting_after")
+        return None
+    if after is None:
+        return 0
+    if not (after.isascii() and after.isdigit() and len(after) < 10):
+        message = f"starting_after is {after[:20]!r}; give the sequence_number of the last event you have"
+        raise Invalid(message, param="starting_after")
+    return int(after) + 1
 
 
 def _told(headers: Mapping[str, str]) -> dict[str, str]:

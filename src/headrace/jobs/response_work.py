@@ -8,6 +8,8 @@ import msgspec
 from headrace.errors import Invalid, Unreachable
 from headrace.jobs import response as of
 from headrace.jobs.response import ANSWERED, ENDED, KEPT_S, TURNS_MAX, Kept
+from headrace.jobs.response_events import KIND as EVENTS
+from headrace.jobs.response_events import Events
 from headrace.ports import Clock, Record, Records
 from headrace.serving import asking
 from headrace.serving.loopback import Answered, Loopback
@@ -68,9 +70,15 @@ class Shelf:
             last = kept.previous
         return found[::-1]
 
-    async def delete(self, name: str) -> None:
-        """It is not there any more."""
-        await self._records.delete(name)
+    async def delete(self, kept: Kept) -> None:
+        """It is not there any more, nor are its events."""
+        await self._records.delete(kept.id)
+        if kept.streamed:
+            await self.events(kept).delete()
+
+    def events(self, kept: Kept) -> Events:
+        """What has been kept of a response's events."""
+        return Events(self._records, kept, kept.created_s + KEPT_S).load()
 
     def unfinished(self) -> list[Kept]:
         """Those to go on with."""
@@ -78,8 +86,9 @@ class Shelf:
 
     async def sweep(self) -> None:
         """Let go of those that have been kept long enough."""
-        for one in self._records.due(KIND, self.now_s):
-            await self._records.delete(one.id)
+        for kind in (KIND, EVENTS):
+            for one in self._records.due(kind, self.now_s):
+                await self._records.delete(one.id)
 
 
 class Work:
@@ -119,12 +128,16 @@ class Work:
         await self._shelf.put(self.kept)
 
     async def _ask(self) -> Answered:
+        headers, data = self._question()
+        return await self._shelf.loopback.send("POST", PATH, key=self.kept.key, data=data, headers=headers)
+
+    def _question(self) -> tuple[dict[str, str], bytes]:
+        """Headers and body for the gateway."""
         kept = self.kept
         said = of.conversation(self._shelf.turns(kept.tenant, kept.previous), kept.items)
         name = f"{kept.id}/{kept.attempt}"
         headers = {"x-headrace-label": name, **kept.headers, "idempotency-key": name}
-        data = msgspec.json.encode(of.stateless(kept.body, said))
-        return await self._shelf.loopback.send("POST", PATH, key=kept.key, data=data, headers=headers)
+        return headers, msgspec.json.encode(of.stateless(kept.body, said))
 
     async def _end(self, answered: Answered) -> None:
         if answered.status != 200:

@@ -38,7 +38,7 @@ TASKS: Final[dict[str, tuple[str, ...]]] = {
     "llama_cpp": ("chat",),
     "openvino": ("chat",),
     "onnx": ("embed", "rerank"),
-    "openai": ("chat", "embed", "rerank", "image", "transcribe", "speak"),
+    "openai": ("chat", "embed", "rerank", "image", "transcribe", "speak", "video"),
     "vllm": ("chat", "embed", "rerank", "transcribe"),
     "painter": ("image", "video"),
     "realesrgan": ("upscale",),

@@ -139,6 +139,12 @@ def of_upstream(upstream_status: int, upstream_body: bytes, *, ours: bool = Fals
                 "Shorten the prompt."
             )
         return errors.Invalid(message, code="context_length_exceeded")
+    if upstream_status == 400 and b'"video_failed"' in upstream_body[:256]:
+        return errors.Invalid(
+            "The model's server took the request and could not make the video. Change the prompt, the size or the "
+            "length.",
+            code="invalid_value",
+        )
     if ours and upstream_status in (400, 413, 422) and (told := _told(upstream_status, upstream_body)):
         return told
     if upstream_status == 400 and (said := _RANGE.search(upstream_body, 0, 65536)):

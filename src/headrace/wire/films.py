@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -16,6 +16,9 @@ from headrace.wire.reading import read, size_of
 from headrace.wire.usage import Counts
 
 PATH: Final = "/v1/videos/generations"
+JOBS: Final = "/v1/videos"  # of a foreign server, which makes films as OpenAI does
+OVER: Final = frozenset({"completed", "failed"})
+FAILED: Final = b'{"error":{"message":"the video failed","code":"video_failed"}}'  # of a job there
 SECONDS_MAX: Final = 60
 SECONDS_DEFAULT: Final = 4
 
@@ -31,6 +34,13 @@ class FilmRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     fps: Annotated[int, Meta(ge=1, le=60)] | None = None
 
 
+class Job(msgspec.Struct):
+    """OpenAI's video object, as far as it is of interest. Its id is part of paths."""
+
+    id: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,128}$")]
+    status: Literal["queued", "in_progress", "completed", "failed"]
+
+
 class _Item(msgspec.Struct):
     b64_json: str
 
@@ -41,6 +51,7 @@ class _Made(msgspec.Struct, kw_only=True):
 
 
 _DECODER: Final = msgspec.json.Decoder(FilmRequest)
+_JOB: Final = msgspec.json.Decoder(Job)
 _MADE: Final = msgspec.json.Decoder(_Made)
 
 
@@ -73,8 +84,12 @@ class FilmCall(Call, kw_only=True):
                 code="unsupported_value",
             )
         out: dict[str, Any] = {"model": upstream_model, "prompt": request.prompt, "seconds": self.seconds}
+        foreign = ability.dialect != "headrace"
+        if foreign:
+            out["seconds"] = str(self.seconds)
         given = {"size": size or (takes.sizes[0] if takes.sizes else None), "seed": request.seed, "fps": request.fps}
-        return PATH, msgspec.json.encode(out | {name: value for name, value in given.items() if value is not None})
+        out |= {name: value for name, value in given.items() if value is not None}
+        return JOBS if foreign else PATH, msgspec.json.encode(out)
 
     def counts(self, body: bytes, dialect: str) -> Counts | None:  # noqa: ARG002 - as long as was asked for
         """See `Call.counts`: milliseconds."""
@@ -98,6 +113,19 @@ class FilmCall(Call, kw_only=True):
             usage["headrace"] = counts.bill
         film = {"b64_json": made.data[0].b64_json}
         return msgspec.json.encode({"created": made.created, "data": [film], "output_format": "mp4", "usage": usage})
+
+
+def job(body: bytes) -> Job:
+    """A foreign server's word of its job. Raises ValueError when it is none."""
+    try:
+        return _JOB.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise ValueError("what it says of its job is none") from None
+
+
+def whole(film: bytes) -> bytes:
+    """A film that was fetched, as our own engines answer."""
+    return msgspec.json.encode({"data": [{"b64_json": base64.b64encode(film).decode()}]})
 
 
 def parse(body: bytes, content_type: bytes) -> Call:  # noqa: ARG001 - the signature is the endpoint's

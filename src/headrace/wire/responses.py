@@ -229,8 +229,6 @@ def _check(request: ResponsesRequest) -> None:
     """What types cannot say. Cases in the order in which they are told."""
     if request.background and request.store is False:
         raise errors.Invalid("'background' needs 'store': its answer is kept until it is asked for.", param="store")
-    if request.background and request.stream:
-        raise unsupported("stream", "with 'background' is not supported: ask for the response until it has ended")
     for name in sampling.given(request, _REFUSED):
         raise unsupported(name)
     if request.stream_options is not None and not request.stream:

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from headrace import errors
 from headrace.state.table import Ability
-from headrace.wire import anthropic_answer, anthropic_input, chat, sampling, schemas
+from headrace.wire import answer, anthropic_answer, anthropic_input, chat, formats, sampling, schemas
 from headrace.wire import tools as tooling  # a request has a field of that name
 from headrace.wire.anthropic_stream import AnthropicMeter
 from headrace.wire.call import Call, estimate
@@ -150,7 +150,7 @@ class MessagesCall(chat.ChatCall, kw_only=True):
         """See `Call.render`. What chat would refuse by chat's name for it is refused here first."""
         if self.request.reasoning_effort is not None and "reasoning_effort" not in ability.parameters:
             raise unsupported("output_config.effort")
-        if self.request.response_format is not None and not ability.json_schema:
+        if self.request.response_format is not None and not ability.generates:
             raise unsupported("output_config.format")
         if self.pictures and not ability.images:
             raise unseen("image", self.pictures[0][0].removesuffix(".source.data"))
@@ -160,20 +160,20 @@ class MessagesCall(chat.ChatCall, kw_only=True):
         """See `Call.meter`."""
         return AnthropicMeter(dialect=dialect, model=self.model, request_id=request_id, wall_us=wall_us)
 
-    def finish(self, body: bytes, request_id: str, counts: Counts | None = None) -> bytes:
-        """See `Call.finish`."""
-        choice = choice_of(self._answer(body, request_id, counts))
+    def told(self, made: answer.ChatAnswer, request_id: str, counts: Counts | None) -> bytes:
+        """See `ChatCall.told`."""
+        choice = choice_of(made)
         finish, blocks = choice.finish_reason or "", blocks_of(choice, request_id)
-        made = anthropic_answer.message(request_id, self.model)
-        made["content"] = [anthropic_answer.content(block, finish) for block in blocks]
-        made["stop_reason"] = anthropic_answer.stop_reason(finish, blocks)
-        made["usage"] = anthropic_answer.usage(counts or Counts())
-        return msgspec.json.encode(made)
+        message = anthropic_answer.message(request_id, self.model)
+        message["content"] = [anthropic_answer.content(block, finish) for block in blocks]
+        message["stop_reason"] = anthropic_answer.stop_reason(finish, blocks)
+        message["usage"] = anthropic_answer.usage(counts or Counts())
+        return msgspec.json.encode(message)
 
-    def finish_stream(self, body: bytes, request_id: str, created_s: int, counts: Counts | None = None) -> list[bytes]:
-        """See `Call.finish_stream`."""
+    def retold(self, made: answer.ChatAnswer, request_id: str, created_s: int, counts: Counts | None) -> list[bytes]:
+        """See `ChatCall.retold`."""
         meter = self.meter("", request_id, created_s * 1_000_000)
-        events = meter.retell(choice_of(self._answer(body, request_id, counts)))
+        events = meter.retell(choice_of(made))
         return [*events, meter.tail(counts)]
 
 
@@ -241,7 +241,7 @@ def _chat_request(
     )
     if config.format is not None:
         schemas.check(config.format.schema, "output_config.format.schema")
-        made.response_format = chat.SchemaFormat(chat.SchemaSpec("answer", config.format.schema, strict=True))
+        made.response_format = formats.SchemaFormat(formats.SchemaSpec("answer", config.format.schema, strict=True))
     if tools and getattr(asked.tool_choice, "disable_parallel_tool_use", None):
         made.parallel_tool_calls = False
     if request is not None:

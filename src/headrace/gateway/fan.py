@@ -274,8 +274,8 @@ class Fan:
 
     def _call_off(self) -> None:
         self._stopping = True
-        for part in self._parts():
-            if not part.done:
+        for part in sorted(self._parts(), key=lambda part: part.record.served_by is not None):
+            if not part.done:  # those that wait first, lest they get the slots of those at work
                 part.call_off()
 
     def _counts(self) -> Counts:

@@ -34,7 +34,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     end_us: int
 
 
-class Stay(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class Stay(msgspec.Struct, frozen=True, kw_only=True):
     """One part of a request that took several calls of an engine: where it was, and from when to when.
 
     Moments of the wall clock, microseconds: it held a slot from `start_us`, and its answer began at `first_us`.

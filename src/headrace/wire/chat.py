@@ -114,15 +114,15 @@ class ChatCall(Call, kw_only=True):
         return [self._part(place, self.n // side, checked=tries > 1) for place in range(side)]
 
     def again(self, body: bytes) -> "ChatCall | None":
-        """See `Call.again`. What its token limit cut, or calls a tool of the engine's own, is as it shall be."""
+        """See `Call.again`. JSON that its token limit cut says so; a call of the engine's own tools is no JSON."""
         if self.wanted is None:
             return None
         choice = answer.chat(body, self.model, "", None).choices[0]
-        if choice.finish_reason == "length" or choice.message.tool_calls:
+        if choice.message.tool_calls:
             return None
         text = choice.message.content or ""
-        problem = instructed.problem(text, self.wanted)
-        if not problem:
+        _, problem = instructed.kept(text, self.wanted)
+        if not problem or (choice.finish_reason == "length" and instructed.begun(text)):
             return None
         if self.tried + 1 >= instructed.TRIES:
             raise instructed.unmet(problem)
@@ -279,7 +279,7 @@ class ChatCall(Call, kw_only=True):
                 choice.logprobs = None
         if self.wanted is not None:
             for choice in made.choices:
-                _strip(choice)
+                _strip(choice, self.wanted)
         if self.emulated:
             names = frozenset(tool.function.name for tool in self.request.tools or ())
             for choice in made.choices:
@@ -384,8 +384,9 @@ def prefix(turns: list[Turn]) -> bytes:
     return text.encode()[1 : 1 + PREFIX_MAX_BYTES]
 
 
-def _strip(choice: answer.Choice) -> None:
-    """Leave the JSON of an answer that is checked, and nothing around it."""
-    text = choice.message.content
-    if text and choice.finish_reason != "length" and (found := instructed.json_in(text)) not in (None, text):
-        choice.message.content, choice.logprobs = found, None
+def _strip(choice: answer.Choice, schema: dict[str, Any]) -> None:
+    """Leave the JSON of an answer that is checked, and nothing around it; it is whole even if that was cut."""
+    text = choice.message.content or ""
+    found, _ = instructed.kept(text, schema)
+    if found and found != text:
+        choice.message.content, choice.logprobs, choice.finish_reason = found, None, "stop"

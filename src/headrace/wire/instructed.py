@@ -4,6 +4,8 @@ An answer that does not hold is shown to the model with what is wrong, and asked
 gateway never passes one on as what was asked for. Patterns are matched in linear time, and nothing is ever fetched.
 """
 
+import json
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from headrace import errors
+from headrace.wire import schemas
 from headrace.wire.messages import Turn, words
 
 if TYPE_CHECKING:
@@ -18,9 +21,12 @@ if TYPE_CHECKING:
 
 TRIES: Final = 3
 SHOWN_MAX: Final = 2_000  # characters of an answer that its model is shown again
+_NAMED_MAX: Final = 80  # of one that is not JSON at all
 _TOLD_MAX: Final = 200  # of what is wrong with it
 _FORM_DEPTH_MAX: Final = 6
 _FORM_MAX: Final = 4_000
+_BRACKETS_MAX: Final = 8  # at which JSON may begin, in an answer that has more than JSON
+_BRACKET: Final = re.compile(r"[\[{]")
 _SIMPLE: Final = frozenset(
     {"type", "properties", "required", "additionalProperties", "items", "title", "$defs", "$ref"}
 )
@@ -49,35 +55,41 @@ def bytes_of(schema: dict[str, Any]) -> int:
 
 
 def complaint(text: str, problem: str, schema: dict[str, Any] | None) -> list[Turn]:
-    """What follows an answer that does not hold. Without a schema the form was told otherwise."""
+    """What follows an answer that does not hold. Without a schema the form was told otherwise.
+
+    A tale is only named, lest its model tell it again.
+    """
     wish = _wish(schema) if schema is not None else "Answer again with JSON, and nothing else."
-    return [Turn("assistant", text[:SHOWN_MAX]), Turn("user", f"That is not right: {problem}.\n\n{wish}")]
+    shown = text[: SHOWN_MAX if begun(text) else _NAMED_MAX]
+    return [Turn("assistant", shown or "..."), Turn("user", f"That is not right: {problem}.\n\n{wish}")]
 
 
-def json_in(text: str) -> str | None:
-    """The JSON in an answer: all of it, what stands in its first fence, or from its first bracket to its last."""
-    for part in _candidates(text):
+def kept(text: str, schema: dict[str, Any]) -> tuple[str, str]:
+    """The JSON in an answer that holds, whatever stands around it, and ""; or "" and what is wrong with the answer.
+
+    What is wrong is said in words that quote none of it.
+    """
+    wrong = "it is not valid JSON"
+    for number, part in enumerate(_candidates(text)):
         try:
-            msgspec.json.decode(part)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            error = next(iter(_validator(msgspec.json.encode(schema)).iter_errors(msgspec.json.decode(part))), None)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             continue
-        return part
-    return None
+        if error is None:
+            return part, ""
+        if not number or wrong == "it is not valid JSON":
+            at = "/".join(map(str, error.instance_path))
+            wrong = f"{error.message} (at /{at})"[:_TOLD_MAX]
+    return "", wrong
 
 
-def problem(text: str, schema: dict[str, Any]) -> str:
-    """What is wrong with an answer, in words that quote none of it; "" when it holds."""
-    found = json_in(text)
-    if found is None:
-        return "it is not valid JSON"
-    try:
-        error = next(iter(_validator(msgspec.json.encode(schema)).iter_errors(msgspec.json.decode(found))), None)
-    except (ValueError, RecursionError):
-        return "it is nested too deeply"
-    if error is None:
-        return ""
-    at = "/".join(map(str, error.instance_path))
-    return f"{error.message} (at /{at})"[:_TOLD_MAX]
+def begun(text: str) -> bool:
+    """Whether an answer that was cut was on its way to JSON, and not to a tale.
+
+    >>> begun('{"legs": '), begun("A spider has eight")
+    (True, False)
+    """
+    return text.lstrip().startswith(("{", "[", "```"))
 
 
 def check(schema: dict[str, Any], param: str) -> None:
@@ -115,17 +127,23 @@ def _validator(schema: bytes) -> "jsonschema_rs.Draft202012Validator":
 
 
 def _candidates(text: str) -> Iterable[str]:
+    """All of it, and each value that begins at one of its first brackets."""
     yield text.strip()
-    _, fence, rest = text.partition("```")
-    if fence:
-        yield rest.partition("```")[0].lstrip("jsonJSON").strip()
-    starts = [at for at in (text.find("{"), text.find("[")) if at >= 0]
-    if starts:
-        yield text[min(starts) : max(text.rfind("}"), text.rfind("]")) + 1]
+    read, at = json.JSONDecoder().raw_decode, 0
+    for _ in range(_BRACKETS_MAX):
+        found = _BRACKET.search(text, at)
+        if found is None:
+            return
+        at = found.start() + 1
+        try:
+            _, at = read(text, found.start())
+        except (ValueError, RecursionError):
+            continue
+        yield text[found.start() : at]
 
 
 def _wish(schema: dict[str, Any]) -> str:
-    form = _compact(_form(schema, schema, 0))
+    form = msgspec.json.format(_compact(_form(schema, schema, 0)), indent=0)  # spaced, as models have read it
     if len(form) > _FORM_MAX or form == "{}":
         return "Answer with a JSON object, and nothing else."
     return f"Answer with JSON in this form, and nothing else:\n{form}"
@@ -141,7 +159,7 @@ def _form(schema: Any, root: dict[str, Any], depth: int) -> Any:
     if isinstance(schema.get("enum"), list) and schema["enum"]:
         return schema["enum"][0]
     if isinstance(reference := schema.get("$ref"), str):
-        return _form(_referred(reference, root), root, depth + 1)
+        return _form(schemas.referred(reference, root), root, depth + 1)
     for name in ("anyOf", "oneOf", "allOf"):
         if isinstance(options := schema.get(name), list) and options:
             return _form(options[0], root, depth + 1)
@@ -154,13 +172,6 @@ def _form(schema: Any, root: dict[str, Any], depth: int) -> Any:
     if kind == "array":
         return [_form(schema.get("items"), root, depth + 1)]
     return _SAMPLES.get(kind, "...") if isinstance(kind, str) else "..."
-
-
-def _referred(reference: str, root: dict[str, Any]) -> Any:
-    found: Any = root
-    for name in reference.removeprefix("#").split("/")[1:]:
-        found = found.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
-    return found
 
 
 def _says_all(schema: Any) -> bool:

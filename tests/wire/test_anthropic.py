@@ -176,7 +176,7 @@ def test_what_is_not_served_is_refused_by_name(fields: dict, param: str):
 
 
 def test_what_an_engine_cannot_do_is_refused_by_the_names_of_this_api():
-    bare = LLAMA.__class__(dialect="x", json_schema=False)
+    bare = LLAMA.__class__(dialect="x", json_schema=False, generates=False)
     form = {"type": "json_schema", "schema": {"type": "object"}}
     for fields, param in (
         ({"output_config": {"format": form}}, "output_config.format"),

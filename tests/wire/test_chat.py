@@ -99,8 +99,8 @@ def test_a_wrong_field_is_refused_by_its_name(fields: dict, param: str, code: st
         ({"reasoning_effort": "low"}, LLAMA, "reasoning_effort"),
         ({"n": 2}, Ability(n=False), "n"),
         ({"logprobs": True}, Ability(logprobs=False), "logprobs"),
-        ({"response_format": {"type": "json_object"}}, Ability(json_schema=False), "response_format"),
-        ({"tools": [WEATHER]}, Ability(json_schema=False), "tools"),
+        ({"response_format": {"type": "json_object"}}, Ability(json_schema=False, generates=False), "response_format"),
+        ({"tools": [WEATHER]}, Ability(json_schema=False, generates=False), "tools"),
     ],
 )
 def test_what_an_engine_has_not_declared_is_refused_by_name(fields: dict, ability: Ability, param: str):

@@ -165,7 +165,7 @@ def test_what_is_not_served_is_refused_by_name(fields: dict, param: str):
 
 
 def test_what_an_engine_cannot_do_is_refused_by_the_names_of_this_api():
-    bare = LLAMA.__class__(dialect="x", json_schema=False, logprobs=False)
+    bare = LLAMA.__class__(dialect="x", json_schema=False, logprobs=False, generates=False)
     for fields, param in (
         ({"text": {"format": {"type": "json_object"}}}, "text.format"),
         ({"text": {"verbosity": "low"}}, "text.verbosity"),

@@ -22,7 +22,7 @@ from headrace.errors import Transient
 from headrace.ports import Clock, Rate, Store
 from headrace.specs.catalog import ModelSpec
 from headrace.state.fleet import Device, Lease
-from headrace.state.usage import Usage
+from headrace.state.usage import Stay, Usage
 
 LAG_US: Final = 1_500_000  # a record may be this late and still find its time unbooked
 TICK_US: Final = 10_000_000
@@ -278,9 +278,24 @@ def _members(rows: Iterable[Usage]) -> dict[str, list[Member]]:
                 request=row.request, start_us=span.start_us, first_us=span.end_us, end_us=span.end_us, failed=True
             )
             found.setdefault(f"{span.replica}/{span.incarnation}", []).append(stay)
-        if row.left_us and row.replica:
+        if row.parts:
+            for part in row.parts:
+                found.setdefault(f"{part.replica}/{part.incarnation}", []).append(_part(row, part))
+        elif row.left_us and row.replica:
             found.setdefault(f"{row.replica}/{row.incarnation}", []).append(_member(row))
     return found
+
+
+def _part(row: Usage, part: Stay) -> Member:
+    return Member(
+        request=row.request,
+        start_us=part.start_us,
+        first_us=part.first_us,
+        end_us=part.end_us,
+        prefill_tokens=part.input_tokens - part.cached_tokens,
+        decode_tokens=part.output_tokens,
+        failed=row.outcome == "failed",
+    )
 
 
 def _member(row: Usage) -> Member:

@@ -59,7 +59,7 @@ class Speeds:
         for row in [row for row in rows if row.outcome == "finished"][-LEARN_MAX:]:
             name = f"{row.replica}/{row.incarnation}"
             key = keys.get(name)
-            if key is None:
+            if key is None or row.parts:  # the times of parts that ran side by side are of several replicas
                 continue
             self._samples[key] = _after(self._sample(key), row, members[name])
             changed.add(key)

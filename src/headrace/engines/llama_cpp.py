@@ -28,9 +28,9 @@ class LlamaCpp:
 
     kind = "llama_cpp"
 
-    def ability(self, model: ModelSpec) -> Ability:  # noqa: ARG002 - the same for every GGUF
-        """JSON schema is enforced; tool calls are not, so the gateway makes them from a schema."""
-        return Ability(dialect="llama_cpp", tools=False, parameters=_PARAMETERS)
+    def ability(self, model: ModelSpec) -> Ability:
+        """JSON schema is enforced; tool calls are not, so the gateway makes them from a schema. A choice is a slot."""
+        return Ability(dialect="llama_cpp", tools=False, n_max=model.engine.slots, parameters=_PARAMETERS)
 
     def problems(self, model: ModelSpec) -> list[str]:
         """Why this model cannot run here."""

@@ -42,6 +42,7 @@ class RapidOcr:
             n=False,
             completions=False,
             images=True,
+            generates=False,
             media=Media(pixels_max=_PIXELS_MAX),
         )
 

@@ -9,22 +9,28 @@ from headrace.economics.prices import Book, charge_nanousd
 from headrace.errors import Refused
 from headrace.specs.priced import ITEMS, Unit
 from headrace.state.table import Price, RouteKey, RouteModel
-from headrace.wire.call import Call
+from headrace.wire.call import ONCE, Asking, Call
+from headrace.wire.instructed import SHOWN_MAX
 from headrace.wire.usage import Counts
 
 BUSY_US_MAX: Final = 600_000_000  # how long a request may hold a slot; see patience.TOTAL_US
 TEMPLATE_TOKENS: Final = 128  # what a chat template may add to a prompt, beyond its turns
+_REMINDER_TOKENS: Final = 4 * SHOWN_MAX + 1_024  # what a question that is asked again has more, beside the wish
 NANOUSD_PER_USD: Final = 10**9
 
 
 class Bill:
-    """One request's money. `bound` is its worst case, which is what budgets hold and a charge never passes."""
+    """One request's money. `bound` is its worst case, which is what budgets hold and a charge never passes.
+
+    `asking` is how many calls of engines it may come to.
+    """
 
     __slots__ = (
         "_agent_steps",
         "_by_version",
         "_dearest",
         "_settled",
+        "asking",
         "bound",
         "budgets",
         "cap",
@@ -42,6 +48,7 @@ class Bill:
         self._dearest: Price | None = None
         self.degrades = self._settled = False
         self.budgets: tuple[str, ...] = ()
+        self.asking: Asking = ONCE
         self.held_in: tuple[str, ...] = ()
         if key.budgets:
             every = [
@@ -60,7 +67,7 @@ class Bill:
         if not self._by_version:
             message = f"The model {call.model!r} has no price yet, so it cannot be served."
             raise Refused(message, status=503, code="model_unavailable")
-        used = worst(call, output_bound, context_tokens)
+        used = worst(call, output_bound, context_tokens, self.asking)
         bounds = {version: charge_nanousd(_dearest(price), used) for version, price in self._by_version.items()}
         dearest = max(bounds, key=lambda version: bounds[version])
         self._agent_steps = call.agent_steps
@@ -71,7 +78,7 @@ class Bill:
 
     def shorten(self, call: Call, context_tokens: int, nanousd: int) -> bool:
         """Make a call ask for an answer that so much money covers; False when it covers none."""
-        tokens = self._affordable(call, context_tokens, nanousd) // call.n - 1
+        tokens = self._affordable(call, context_tokens, nanousd) // (call.n * self.asking.tries) - 1
         if call.task != "chat" or tokens < 1:
             return False
         call.output_max = min(tokens, context_tokens)
@@ -80,7 +87,7 @@ class Bill:
 
     def _affordable(self, call: Call, context_tokens: int, nanousd: int) -> int:
         """How many tokens of answer, over all choices, so much money covers."""
-        without = worst(call, 0, context_tokens)
+        without = worst(call, 0, context_tokens, self.asking)
         most = None
         for price in self._by_version.values():
             rest = nanousd - charge_nanousd(_dearest(price), without)
@@ -129,18 +136,21 @@ class Bill:
         return {**made, "note": self.note} if self.note else made
 
 
-def worst(call: Call, output_bound: int, context_tokens: int) -> dict[Unit, int]:
+def worst(call: Call, output_bound: int, context_tokens: int, asking: Asking = ONCE) -> dict[Unit, int]:
     """The most a call may use. A token is a byte at least, and a prompt never longer than the context.
 
-    Should an engine count more all the same, the charge ends at this bound: the rest is ours to bear.
+    Should an engine count more all the same, the charge ends at this bound: the rest is ours to bear. A prompt counts
+    once, however many choices are made of it, and each time that one is asked for again.
     """
     prompts = max(1, call.items)
     turns = 2 * (call.input_tokens - call.input_bytes // 3)  # the estimate's own allowance for them, twice
+    prompt = min(context_tokens * prompts, call.input_bytes + turns + TEMPLATE_TOKENS + asking.more_bytes)
+    again = min(context_tokens, prompt + _REMINDER_TOKENS + asking.more_bytes) * call.n * (asking.tries - 1)
     used: dict[Unit, int] = {
-        "input_tokens": min(context_tokens * prompts, call.input_bytes + turns + TEMPLATE_TOKENS),
-        "output_tokens": output_bound + call.n if call.task == "chat" else 0,
+        "input_tokens": prompt + again,
+        "output_tokens": (output_bound + call.n) * asking.tries if call.task == "chat" else 0,
         "requests": 1,
-        "busy_us": BUSY_US_MAX,
+        "busy_us": BUSY_US_MAX * asking.side * asking.tries,
     }
     if call.items and call.task in ITEMS:
         used[ITEMS[call.task]] = call.items

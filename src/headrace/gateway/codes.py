@@ -2,7 +2,7 @@
 
 from typing import Final
 
-HOPELESS: Final = frozenset({"engine_crash", "insufficient_quota"})  # to ask again is of no use
+HOPELESS: Final = frozenset({"engine_crash", "insufficient_quota", "schema_not_met"})  # to ask again is of no use
 REFUSALS: Final = frozenset(  # nothing was done
     {
         "deadline_unreachable",

@@ -10,7 +10,7 @@ from headrace.gateway.directory import Directory
 from headrace.gateway.reply import Reply
 from headrace.gateway.sizes import Sizes
 from headrace.state.table import RouteModel
-from headrace.wire.call import Call
+from headrace.wire.call import ONCE, Call
 from headrace.wire.usage import Counts
 
 
@@ -40,7 +40,9 @@ async def quote(desk: Desk, bill: Bill, call: Call, model: RouteModel) -> dict[s
     by the tokenizer of a ready replica, learned from requests like it, or estimated from its bytes.
     """
     bound = call.output_bound(model.output_tokens_default, model.context_tokens)
-    _, body = call.render(model.ability, model.name, model.output_tokens_default, model.context_tokens)
+    bill.asking = call.asking(model.ability)
+    sent = call if bill.asking == ONCE else call.parts(model.ability)[0]
+    _, body = sent.render(model.ability, model.name, model.output_tokens_default, model.context_tokens)
     basis, tokens = "tokenizer", await _counted(desk, model, body)
     if tokens is None:
         basis, tokens = desk.sizes.tokens(call)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from headrace import telemetry
 from headrace.errors import Invalid, Refused
-from headrace.gateway import answers, expected, listing, pipes, quotes, refusals, relay, shadow, wishes
+from headrace.gateway import answers, expected, fan, listing, pipes, quotes, refusals, relay, shadow, wishes
 from headrace.gateway.auth import Doorman
 from headrace.gateway.bill import Bill
 from headrace.gateway.client import Client
@@ -24,6 +24,7 @@ from headrace.gateway.desk import Acting
 from headrace.gateway.directory import Directory
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.expected import Expected
+from headrace.gateway.fan import Fan
 from headrace.gateway.http1 import Head
 from headrace.gateway.limits import Meter
 from headrace.gateway.link import Link
@@ -43,7 +44,7 @@ from headrace.settings import Settings
 from headrace.state.table import Report, RouteKey, Table
 from headrace.state.usage import Progress
 from headrace.wire import fault
-from headrace.wire.call import Call
+from headrace.wire.call import ONCE, Call
 from headrace.wire.endpoint import endpoint
 from headrace.wire.voice import OPENAI
 
@@ -195,7 +196,8 @@ class Worker:
             relay.Relayed(client, self.spawn(quotes.answer(self, client, reply, bill, call, model)))
             return
         record = Record(request_id, self.epoch, key, model, call, bill, self.sizes, label)
-        Exchange(self, client, reply, record, others).start()
+        split = fan.asking(call, model, others) != ONCE
+        (Fan if split else Exchange)(self, client, reply, record, others).start()
         if self.expected.any:
             self.expected.came(key.id, f"{model.name}@{model.version}", label)
         shadow.follow(self, record)

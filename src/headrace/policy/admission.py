@@ -38,13 +38,14 @@ class DispatchLimits:
 def choose(lanes: Sequence[Lane], request: Request) -> Lane:
     """The version for a request: the one it names, else by weight from a stable hash of its id.
 
-    Another version is taken only when the chosen one has a fault. The same id always gets the same version.
+    Another version is taken only when the chosen one has a fault. The same id, or the same group of ids, always gets
+    the same version.
     """
     if request.version:
         named = next((lane for lane in lanes if lane.route.version == request.version), None)
         if named is not None:
             return named
-    point = zlib.crc32(request.id.encode())
+    point = zlib.crc32((request.group or request.id).encode())
     lane = _by_weight(lanes, point)
     if lane.route.fault:
         sound = [other for other in lanes if not other.route.fault and other.route.weight > 0]

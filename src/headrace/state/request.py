@@ -17,7 +17,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     share a replica's prefix cache and tenants never share one. `excluded` are replicas that failed under it.
     `priority` is a place in CLASSES: one that comes before another is served before it, and `batch` only where slots
     are left over. `strict` says that `deadline_us` is the client's own, after which an answer is worth nothing to it.
-    `short` calls are answered whole and soon, so that two replicas may be asked.
+    `short` calls are answered whole and soon, so that two replicas may be asked. Requests of one `group` are parts of
+    one answer, so the same version gets them.
     """
 
     id: str
@@ -36,3 +37,4 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool = False
     short: bool = False
     excluded: tuple[str, ...] = ()
+    group: str = ""

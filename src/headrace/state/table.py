@@ -37,8 +37,9 @@ class Media(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Ability(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the engine of a model can do by itself; what it cannot, the gateway does or refuses by name.
 
-    `dialect` tells usage fields apart: llama_cpp, headrace (our runners), vllm, openai. `images`: chat messages may
-    hold pictures. `media` is None for an engine of texts alone.
+    `dialect` tells usage fields apart: llama_cpp, headrace (our runners), vllm, openai. `n_max` is the most choices
+    that one call can ask for, 0 leaves it open. `images`: chat messages may hold pictures. `media` is None for an
+    engine of texts alone. `generates`: its answers follow the prompt; one that only reads can be told nothing.
     """
 
     dialect: str = "openai"
@@ -47,10 +48,16 @@ class Ability(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tools: bool = False
     logprobs: bool = True
     n: bool = True
+    n_max: int = 0
     completions: bool = True
     parameters: tuple[str, ...] = ()
     images: bool = False
     media: Media | None = None
+    generates: bool = True
+
+    def choices(self, n: int) -> bool:
+        """Whether one call can ask for `n` choices."""
+        return n == 1 or (self.n and (not self.n_max or n <= self.n_max))
 
 
 class RouteModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

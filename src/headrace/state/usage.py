@@ -34,6 +34,27 @@ class Span(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     end_us: int
 
 
+class Stay(msgspec.Struct, frozen=True, kw_only=True):
+    """One part of a request that took several calls of an engine: where it was, and from when to when.
+
+    Moments of the wall clock, microseconds: it held a slot from `start_us`, and its answer began at `first_us`.
+    `choice` is the place in the answer, `attempt` counts its calls from 1. Tokens as in `Usage`; `why` is the fast
+    brain's reason.
+    """
+
+    choice: int
+    attempt: int
+    replica: str
+    incarnation: str
+    start_us: int
+    first_us: int
+    end_us: int
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    why: str = ""
+
+
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress", omit_defaults=True):
     """How far a stream has come: the mark it is settled at when its gateway dies."""
 
@@ -54,6 +75,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, tag="usage", omit_default
     pieces the client was sent: k of «cancelled at k». `why` is the fast brain's reason, for `explain`.
 
     From `sent_us` to `left_us` (wall clock) it held a slot of `replica`; `failed` are attempts that came to nothing.
+    `parts`, where there are any, are what it really held slots for; then `replica` is where the first one was, and
+    `busy_us` the sum over all.
     `charge_nanousd` is what it is charged, by the price called `price`, pinned at admission; it counts against
     `budgets`, where `held_nanousd` had been held for it. `label` is what its client called the
     work: RUN/STEP of a pipeline; `agent_steps` is 1 for a turn of an agent.
@@ -93,6 +116,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, tag="usage", omit_default
     sent_us: int = 0
     left_us: int = 0
     failed: tuple[Span, ...] = ()
+    parts: tuple[Stay, ...] = ()
     charge_nanousd: int = 0
     price: str = ""
     held_nanousd: int = 0

@@ -4,17 +4,18 @@ The request becomes a chat request, so an engine is sent the same as for chat, w
 told as a message or as its events.
 """
 
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
 from msgspec import Meta
 
 from headrace import errors
 from headrace.state.table import Ability
-from headrace.wire import anthropic_answer, anthropic_input, chat, sampling, schemas, stops
+from headrace.wire import answer, anthropic_answer, anthropic_input, chat, formats, sampling, schemas, stops
 from headrace.wire import tools as tooling  # a request has a field of that name
 from headrace.wire.anthropic_stream import AnthropicMeter
-from headrace.wire.call import Call, estimate
+from headrace.wire.call import Call, Joined, estimate
 from headrace.wire.messages import unseen
 from headrace.wire.reading import convert, read, unsupported
 from headrace.wire.translate import blocks_of, choice_of
@@ -142,7 +143,9 @@ _REFUSED_TOO: Final = ("container", "inference_geo", "diagnostics")
 
 
 class MessagesCall(chat.ChatCall, kw_only=True):
-    """A request of the Messages API that has been read."""
+    """A request of the Messages API that has been read. `met` is the stop text that the answer ended at."""
+
+    met: str | None = None
 
     def render(
         self, ability: Ability, upstream_model: str, output_default: int, context_tokens: int
@@ -150,12 +153,17 @@ class MessagesCall(chat.ChatCall, kw_only=True):
         """See `Call.render`. What chat would refuse by chat's name for it is refused here first."""
         if self.request.reasoning_effort is not None and "reasoning_effort" not in ability.parameters:
             raise unsupported("output_config.effort")
-        if self.request.response_format is not None and not ability.json_schema:
+        if self.request.response_format is not None and not ability.generates:
             raise unsupported("output_config.format")
         if self.pictures and not ability.images:
             raise unseen("image", self.pictures[0][0].removesuffix(".source.data"))
         path, body = super().render(ability, upstream_model, output_default, context_tokens)
         return path, stops.asking(body, ability) if self._stops else body
+
+    def join(self, answers: Sequence[tuple[Self, bytes]], request_id: str, created_s: int, counts: Counts) -> Joined:
+        """See `Call.join`."""
+        self.met = stops.met(answers[-1][1], self._stops)
+        return super().join(answers, request_id, created_s, counts)
 
     @property
     def _stops(self) -> list[str]:
@@ -169,22 +177,26 @@ class MessagesCall(chat.ChatCall, kw_only=True):
             dialect=dialect, model=self.model, request_id=request_id, wall_us=wall_us, stops=self._stops
         )
 
-    def finish(self, body: bytes, request_id: str, counts: Counts | None = None) -> bytes:
-        """See `Call.finish`."""
-        choice = choice_of(self._answer(body, request_id, counts))
+    def told(self, made: answer.ChatAnswer, request_id: str, counts: Counts | None) -> bytes:
+        """See `ChatCall.told`."""
+        choice = choice_of(made)
         finish, blocks = choice.finish_reason or "", blocks_of(choice, request_id)
-        made = anthropic_answer.message(request_id, self.model)
-        made["content"] = [anthropic_answer.content(block, finish) for block in blocks]
-        made |= anthropic_answer.end(finish, blocks, stops.met(body, self._stops))
-        made["usage"] = anthropic_answer.usage(counts or Counts())
-        return msgspec.json.encode(made)
+        message = anthropic_answer.message(request_id, self.model)
+        message["content"] = [anthropic_answer.content(block, finish) for block in blocks]
+        message |= anthropic_answer.end(finish, blocks, self.met)
+        message["usage"] = anthropic_answer.usage(counts or Counts())
+        return msgspec.json.encode(message)
 
-    def finish_stream(self, body: bytes, request_id: str, created_s: int, counts: Counts | None = None) -> list[bytes]:
-        """See `Call.finish_stream`."""
+    def retold(self, made: answer.ChatAnswer, request_id: str, created_s: int, counts: Counts | None) -> list[bytes]:
+        """See `ChatCall.retold`."""
         meter = self.meter("", request_id, created_s * 1_000_000)
-        events = meter.retell(choice_of(self._answer(body, request_id, counts)))
-        meter.met = stops.met(body, self._stops)
+        events = meter.retell(choice_of(made))
+        meter.met = self.met
         return [*events, meter.tail(counts)]
+
+    def _answer(self, body: bytes, request_id: str, counts: Counts | None) -> answer.ChatAnswer:
+        self.met = stops.met(body, self._stops)
+        return super()._answer(body, request_id, counts)
 
 
 class CountCall(MessagesCall, kw_only=True):
@@ -251,7 +263,7 @@ def _chat_request(
     )
     if config.format is not None:
         schemas.check(config.format.schema, "output_config.format.schema")
-        made.response_format = chat.SchemaFormat(chat.SchemaSpec("answer", config.format.schema, strict=True))
+        made.response_format = formats.SchemaFormat(formats.SchemaSpec("answer", config.format.schema, strict=True))
     if tools and getattr(asked.tool_choice, "disable_parallel_tool_use", None):
         made.parallel_tool_calls = False
     if request is not None:

@@ -4,7 +4,8 @@ One subclass per endpoint. The gateway reads the fields, calls `render` for each
 answer. Immutable in effect: rendering twice, for two engines, is fine.
 """
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Self
 
 import msgspec
 
@@ -15,6 +16,20 @@ from headrace.wire.usage import Counts, counts_of
 
 PREFIX_MAX_BYTES: Final = 1024
 _BYTES_PER_TOKEN_MAX: Final = 32  # no text of real words has longer tokens on average
+
+
+class Asking(NamedTuple):
+    """How engines are asked for one answer: so many calls `side` by side, each one up to `tries` times.
+
+    `more_bytes` of instructions stand in the prompt of each.
+    """
+
+    side: int = 1
+    tries: int = 1
+    more_bytes: int = 0
+
+
+ONCE: Final = Asking()  # one call of an engine, which does all by itself
 
 
 class Call(msgspec.Struct, kw_only=True):
@@ -30,6 +45,7 @@ class Call(msgspec.Struct, kw_only=True):
     `salt` keeps the prefix cache of an engine that takes one apart by tenant.
     `also` are tasks beside `task` whose models can answer it. `content_type` (valid after `render`) is the body's,
     empty for JSON; `answer_type` that of the answer, `stream_type` that of a stream that is not of events.
+    `place` is set in a part of a larger call: which of its choices.
     """
 
     model: str
@@ -53,6 +69,7 @@ class Call(msgspec.Struct, kw_only=True):
     content_type: bytes = b""
     answer_type: bytes = b"application/json"
     stream_type: bytes = b""
+    place: int | None = None
 
     def output_bound(self, output_default: int, context_tokens: int) -> int:
         """Most tokens that may come out, over all choices; 0 where none are generated."""
@@ -70,6 +87,28 @@ class Call(msgspec.Struct, kw_only=True):
 
         Raises Transient when the engine's body is not an answer.
         """
+        raise NotImplementedError
+
+    def asking(self, ability: Ability) -> Asking:  # noqa: ARG002 - for the calls that an engine may not do by itself
+        """How an engine of that ability is asked."""
+        return ONCE
+
+    def parts(self, ability: Ability) -> Sequence["Call"]:
+        """The calls that are made side by side, for engines of that ability; `finish` of a part is the engine's body.
+
+        Raises Invalid for what no number of calls can do.
+        """
+        raise NotImplementedError
+
+    def again(self, body: bytes) -> "Call | None":  # noqa: ARG002 - as above
+        """The part to ask for instead, since this answer to it does not hold; None when it does.
+
+        Raises Refused when it has been asked for often enough.
+        """
+        return None
+
+    def join(self, answers: Sequence[tuple[Self, bytes]], request_id: str, created_s: int, counts: Counts) -> "Joined":
+        """The answers to its parts, in order, as one. Raises Transient."""
         raise NotImplementedError
 
     def counts(self, body: bytes, dialect: str) -> Counts | None:
@@ -109,6 +148,15 @@ class Call(msgspec.Struct, kw_only=True):
                 "cannot fit. Shorten the prompt.",
                 code="context_length_exceeded",
             )
+
+
+class Joined(NamedTuple):
+    """One answer to a call that was made in parts: whole, and as the events of a stream, of which the last one waits
+    until the usage is durable. Only the one that was asked for is made.
+    """
+
+    body: bytes = b""
+    events: Sequence[bytes] = ()
 
 
 def estimate(input_bytes: int, turns: int = 1) -> int:

@@ -1,6 +1,8 @@
 """`POST /v1/chat/completions`: what is taken, with its bounds, and what of it an engine is sent."""
 
-from typing import Annotated, Any, Final, Literal
+import copy
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
 from msgspec import UNSET, Meta
@@ -8,9 +10,9 @@ from msgspec import UNSET, Meta
 from headrace import errors
 from headrace.state.request import FLEX, INTERACTIVE
 from headrace.state.table import Ability
-from headrace.wire import answer, media, sampling, schemas
+from headrace.wire import answer, choices, formats, instructed, media, sampling, schemas
 from headrace.wire import tools as tooling  # a request has a field of that name
-from headrace.wire.call import PREFIX_MAX_BYTES, Call, estimate
+from headrace.wire.call import ONCE, PREFIX_MAX_BYTES, Asking, Call, Joined, estimate
 from headrace.wire.messages import Message, Turn, turn, unseen, words
 from headrace.wire.messages import pictures as pictures_of
 from headrace.wire.reading import read, size_of, unsupported
@@ -22,32 +24,6 @@ PICTURES_MAX: Final = 16
 PICTURE_TOKENS: Final = 1_024  # what a picture is taken for before an engine has counted
 
 
-class SchemaSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """`json_schema` of a response format."""
-
-    name: Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
-    schema: dict[str, Any] | None = None
-    strict: bool | None = None
-    description: Annotated[str, Meta(max_length=16384)] | None = None
-
-
-class TextFormat(msgspec.Struct, tag="text", tag_field="type", forbid_unknown_fields=True):
-    """Plain text, the default."""
-
-
-class ObjectFormat(msgspec.Struct, tag="json_object", tag_field="type", forbid_unknown_fields=True):
-    """Any JSON object."""
-
-
-class SchemaFormat(msgspec.Struct, tag="json_schema", tag_field="type", forbid_unknown_fields=True):
-    """JSON that follows a schema."""
-
-    json_schema: SchemaSpec
-
-
-Format = TextFormat | ObjectFormat | SchemaFormat
-
-
 class ChatRequest(sampling.Sampling, kw_only=True, forbid_unknown_fields=True):
     """Everything a client may send. What follows `safety_identifier` is known, and refused unless declared."""
 
@@ -55,7 +31,7 @@ class ChatRequest(sampling.Sampling, kw_only=True, forbid_unknown_fields=True):
     max_completion_tokens: sampling.Tokens | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    response_format: Format | None = None
+    response_format: formats.Format | None = None
     tools: Annotated[list[tooling.ToolSpec], Meta(max_length=tooling.TOOLS_MAX)] | None = None
     tool_choice: tooling.ToolChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -84,7 +60,7 @@ class ChatOut(sampling.SamplingOut, kw_only=True, omit_defaults=True):
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    response_format: Format | dict[str, Any] | None = None
+    response_format: formats.Format | dict[str, Any] | None = None
     tools: list[tooling.ToolSpec] | None = None
     tool_choice: tooling.ToolChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -103,10 +79,12 @@ _REFUSED: Final = (
 
 
 class ChatCall(Call, kw_only=True):
-    """A chat request that has been read. `emulated` and `counting` are valid after `render`.
+    """A chat request that has been read. `emulated`, `counting` and `wanted` are valid after `render`.
 
     `pictures` are those in its messages: where their addresses stand, and these.
     `counting`: log probabilities are asked for only because llama.cpp's usage counts one choice of several.
+    `wanted` is the schema that an answer must be checked by, since its engine is not held to it. Of a part, `among` is
+    how many choices there are, `tried` how often it was asked for before, and `complaint` what was said then.
     """
 
     request: ChatRequest
@@ -114,6 +92,57 @@ class ChatCall(Call, kw_only=True):
     pictures: tuple[tuple[str, str], ...] = ()
     emulated: bool = False
     counting: bool = False
+    wanted: dict[str, Any] | None = None
+    among: int = 1
+    tried: int = 0
+    complaint: tuple[Turn, ...] = ()
+
+    def asking(self, ability: Ability) -> Asking:
+        """See `Call.asking`. An answer that must be checked is checked choice by choice."""
+        request = self.request
+        plain = ability.json_schema or (request.response_format is None and not request.tools)
+        if (plain and ability.choices(self.n)) or not ability.generates:
+            return ONCE
+        schema = None if plain else self._unheld(ability)
+        if schema is None:
+            return ONCE if ability.choices(self.n) else Asking(side=self.n)
+        return Asking(self.n, instructed.TRIES, instructed.bytes_of(schema))
+
+    def parts(self, ability: Ability) -> "Sequence[ChatCall]":
+        """See `Call.parts`. Part number i has the seed that was given, plus i."""
+        side, tries, _ = self.asking(ability)
+        return [self._part(place, self.n // side, checked=tries > 1) for place in range(side)]
+
+    def again(self, body: bytes) -> "ChatCall | None":
+        """See `Call.again`. JSON that its token limit cut says so; a call of the engine's own tools is no JSON."""
+        if self.wanted is None:
+            return None
+        choice = answer.chat(body, self.model, "", None).choices[0]
+        if choice.message.tool_calls:
+            return None
+        text = choice.message.content or ""
+        _, problem = instructed.kept(text, self.wanted)
+        if not problem or (choice.finish_reason == "length" and instructed.begun(text)):
+            return None
+        if self.tried + 1 >= instructed.TRIES:
+            raise instructed.unmet(problem)
+        made = copy.copy(self)
+        made.tried += 1
+        made.complaint = tuple(instructed.complaint(text, problem, None if self.emulated else self.wanted))
+        return made
+
+    def join(self, answers: Sequence[tuple[Self, bytes]], request_id: str, created_s: int, counts: Counts) -> Joined:
+        """See `Call.join`."""
+        made = [part._answer(body, f"{request_id}-{part.place}", None) for part, body in answers]
+        for (part, _), each in zip(answers, made, strict=True):
+            for choice in each.choices:
+                choice.index += part.place or 0
+        whole = made[0]
+        whole.choices = [choice for each in made for choice in each.choices]
+        whole.id, whole.usage = f"chatcmpl-{request_id}", counts.usage()
+        if self.stream:
+            return Joined(events=self.retold(whole, request_id, created_s, counts))
+        return Joined(self.told(whole, request_id, counts))
 
     def render(
         self, ability: Ability, upstream_model: str, output_default: int, context_tokens: int
@@ -140,15 +169,18 @@ class ChatCall(Call, kw_only=True):
         if self.counting:
             out.logprobs, out.top_logprobs = True, 1
         if request.logprobs:
-            sampling.check_logprobs(self.n, limit, request.top_logprobs or 0)
+            sampling.check_logprobs(max(self.n, self.among), limit, request.top_logprobs or 0)
             out.logprobs, out.top_logprobs = True, request.top_logprobs
         if request.max_completion_tokens is not None and ability.dialect == "openai":
             out.max_tokens, out.max_completion_tokens = None, limit
         if request.reasoning_effort is not None or request.verbosity is not None:
             out.reasoning_effort, out.verbosity = request.reasoning_effort, request.verbosity
-        if request.response_format is not None and not isinstance(request.response_format, TextFormat):
-            out.response_format = request.response_format
+        if request.response_format is not None:
+            out.response_format = formats.enforced(request.response_format)
         self._tools(out, ability)
+        self.wanted = None
+        if out.response_format is not None and not ability.json_schema:
+            self._tell(out)
         self.buffered = self.stream and (self.emulated or not ability.stream)
         if self.stream and not self.buffered:
             out.stream, out.stream_options = True, sampling.WITH_USAGE
@@ -156,7 +188,8 @@ class ChatCall(Call, kw_only=True):
 
     def finish(self, body: bytes, request_id: str, counts: Counts | None = None) -> bytes:
         """See `Call.finish`."""
-        return _ENCODER.encode(self._answer(body, request_id, counts))
+        made = self._answer(body, request_id, counts)
+        return body if self.place is not None else self.told(made, request_id, counts)
 
     def counts(self, body: bytes, dialect: str) -> Counts | None:
         """See `Call.counts`."""
@@ -168,7 +201,49 @@ class ChatCall(Call, kw_only=True):
 
     def finish_stream(self, body: bytes, request_id: str, created_s: int, counts: Counts | None = None) -> list[bytes]:
         """See `Call.finish_stream`."""
-        return answer.chat_events(self._answer(body, request_id, counts), created_s, self.include_usage)
+        return self.retold(self._answer(body, request_id, counts), request_id, created_s, counts)
+
+    def told(self, made: answer.ChatAnswer, request_id: str, counts: Counts | None) -> bytes:  # noqa: ARG002 - for the APIs that name and count by them
+        """An answer as the API that was asked tells it. Raises Transient."""
+        return _ENCODER.encode(made)
+
+    def retold(
+        self,
+        made: answer.ChatAnswer,
+        request_id: str,  # noqa: ARG002 - as above
+        created_s: int,
+        counts: Counts | None,  # noqa: ARG002 - as above
+    ) -> list[bytes]:
+        """The same as the stream that was asked for."""
+        return answer.chat_events(made, created_s, self.include_usage)
+
+    def _part(self, place: int, n: int, *, checked: bool) -> "ChatCall":
+        made = copy.copy(self)
+        made.place, made.n, made.among = place, n, self.n
+        made.request = msgspec.structs.replace(
+            self.request, n=n if n > 1 else None, seed=choices.seed_of(self.request.seed, place)
+        )
+        made.include_usage = False
+        made.stream = self.stream and not checked
+        if place:
+            made.prefix = b""  # parts are for different replicas; the first goes where the beginning is known
+        return made
+
+    def _unheld(self, ability: Ability) -> dict[str, Any] | None:
+        """The schema of the answer that an engine which enforces none is asked for; None for plain text."""
+        out = ChatOut(model="", messages=[])
+        out.response_format = formats.enforced(self.request.response_format)
+        self._tools(out, ability)
+        return formats.schema_of(out.response_format)
+
+    def _tell(self, out: ChatOut) -> None:
+        """The engine is not held to the form: it is told, and its answer will be checked."""
+        self.wanted = formats.schema_of(out.response_format) or {}
+        instructed.check(self.wanted, "tools" if self.emulated else "response_format")
+        out.response_format = None
+        if not self.emulated:
+            out.messages = instructed.told(out.messages, self.wanted)
+        out.messages = [*out.messages, *self.complaint]
 
     def _tools(self, out: ChatOut, ability: Ability) -> None:
         request = self.request
@@ -185,11 +260,11 @@ class ChatCall(Call, kw_only=True):
             out.tools, out.tool_choice = request.tools, request.tool_choice
             out.parallel_tool_calls = request.parallel_tool_calls
             return
-        if not ability.json_schema:
+        if not ability.generates:
             raise unsupported("tools")
         self.emulated = True
         out.messages, schema = tooling.emulate(
-            self.turns, request.tools, request.tool_choice, _reply_schema(request.response_format)
+            self.turns, request.tools, request.tool_choice, formats.reply_schema(request.response_format)
         )
         out.logprobs = out.top_logprobs = None
         out.response_format = {
@@ -202,6 +277,9 @@ class ChatCall(Call, kw_only=True):
         if self.counting:
             for choice in made.choices:
                 choice.logprobs = None
+        if self.wanted is not None:
+            for choice in made.choices:
+                _strip(choice, self.wanted)
         if self.emulated:
             names = frozenset(tool.function.name for tool in self.request.tools or ())
             for choice in made.choices:
@@ -258,7 +336,10 @@ def _check(request: ChatRequest) -> None:
         raise unsupported("modalities", "other than ['text'] is not supported by this model")
     if request.tool_choice is not None and not request.tools and request.tool_choice not in ("none", "auto"):
         raise errors.Invalid("'tool_choice' is only allowed when 'tools' are given.", param="tool_choice")
-    if isinstance(request.response_format, SchemaFormat) and request.response_format.json_schema.schema is not None:
+    if (
+        isinstance(request.response_format, formats.SchemaFormat)
+        and request.response_format.json_schema.schema is not None
+    ):
         schemas.check(request.response_format.json_schema.schema, "response_format.json_schema.schema")
 
 
@@ -268,7 +349,7 @@ def _check_ability(request: ChatRequest, ability: Ability) -> list[str]:
         sampling.refuse_unless(request, _DECLARED, ability)
     if request.logprobs and not ability.logprobs:
         raise unsupported("logprobs")
-    if not ability.json_schema and isinstance(request.response_format, ObjectFormat | SchemaFormat):
+    if not ability.generates and isinstance(request.response_format, formats.ObjectFormat | formats.SchemaFormat):
         raise unsupported("response_format")
     return rare
 
@@ -303,11 +384,9 @@ def prefix(turns: list[Turn]) -> bytes:
     return text.encode()[1 : 1 + PREFIX_MAX_BYTES]
 
 
-def _reply_schema(wanted: Format | None) -> dict[str, Any] | None:
-    match wanted:
-        case SchemaFormat():
-            return wanted.json_schema.schema or {"type": "object"}
-        case ObjectFormat():
-            return {"type": "object"}
-        case _:
-            return None
+def _strip(choice: answer.Choice, schema: dict[str, Any]) -> None:
+    """Leave the JSON of an answer that is checked, and nothing around it; it is whole even if that was cut."""
+    text = choice.message.content or ""
+    found, _ = instructed.kept(text, schema)
+    if found and found != text:
+        choice.message.content, choice.logprobs, choice.finish_reason = found, None, "stop"

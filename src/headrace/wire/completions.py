@@ -1,14 +1,16 @@
 """`POST /v1/completions`: the older form, one prompt or several, texts or tokens."""
 
-from typing import Annotated, Any, Final
+import copy
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Self
 
 import msgspec
 from msgspec import Meta
 
 from headrace import errors
 from headrace.state.table import Ability
-from headrace.wire import answer, sampling
-from headrace.wire.call import PREFIX_MAX_BYTES, Call, estimate
+from headrace.wire import answer, choices, sampling
+from headrace.wire.call import ONCE, PREFIX_MAX_BYTES, Asking, Call, Joined, estimate
 from headrace.wire.reading import flat, read, size_of, unsupported
 from headrace.wire.usage import Counts
 
@@ -48,6 +50,33 @@ class CompletionCall(Call, kw_only=True):
 
     request: CompletionRequest
     counting: bool = False
+    among: int = 1
+
+    def asking(self, ability: Ability) -> Asking:
+        """See `Call.asking`."""
+        if ability.choices(self.request.n or 1) or not ability.completions:
+            return ONCE
+        return Asking(side=self.n)
+
+    def parts(self, ability: Ability) -> "Sequence[CompletionCall]":
+        """See `Call.parts`. A part is one choice of one prompt, the i-th with the seed that was given, plus i."""
+        if self.asking(ability).side == 1:
+            return [self._part(0, self.request.prompt, self.n)]
+        copies, prompts = self.request.n or 1, flat(self.request.prompt)
+        return [self._part(place, prompts[place // copies], 1) for place in range(self.n)]
+
+    def join(self, answers: Sequence[tuple[Self, bytes]], request_id: str, created_s: int, counts: Counts) -> Joined:
+        """See `Call.join`."""
+        made = [part._answer(body, request_id, None) for part, body in answers]
+        for (part, _), each in zip(answers, made, strict=True):
+            for choice in each.choices:
+                choice.index += part.place or 0
+        whole = made[0]
+        whole.choices = [choice for each in made for choice in each.choices]
+        whole.id, whole.usage = f"cmpl-{request_id}", counts.usage()
+        if self.stream:
+            return Joined(events=answer.text_events(whole, created_s, self.include_usage))
+        return Joined(msgspec.json.encode(whole))
 
     def render(
         self, ability: Ability, upstream_model: str, output_default: int, context_tokens: int
@@ -64,7 +93,7 @@ class CompletionCall(Call, kw_only=True):
         if request.logprobs is not None:
             if not ability.logprobs:
                 raise unsupported("logprobs")
-            sampling.check_logprobs(self.n, limit, request.logprobs)
+            sampling.check_logprobs(max(self.n, self.among), limit, request.logprobs)
         llama = ability.dialect == "llama_cpp"
         self.counting = llama and self.n > 1 and self.items == 1 and not self.stream and request.logprobs is None
         # llama.cpp gives the log probabilities of chat, which only a whole answer can be rid of.
@@ -96,11 +125,27 @@ class CompletionCall(Call, kw_only=True):
 
     def finish(self, body: bytes, request_id: str, counts: Counts | None = None) -> bytes:
         """See `Call.finish`."""
-        return msgspec.json.encode(self._answer(body, request_id, counts))
+        made = self._answer(body, request_id, counts)
+        return body if self.place is not None else msgspec.json.encode(made)
 
     def finish_stream(self, body: bytes, request_id: str, created_s: int, counts: Counts | None = None) -> list[bytes]:
         """See `Call.finish_stream`."""
         return answer.text_events(self._answer(body, request_id, counts), created_s, self.include_usage)
+
+    def _part(self, place: int, prompt: Any, n: int) -> "CompletionCall":
+        made, one = copy.copy(self), n == 1
+        made.place, made.n, made.among, made.include_usage = place, n, self.n, False
+        copy_of = place % (self.request.n or 1)
+        made.request = msgspec.structs.replace(
+            self.request, prompt=prompt, n=None if one else self.request.n, best_of=None,
+            seed=choices.seed_of(self.request.seed, copy_of),
+        )  # fmt: skip
+        if one:
+            made.items, made.input_bytes = 1, _size(prompt)
+            made.input_tokens = estimate(made.input_bytes)
+        if place:
+            made.prefix = b""  # parts are for different replicas
+        return made
 
     def _answer(self, body: bytes, request_id: str, counts: Counts | None) -> answer.TextAnswer:
         made = answer.text(body, self.model, request_id, counts)
@@ -124,7 +169,7 @@ def parse(body: bytes) -> Call:
             f"{_CHOICES_MAX} choices.",
             param="prompt",
         )
-    size = sum(size_of(prompt) if isinstance(prompt, str) else 3 * len(prompt) for prompt in prompts)
+    size = sum(map(_size, prompts))
     stream = request.stream is True
     return CompletionCall(
         model=request.model,
@@ -140,6 +185,10 @@ def parse(body: bytes) -> Call:
         prefix=str(prompts[0][:PREFIX_MAX_BYTES]).encode()[:PREFIX_MAX_BYTES],
         request=request,
     )
+
+
+def _size(prompt: str | list[int]) -> int:
+    return size_of(prompt) if isinstance(prompt, str) else 3 * len(prompt)
 
 
 def _check(request: CompletionRequest) -> None:

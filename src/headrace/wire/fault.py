@@ -46,6 +46,7 @@ CATALOGUE: Final[dict[str, tuple[int, str, str]]] = {
     "internal_error": (500, _SERVER, "The gateway made a mistake. It is logged under the request id."),
     "not_implemented": (501, _INVALID, "This transfer coding is not implemented."),
     "engine_crash": (500, _SERVER, "Replicas of the model died while they worked on this request."),
+    "schema_not_met": (502, _SERVER, "The model has not answered in the form that was asked for."),
     "upstream_failed": (502, _SERVER, "The model's server failed while it worked on the request."),
     "upstream_invalid": (502, _SERVER, "The model's server gave an answer that is not valid."),
     "overloaded": (503, "overloaded_error", "The model has more requests waiting than it may hold."),

@@ -12,7 +12,7 @@ from msgspec import Meta
 from headrace import errors
 from headrace.state.request import FLEX, INTERACTIVE
 from headrace.state.table import Ability
-from headrace.wire import chat, responses_answer, responses_input, sampling, schemas
+from headrace.wire import answer, chat, formats, responses_answer, responses_input, sampling, schemas
 from headrace.wire import tools as tooling  # a request has a field of that name
 from headrace.wire.call import Call, estimate
 from headrace.wire.messages import unseen
@@ -37,7 +37,7 @@ class SchemaFormat(msgspec.Struct, tag="json_schema", tag_field="type", forbid_u
 class Text(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`text`: what form the answer has."""
 
-    format: chat.TextFormat | chat.ObjectFormat | SchemaFormat | None = None
+    format: formats.TextFormat | formats.ObjectFormat | SchemaFormat | None = None
     verbosity: Annotated[str, Meta(max_length=32)] | None = None
 
 
@@ -144,7 +144,7 @@ class ResponsesCall(chat.ChatCall, kw_only=True):
             raise unsupported("text.verbosity")
         if request.logprobs and not ability.logprobs:
             raise unsupported("include", f"with {LOGPROBS!r} is not supported by this model")
-        if request.response_format is not None and not ability.json_schema:
+        if isinstance(request.response_format, formats.ObjectFormat | formats.SchemaFormat) and not ability.generates:
             raise unsupported("text.format")
         if self.pictures and not ability.images:
             raise unseen("input_image", self.pictures[0][0].removesuffix(".image_url"))
@@ -154,18 +154,17 @@ class ResponsesCall(chat.ChatCall, kw_only=True):
         """See `Call.meter`."""
         return ResponsesMeter(dialect=dialect, model=self.model, request_id=request_id, wall_us=wall_us, echo=self.echo)
 
-    def finish(self, body: bytes, request_id: str, counts: Counts | None = None) -> bytes:
-        """See `Call.finish`."""
-        made = self._answer(body, request_id, counts)
+    def told(self, made: answer.ChatAnswer, request_id: str, counts: Counts | None) -> bytes:
+        """See `ChatCall.told`."""
         facts = responses_answer.Facts(request_id=request_id, created_s=made.created, echo=self.echo)
         choice = choice_of(made)
         blocks = blocks_of(choice, request_id) or [Block("text", 0)]
         return msgspec.json.encode(responses_answer.whole(facts, choice.finish_reason or "", blocks, counts))
 
-    def finish_stream(self, body: bytes, request_id: str, created_s: int, counts: Counts | None = None) -> list[bytes]:
-        """See `Call.finish_stream`."""
+    def retold(self, made: answer.ChatAnswer, request_id: str, created_s: int, counts: Counts | None) -> list[bytes]:
+        """See `ChatCall.retold`."""
         meter = self.meter("", request_id, created_s * 1_000_000)
-        events = meter.retell(choice_of(self._answer(body, request_id, counts)))
+        events = meter.retell(choice_of(made))
         return [*events, meter.tail(counts)]
 
 
@@ -296,13 +295,13 @@ def _chat_request(
     )
 
 
-def _format(text: Text | None) -> chat.Format | None:
+def _format(text: Text | None) -> formats.Format | None:
     match text.format if text else None:
         case SchemaFormat() as wanted:
             schemas.check(wanted.schema, "text.format.schema")
-            spec = chat.SchemaSpec(wanted.name, wanted.schema, wanted.strict, wanted.description)
-            return chat.SchemaFormat(spec)
-        case chat.ObjectFormat() as wanted:
+            spec = formats.SchemaSpec(wanted.name, wanted.schema, wanted.strict, wanted.description)
+            return formats.SchemaFormat(spec)
+        case formats.ObjectFormat() as wanted:
             return wanted
         case _:
             return None

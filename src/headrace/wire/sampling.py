@@ -101,8 +101,8 @@ def check_stream(request: Sampling) -> None:
 
 def check_ability(request: Sampling, ability: Ability) -> list[str]:
     """Refuse by name what the engine has not declared; which of the rarely given parameters are given."""
-    if request.n is not None and request.n > 1 and not ability.n:
-        raise unsupported("n", "above 1 is not supported by this model")
+    if request.n is not None and not ability.choices(request.n):
+        raise unsupported("n", f"above {max(1, ability.n_max)} is not supported by this model")
     rare = given(request, _RARE)
     for name in rare:
         if name in EXTRAS and name not in ability.parameters and _ALIASES.get(name) not in ability.parameters:

@@ -20,7 +20,7 @@ from headrace.specs.priced import ITEMS, SCALES
 from headrace.state.decision import Decision
 from headrace.state.fleet import Lease
 from headrace.state.table import Price
-from headrace.state.usage import Begun, Usage
+from headrace.state.usage import Begun, Stay, Usage
 from headrace.units import US_PER_S, format_us
 
 
@@ -136,7 +136,9 @@ def request_lines(row: Usage, lease: Lease | None) -> list[str]:
     ]
     if row.replica:
         tries = f" · {row.attempts} attempts" if row.attempts > 1 else ""
-        lines.append(f"routed    {row.replica} ({row.version}){tries}: {row.why}")
+        place = f"{len(row.parts)} parts" if row.parts else row.replica
+        lines.append(f"routed    {place} ({row.version}){tries}: {row.why}")
+        lines += [part_line(part, row.arrived_us) for part in row.parts]
     elif row.why:
         lines.append(f"held      {row.why}")
     if row.cold:
@@ -160,6 +162,22 @@ def request_lines(row: Usage, lease: Lease | None) -> list[str]:
         end += f", after {row.events} pieces"
     lines.append(f"ended     {end}{f': {row.error}' if row.error else ''}")
     return lines
+
+
+def part_line(part: Stay, arrived_us: int) -> str:
+    """Where one call was made for a request that took several; `attempt` says that its choice was asked for again.
+
+    >>> part_line(Stay(choice=1, attempt=2, replica="m-r0", incarnation="i", start_us=5_000, first_us=9_000,
+    ...                end_us=35_000, input_tokens=9, output_tokens=4, why="the only ready replica"), 1_000)
+    'part      choice 1, try 2: m-r0 from 4 ms, for 30 ms, 9 tokens in, 4 out: the only ready replica'
+    """
+    again = f", try {part.attempt}" if part.attempt > 1 else ""
+    cached = f" ({part.cached_tokens} cached)" if part.cached_tokens else ""
+    return (
+        f"part      choice {part.choice}{again}: {part.replica} from {format_us(part.start_us - arrived_us)}, for "
+        f"{format_us(part.end_us - part.start_us)}, {part.input_tokens} tokens in{cached}, {part.output_tokens} out: "
+        f"{part.why}"
+    )
 
 
 def used_line(row: Usage) -> str:

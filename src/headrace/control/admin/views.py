@@ -14,6 +14,8 @@ from headrace.state.rollout import Tally
 from headrace.state.table import Price
 from headrace.state.usage import Begun, Usage
 
+Row = dict[str, str | int | bool | tuple[Any, ...]]  # a usage record; its attempts and parts are lists
+
 
 class GatewayView(msgspec.Struct, frozen=True, kw_only=True):
     """One gateway worker that reports."""
@@ -164,7 +166,7 @@ class Events(msgspec.Struct, frozen=True, kw_only=True):
 class Rows(msgspec.Struct, frozen=True, kw_only=True):
     """Newest first."""
 
-    usage: list[dict[str, str | int | bool]]
+    usage: list[Row]
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -319,7 +321,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     kind: str
     text: list[str]
-    request: dict[str, str | int | bool] | None = None
+    request: Row | None = None
     receipt: Receipt | None = None
     lease: Lease | None = None
     decision: Decision | None = None
@@ -334,6 +336,6 @@ def key_view(record: KeyRecord, text: str = "") -> KeyView:
     return KeyView(**fields, revoked=bool(record.revoked_us), key=text)
 
 
-def row(usage: Usage | Begun) -> dict[str, str | int | bool]:
+def row(usage: Usage | Begun) -> Row:
     """A record with all its fields, those that are empty too."""
     return msgspec.structs.asdict(usage)

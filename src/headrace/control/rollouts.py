@@ -13,13 +13,14 @@ import msgspec
 from headrace import telemetry
 from headrace.control.records import Records
 from headrace.errors import Invalid, Transient
-from headrace.policy import in_force
+from headrace.policy import agreement, in_force
 from headrace.policy import rollout as policy
 from headrace.policy.actions import Hold
 from headrace.policy.rollout import Seen
 from headrace.ports import Clock, Store
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.fleet import Fleet
+from headrace.state.likeness import Likeness
 from headrace.state.rollout import Rollout, Tally
 from headrace.state.usage import Usage
 from headrace.units import US_PER_S, format_us
@@ -69,7 +70,14 @@ class Rollouts:
     # --- what administrators do ---------------------------------------------------------------------------------
 
     def deploy(
-        self, declared: Catalog, candidate: ModelSpec, *, first: int = 5, automatic: bool = True, shadow: int = 0
+        self,
+        declared: Catalog,
+        candidate: ModelSpec,
+        *,
+        first: int = 5,
+        automatic: bool = True,
+        shadow: int = 0,
+        agree: int = 0,
     ) -> Rollout:
         """Begin: `candidate` against the version that has the most traffic now. Raises Invalid."""
         name = candidate.name
@@ -99,24 +107,28 @@ class Rollouts:
             automatic=automatic and not shadow,
             dear_nanousd=_dear(declared, stable, [row for row in rows if row.version == stable.version]),
             shadow=shadow,
+            agree=agree,
             reason=f"{shadow} % of requests are copied to it" if shadow else "deployed",
         )
         self._put(rollout, "shadow" if shadow else "deploy")
         return rollout
 
     def promote(self, name: str) -> Rollout:
-        """All traffic to the candidate, whatever was seen. Raises Invalid."""
+        """All traffic to the candidate, whatever was seen, unless its answers had to agree. Raises Invalid."""
         rollout = self._under_way(name)
         if rollout.phase == "warming":
             raise _refused(f"no replica of {name}@{rollout.candidate} is ready yet; wait, or roll it back", 409)
-        return self._put(policy.whole(rollout, "an administrator asked for it", self._clock.now_us()), "promote")
+        lack = agreement.lacks(rollout.agreement, rollout.agree)
+        if lack:
+            raise _refused(f"{name}@{rollout.candidate} may not be promoted: {lack}", 409)
+        return self._put(policy.whole(rollout, _asked(rollout), self._clock.now_us()), "promote")
 
     def rollback(self, name: str) -> Rollout:
         """All traffic back to the versions before; also of one that was promoted. Raises Invalid."""
         rollout = self._rollouts.get(name)
         if rollout is None or rollout.phase in ("rolled_back", "ended"):
             raise _refused(f"{name} has no rollout to take back; see: headrace model status", 409)
-        return self._put(policy.back(rollout, "an administrator asked for it", self._clock.now_us()), "rollback")
+        return self._put(policy.back(rollout, _asked(rollout), self._clock.now_us()), "rollback")
 
     def _under_way(self, name: str) -> Rollout:
         rollout = self._rollouts.get(name)
@@ -143,6 +155,15 @@ class Rollouts:
             return
         if row.version in (rollout.stable, rollout.candidate) and row.arrived_us >= rollout.changed_us:
             self._rows.append(row)
+
+    def compared(self, pair: Likeness) -> None:
+        """A copy of a request was answered by a version that is only watched."""
+        rollout = self._rollouts.get(pair.model)
+        if rollout is None or rollout.phase != "shadow" or pair.at_us < rollout.changed_us:
+            return
+        if (pair.against, pair.version) == (rollout.stable, rollout.candidate):
+            grown = rollout.agreement.plus(pair)
+            self._rollouts[pair.model], self._unkept = msgspec.structs.replace(rollout, agreement=grown), True
 
     def turn(self, seen: Round) -> bool:
         """Judge each; whether anything is to be served differently now."""
@@ -274,6 +295,12 @@ def _dear(catalog: Catalog, stable: ModelSpec, rows: list[Usage]) -> int:
     tokens = sum(row.output_tokens if row.task == "chat" else row.input_tokens for row in told)
     cost = sum(_cost_nanousd(catalog, stable, stable.engine.slots, row.busy_us) for row in told)
     return cost * 1000 * DEAR_PERCENT // (100 * tokens) if len(told) >= _BASELINE_LEAST and tokens else 0
+
+
+def _asked(rollout: Rollout) -> str:
+    """Why an administrator's word was followed, with what is known of the answers."""
+    told = f"; {agreement.found(rollout.agreement)}" if rollout.shadow else ""
+    return f"an administrator asked for it{told}"
 
 
 def _refused(message: str, status: int) -> Invalid:

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from headrace.policy import sequential
+from headrace.policy import agreement, sequential
 from headrace.state.rollout import Evidence, Rollout, RolloutPhase, Tally
 from headrace.units import format_us
 
@@ -120,7 +120,10 @@ def verdict(rollout: Rollout) -> str:
     if not rollout.under_way:
         return f"{rollout.phase.replace('_', ' ')}: {rollout.reason}"
     if rollout.phase == "shadow":
-        return f"{rollout.new.requests} requests were copied to it, and nobody was answered by it"
+        lack = agreement.lacks(rollout.agreement, rollout.agree)
+        guarded = f"; may not be promoted: {lack}" if lack else ""
+        told = f"{rollout.new.requests} requests were copied to it, and nobody was answered by it"
+        return f"{told}; {agreement.found(rollout.agreement)}{guarded}"
     if rollout.phase == "warming":
         return f"waits for a replica of {rollout.candidate}"
     if doubt(rollout) >= DOUBT:

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from headrace.specs.catalog import ModelSpec
+from headrace.state.likeness import Agreement
 
 RolloutPhase = Literal["warming", "canary", "shadow", "promoted", "rolled_back", "ended"]
 ON_THE_WAY: frozenset[RolloutPhase] = frozenset({"warming", "canary", "shadow"})
@@ -51,7 +52,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `step` counts the candidate's requests at the present share. `old` and `new` tally both since it began; where there
     is no second device, `old` begins with what the stable one had served before. `leave`, when not 0, is how many
     replicas the stable one keeps until the end. `dear_nanousd` is the most that 1,000 output tokens may cost, 0 where
-    that is not judged. `shadow` is the percent of requests that are copied to a version that answers nobody.
+    that is not judged. `shadow` is the percent of requests that are copied to a version that answers nobody;
+    `agreement` is how alike its answers were to the stable one's, `agree` the percent that is needed to promote it.
     """
 
     model: str
@@ -74,6 +76,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     alone: bool = False
     dear_nanousd: int = 0
     shadow: int = 0
+    agreement: Agreement = Agreement()
+    agree: int = 0
 
     @property
     def under_way(self) -> bool:

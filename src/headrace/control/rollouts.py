@@ -28,6 +28,8 @@ from headrace.units import US_PER_S, format_us
 KEEP_US: Final = 2 * US_PER_S
 CRAMPED_US: Final = 5 * US_PER_S  # without room for the candidate before others give way
 BASELINE: Final = 400  # requests of the stable version that are looked at when a rollout begins
+BASELINE_US: Final = 7 * 24 * 3600 * US_PER_S  # and not older: what served it then is not what serves it now
+SLOW_PERCENT: Final = 200  # of the time to first token, from sending on, that 95 of 100 kept with the stable version
 DEAR_PERCENT: Final = 125  # of what a token cost with the stable version
 _BASELINE_LEAST: Final = 20
 _NAME: Final = "rollouts"
@@ -94,7 +96,7 @@ class Rollouts:
         stable = max(others, key=lambda model: (model.weight, model.version))
         before = {model.version: model.weight for model in versions if model.version != candidate.version}
         now_us = self._clock.now_us()
-        rows = self._store.usage_list(limit=BASELINE, model=name)
+        rows = self._served(name, stable.version)
         rollout = Rollout(
             model=name,
             stable=stable.version,
@@ -105,13 +107,23 @@ class Rollouts:
             changed_us=now_us,
             first=first,
             automatic=automatic and not shadow,
-            dear_nanousd=_dear(declared, stable, [row for row in rows if row.version == stable.version]),
+            dear_nanousd=_dear(declared, stable, rows),
+            slow_us=_slow(rows),
             shadow=shadow,
             agree=agree,
             reason=f"{shadow} % of requests are copied to it" if shadow else "deployed",
         )
+        if rollout.solo:
+            old = _sum(_tally(row, rollout, declared) for row in rows)
+            rollout = msgspec.structs.replace(rollout, old=old)
         self._put(rollout, "shadow" if shadow else "deploy")
         return rollout
+
+    def _served(self, model: str, version: str) -> list[Usage]:
+        """What a version's last requests came to."""
+        since_us = self._clock.now_us() - BASELINE_US
+        rows = self._store.usage_list(limit=BASELINE, model=model)
+        return [row for row in rows if row.version == version and row.arrived_us >= since_us]
 
     def promote(self, name: str) -> Rollout:
         """All traffic to the candidate, whatever was seen, unless its answers had to agree. Raises Invalid."""
@@ -206,8 +218,9 @@ class Rollouts:
         if now_us - self._cramped.setdefault(rollout.model, now_us) < CRAMPED_US or rollout.shadow:
             return rollout
         mine = [r for r in seen.fleet.of(f"{rollout.model}@{rollout.stable}") if r.phase in _THERE]
-        rows = self._store.usage_list(limit=BASELINE, model=rollout.model)
-        served = _sum(_tally(row, rollout, seen.catalog) for row in rows if row.version == rollout.stable)
+        rows = self._served(rollout.model, rollout.stable)
+        solo = msgspec.structs.replace(rollout, alone=True)
+        served = _sum(_tally(row, solo, seen.catalog) for row in rows)
         return policy.without_room(rollout, len(mine), served, held, now_us)
 
     def _count(self, catalog: Catalog) -> None:
@@ -249,19 +262,24 @@ def _tally(row: Usage, rollout: Rollout, catalog: Catalog) -> Tally:
     """One request. Only what the cloud itself did wrong is an error; what a client did is none.
 
     One that was held while a replica started says nothing of the version's pace: it waited for the start, and went out
-    together with all who did, on a replica that had not worked yet.
+    together with all who did, on a replica that had not worked yet; and so did who came before the backlog was served.
+    Where nothing serves beside it, a wait for a slot counts for nothing, for the other had another load.
     """
     model = catalog.model(f"{row.model}@{row.version}") or rollout.spec
     broken = row.status >= 500 and row.outcome == "failed"
     tokens = row.output_tokens if row.task == "chat" else row.input_tokens
     cost = _cost_nanousd(catalog, model, _slots(catalog, rollout), row.busy_us)
     dear = bool(rollout.dear_nanousd and cost and tokens and cost * 1000 > rollout.dear_nanousd * tokens)
-    late = row.first_us > model.objective.ttft_us
+    serving_us = row.first_us - min(row.first_us, row.queue_us)
+    late = (serving_us if rollout.solo else row.first_us) > model.objective.ttft_us
+    late = late or bool(rollout.slow_us and serving_us > rollout.slow_us)
+    paced = not (row.cold or (row.version == rollout.candidate and row.arrived_us < rollout.calm_us))
     return Tally(
         requests=1,
         errors=int(broken),
-        slow=int(broken or (late and not row.cold)),
-        dear=int(dear and not row.cold),
+        slow=int(broken or (late and paced)),
+        dear=int(dear and paced),
+        unpaced=int(not (paced or broken)),
         ttft_us=row.first_us,
         ttfts=int(row.first_us > 0),
         tokens=tokens,
@@ -287,6 +305,12 @@ def _cost_nanousd(catalog: Catalog, model: ModelSpec, slots: int, busy_us: int) 
     pool = catalog.pool(model.pools[0]) if model.pools else None
     rate = pool.price_nanousd_per_hour if pool else None
     return 0 if rate is None else busy_us * rate // (_US_PER_HOUR * slots)
+
+
+def _slow(rows: list[Usage]) -> int:
+    """The most from sending to the first token, in microseconds; 0 when too little was served to say."""
+    told = sorted(row.first_us - row.queue_us for row in rows if row.first_us > row.queue_us and not row.cold)
+    return told[len(told) * 95 // 100] * SLOW_PERCENT // 100 if len(told) >= _BASELINE_LEAST else 0
 
 
 def _dear(catalog: Catalog, stable: ModelSpec, rows: list[Usage]) -> int:

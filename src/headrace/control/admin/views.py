@@ -59,7 +59,7 @@ class Models(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
-    """A version on its way, or the last one that was. `evidence` is that it is worse: 1 none, 300 enough.
+    """A version on its way, or the last one that was. `evidence` is that it is worse: 1 none, 600 enough.
 
     `agreement`: sums over answers of a shadow and of `stable`; `agree` is the percent that is needed to promote it.
     """

@@ -59,6 +59,7 @@ class Dispatch:
         for lane in self._lanes.values():
             if lane.queue and (lane.route.fault or not lane.route.weight):
                 self._part(lane, answers)
+        for lane in self._lanes.values():
             self._drain(lane, now_us, answers)
         return answers
 

@@ -9,9 +9,11 @@ import pytest
 from headrace.control.records import Records
 from headrace.control.rollouts import CRAMPED_US, Rollouts
 from headrace.errors import Invalid, Transient
+from headrace.policy import rollout as policy
 from headrace.policy.actions import Hold
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.fleet import Fleet
+from headrace.state.likeness import Likeness
 from headrace.state.usage import Usage
 from headrace.stores.sqlite import SqliteStore
 from tests.control.sim import S, SimClock, catalog, model
@@ -171,6 +173,33 @@ def test_one_at_a_time_and_promotion_needs_a_replica(kept: Kept) -> None:
     assert kept.rollouts.rollback(V1.name).phase == "rolled_back"
     with pytest.raises(Invalid, match="no rollout"):
         kept.rollouts.rollback(V1.name)
+
+
+def pair(kept: Kept, **more: Any) -> Likeness:
+    facts = {"version": "v2", "against": "v1", "at_us": kept.clock.now_us(), "score": 0.9, **more}
+    return Likeness(model=V1.name, **facts)
+
+
+def test_a_shadow_is_compared_and_promoted_only_when_its_answers_agree(kept: Kept) -> None:
+    kept.rollouts.deploy(WANTED, V2, shadow=10, agree=95)
+    kept.rollouts.turn(Round(V1, V2))
+    assert "no answers were compared yet" in policy.verdict(kept.rollouts.all[V1.name])
+    for other in ({"against": "v3"}, {"version": "v1", "against": "v2"}, {"at_us": 0}):
+        kept.rollouts.compared(pair(kept, **other))
+    for _ in range(40):
+        kept.rollouts.compared(pair(kept))
+    kept.clock.us += 3 * S
+    kept.rollouts.turn(Round(V1, V2))
+    kept.open()
+    assert kept.rollouts.all[V1.name].agreement.pairs == 40
+    with pytest.raises(Invalid, match=r"its agreement is 90.0 %, 8\d.\d % at least, and must be 95 %"):
+        kept.rollouts.promote(V1.name)
+    for _ in range(4_000):
+        kept.rollouts.compared(pair(kept, score=0.99))
+    promoted = kept.rollouts.promote(V1.name)
+    assert promoted.phase == "promoted"
+    assert "agreement 0.989 (0.98" in promoted.reason
+    assert "over 4040 answers" in promoted.reason
 
 
 def test_a_file_that_says_otherwise_ends_it(kept: Kept) -> None:

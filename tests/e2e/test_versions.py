@@ -160,10 +160,13 @@ def test_without_a_spare_device_the_old_one_gives_its_place_and_requests_are_hel
 def test_a_shadow_is_asked_and_compared_and_nobody_is_answered_or_charged_by_it(cloud: Cloud) -> None:
     before = rollout(cloud, "roomy")["weights"]
     watched = "v1" if before["v2"] else "v2"
-    cloud.run("model", "shadow", f"roomy@{watched}", "--percent", "100")
+    cloud.run("model", "shadow", f"roomy@{watched}", "--percent", "100", "--agree", "90")
     cloud.until(lambda: rollout(cloud, "roomy")["phase"] == "shadow", what="the shadow")
+    refused = cloud.run("model", "promote", "roomy", check=False)
+    assert refused.returncode == 1
+    assert "0 answers were compared, and 30 are needed" in refused.stderr
     with Traffic(cloud, "roomy") as traffic:
-        cloud.until(lambda: rollout(cloud, "roomy")["new"].get("requests", 0) >= 20, what="copies")
+        cloud.until(lambda: rollout(cloud, "roomy")["agreement"].get("pairs", 0) >= 40, what="pairs of answers")
     assert traffic.wrong == {}
     assert rollout(cloud, "roomy")["weights"] == before
     rows = cloud.get("/headrace/v1/usage?limit=1000")["usage"]
@@ -175,8 +178,12 @@ def test_a_shadow_is_asked_and_compared_and_nobody_is_answered_or_charged_by_it(
     pairs = [(row, originals.get(row["request"].removesuffix("-shadow"))) for row in copies]
     assert all(own is None or own["input_tokens"] == row["input_tokens"] for row, own in pairs)
     assert sum(own is not None and own["version"] != watched for _, own in pairs) > 10
-    assert "were copied to it" in cloud.run("model", "status", "roomy").stdout
+    shown = cloud.run("model", "status", "roomy").stdout
+    assert "were copied to it" in shown
+    assert "agreement 1.000 (0.9" in shown  # the same weights with other slots: the same vectors
     assert cloud.json("model", "rollback", "roomy")["phase"] == "rolled_back"
+    told = cloud.json("explain", f"roomy@{watched}")["text"]
+    assert any("rollout.rollback" in line and "agreement 1.000" in line for line in told)
     assert rollout(cloud, "roomy")["weights"] == before
     assert cloud.run("cost", "verify").returncode == 0
 

@@ -208,3 +208,19 @@ def test_every_refusal_has_its_place_in_the_catalogue_of_errors() -> None:
     found = re.findall(r'Reject\(\s*[a-z_.]+,\s*(\d+),\s*"([a-z_]+)"', words)
     assert len(found) >= 7
     assert [(code, fault.status(code)) for _, code in found] == [(code, int(status)) for status, code in found]
+
+
+def test_what_is_held_for_a_version_that_gets_no_more_traffic_goes_to_the_one_that_does() -> None:
+    """A rollout that goes back, or gives the only place away: who named the version waits for it all the same."""
+    brain = Dispatch()
+    one, two = route("m@v1", weight=0), route("m@v2", weight=100)
+    brain.update(table(one, two, replica("r2", "m@v2", slots=1)), 0)
+    running, waiting, named = request("a"), request("b"), request("c", version="v2")
+    assert isinstance(brain.arrive(running, 0), Assign)
+    assert [type(brain.arrive(each, 0)) for each in (waiting, named)] == [Wait, Wait]
+    back = table(route("m@v1", weight=100), route("m@v2", weight=0), replica("r1", "m@v1"),
+                 replica("r2", "m@v2", slots=1, phase="draining"))  # fmt: skip
+    (answer,) = brain.update(back, S)
+    assert isinstance(answer, Assign)
+    assert (answer.request, answer.replica, answer.version) == ("b", "r1", "v1")
+    assert brain.held == 1

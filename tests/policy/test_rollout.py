@@ -1,5 +1,7 @@
 """A rollout: one step at a time, never without samples, and back with a reason."""
 
+import random
+
 import msgspec
 import pytest
 
@@ -68,3 +70,98 @@ def test_doubt_holds_it_where_it_is() -> None:
 def test_what_is_decided_stays_decided() -> None:
     done = policy.whole(NEW, "an operator", 1)
     assert look(done, Seen(ready=False, fault="x"), 2) is done
+
+
+def test_over_all_its_steps_an_equal_version_goes_back_no_more_often_than_promised() -> None:
+    """One in a hundred, by all three accusations, beside the other and after it; three standard deviations."""
+    wrong = promoted = 0
+    for seed in range(200):
+        rng, rollout, rate = random.Random(seed), look(NEW, Seen(ready=True), 1), (0.01, 0.1, 0.3)[seed % 3]
+        rates, at = {"errors": rate, "slow": rate, "dear": rate}, 2
+        while rollout.under_way and at < 1_000:
+            new = sum(rng.random() < rollout.share / 100 for _ in range(40))
+            batch = Seen(ready=True, old=drawn(rng, 40 - new, rates), new=drawn(rng, new, rates))
+            rollout, at = look(rollout, batch, at), at + 1
+        wrong += rollout.phase == "rolled_back"
+        promoted += rollout.phase == "promoted"
+    assert wrong <= 2 + 3 * 1.5
+    assert promoted >= 190
+
+
+# --- without a spare device: judged by what the version before had done ---------------------------------------------
+
+
+def alone(old: Tally) -> Rollout:
+    """The new version has the only place, and is ready."""
+    made = policy.without_room(NEW, 1, old, "it needs more", 1)
+    return look(made, Seen(ready=True), 1)
+
+
+def drawn(rng: random.Random, count: int, rates: dict[str, float]) -> Tally:
+    """So many requests, each with its own chance of each fault."""
+    return Tally(
+        requests=count, **{what: sum(rng.random() < rate for _ in range(count)) for what, rate in rates.items()}
+    )
+
+
+def ends(seed: int, served: int, before: dict[str, float], after: dict[str, float], batch: int = 3) -> tuple[str, int]:
+    """Where a version that goes alone ends, and after how many of its requests."""
+    rng = random.Random(seed)
+    rollout, now_us = alone(drawn(rng, served, before)), 2
+    while rollout.under_way and rollout.new.requests < 2_000:
+        now_us += 1
+        rollout = look(rollout, Seen(ready=True, new=drawn(rng, rng.randint(0, batch), after)), now_us)
+    return rollout.phase, rollout.new.requests
+
+
+@pytest.mark.parametrize("served", [20, 100, 400])
+@pytest.mark.parametrize("rate", [0.003, 0.05, 0.4])
+def test_alone_an_equal_version_goes_back_no_more_often_than_promised(served: int, rate: float) -> None:
+    """One in a hundred; 400 rollouts and three standard deviations."""
+    rates = {"errors": rate, "slow": rate, "dear": rate}
+    phases = [ends(seed, served, rates, rates)[0] for seed in range(400)]
+    assert phases.count("rolled_back") <= 4 + 3 * 2
+    assert phases.count("promoted") >= 385
+
+
+@pytest.mark.parametrize(
+    ("what", "before", "after", "within", "of_hundred"),
+    [
+        ("errors", 0.01, 1.0, 9, 100),
+        ("slow", 0.02, 1.0, 9, 100),
+        ("dear", 0.02, 0.9, 15, 100),
+        ("errors", 0.01, 0.3, 55, 97),
+        ("slow", 0.05, 0.5, 55, 100),
+    ],
+)
+def test_alone_a_worse_version_goes_back_soon(
+    what: str, before: float, after: float, within: int, of_hundred: int
+) -> None:
+    found = [ends(seed, 400, {what: before}, {what: after}) for seed in range(100)]
+    assert sum(phase == "rolled_back" and count <= within for phase, count in found) >= of_hundred
+
+
+def test_alone_with_no_past_to_compare_a_version_that_only_fails_goes_back_all_the_same() -> None:
+    phase, count = ends(1, 0, {}, {"errors": 1.0, "slow": 1.0})
+    assert (phase, count <= 15) == ("rolled_back", True)
+    assert ends(1, 0, {}, {})[0] == "promoted"
+
+
+def test_alone_the_backlog_of_the_start_says_nothing_of_the_pace_but_errors_count() -> None:
+    made = policy.without_room(NEW, 1, Tally(requests=400), "it needs more", 1_000)
+    ready = look(made, Seen(ready=True), 31_000)
+    assert ready.calm_us == 31_000 + policy.BACKLOG * 30_000
+    waited = Seen(ready=True, new=Tally(requests=60, unpaced=60))
+    after = look(ready, waited, 32_000)
+    assert (after.phase, after.step) == ("canary", 0)
+    failing = Seen(ready=True, new=Tally(requests=60, unpaced=30, errors=30, slow=30))
+    assert look(ready, failing, 32_000).phase == "rolled_back"
+
+
+def test_all_at_once_is_judged_by_the_past_too() -> None:
+    whole = msgspec.structs.replace(NEW, first=100, old=Tally(requests=400))
+    whole = look(whole, Seen(ready=True), 1)
+    assert (whole.share, whole.solo) == (100, True)
+    gone = look(whole, Seen(ready=True, new=Tally(requests=6, errors=6, slow=6)), 2)
+    assert gone.phase == "rolled_back"
+    assert "6 of 6 with v2, 0 of 400 with v1, before" in gone.reason

@@ -40,10 +40,11 @@ def deploy(model: str, file: Path | None, first: int, manual: bool, as_json: boo
 @click.argument("model", metavar="MODEL@VERSION")
 @_FILE
 @click.option("--percent", type=click.IntRange(1, 100), default=10, show_default=True, help="Of requests to copy.")
+@click.option("--agree", type=click.IntRange(1, 100), help="Percent of agreement without which it is not promoted.")
 @json_option
-def shadow(model: str, file: Path | None, percent: int, as_json: bool) -> None:
-    """Copy requests to MODEL@VERSION and throw its answers away; nobody is answered or billed by it."""
-    _begin(model, file, {"shadow": percent}, as_json)
+def shadow(model: str, file: Path | None, percent: int, agree: int | None, as_json: bool) -> None:
+    """Copy requests to MODEL@VERSION and compare its answers with those given; nobody is answered or billed by it."""
+    _begin(model, file, {"shadow": percent, "agree": agree or 0}, as_json)
 
 
 @command.command()

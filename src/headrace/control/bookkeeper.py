@@ -13,6 +13,7 @@ from headrace import telemetry
 from headrace.control.metrics import Metrics
 from headrace.errors import Transient
 from headrace.ports import Clock, Store
+from headrace.state.likeness import Likeness
 from headrace.state.usage import Begun, Entry, Progress, Usage
 
 EVERY_S: Final = 0.1
@@ -81,6 +82,7 @@ class Bookkeeper:
         self.charged: Callable[[], None] = lambda: None  # something was charged
         self.ended: Callable[[str], None] = lambda _: None  # a gateway is gone and settled
         self.heard: Callable[[Usage], None] = lambda _: None  # a request ended
+        self.compared: Callable[[Likeness], None] = lambda _: None  # a version's answer with another's
 
     def settled_until(self) -> int:
         """Every request that arrived before this moment has ended and is in the store, or never was."""
@@ -156,6 +158,9 @@ class Bookkeeper:
                 new += self._store.usage_add(rows, {name: piece.position})
                 self._marks[name] = piece.position
                 self._tell(rows)
+                for entry in piece.entries:
+                    if isinstance(entry, Likeness):
+                        self.compared(entry)
             self._positions[name] = piece.position
             await asyncio.sleep(0)
 

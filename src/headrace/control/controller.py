@@ -97,7 +97,7 @@ class Controller:
         self.forecasts = Forecasts(store, self.bookkeeper.settled_until, clock, self.budgets.all)
         self.bookkeeper.charged, self.bookkeeper.ended = self.budgets.spent, self.budgets.gone
         self.rollouts = Rollouts(store, self.records, clock)
-        self.bookkeeper.heard = self.rollouts.heard
+        self.bookkeeper.heard, self.bookkeeper.compared = self.rollouts.heard, self.rollouts.compared
         self.witness = Witness(settings.witness, clock)
         self._actuator = Actuator(settings, substrate, self.engines, self.records, clock)
         self._leases = Leases(store, self.records, clock)

@@ -13,13 +13,14 @@ import msgspec
 from headrace import telemetry
 from headrace.control.records import Records
 from headrace.errors import Invalid, Transient
-from headrace.policy import in_force
+from headrace.policy import agreement, in_force
 from headrace.policy import rollout as policy
 from headrace.policy.actions import Hold
 from headrace.policy.rollout import Seen
 from headrace.ports import Clock, Store
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.fleet import Fleet
+from headrace.state.likeness import Likeness
 from headrace.state.rollout import Rollout, Tally
 from headrace.state.usage import Usage
 from headrace.units import US_PER_S, format_us
@@ -27,6 +28,8 @@ from headrace.units import US_PER_S, format_us
 KEEP_US: Final = 2 * US_PER_S
 CRAMPED_US: Final = 5 * US_PER_S  # without room for the candidate before others give way
 BASELINE: Final = 400  # requests of the stable version that are looked at when a rollout begins
+BASELINE_US: Final = 7 * 24 * 3600 * US_PER_S  # and not older: what served it then is not what serves it now
+SLOW_PERCENT: Final = 200  # of the time to first token, from sending on, that 95 of 100 kept with the stable version
 DEAR_PERCENT: Final = 125  # of what a token cost with the stable version
 _BASELINE_LEAST: Final = 20
 _NAME: Final = "rollouts"
@@ -69,7 +72,14 @@ class Rollouts:
     # --- what administrators do ---------------------------------------------------------------------------------
 
     def deploy(
-        self, declared: Catalog, candidate: ModelSpec, *, first: int = 5, automatic: bool = True, shadow: int = 0
+        self,
+        declared: Catalog,
+        candidate: ModelSpec,
+        *,
+        first: int = 5,
+        automatic: bool = True,
+        shadow: int = 0,
+        agree: int = 0,
     ) -> Rollout:
         """Begin: `candidate` against the version that has the most traffic now. Raises Invalid."""
         name = candidate.name
@@ -86,7 +96,7 @@ class Rollouts:
         stable = max(others, key=lambda model: (model.weight, model.version))
         before = {model.version: model.weight for model in versions if model.version != candidate.version}
         now_us = self._clock.now_us()
-        rows = self._store.usage_list(limit=BASELINE, model=name)
+        rows = self._served(name, stable.version)
         rollout = Rollout(
             model=name,
             stable=stable.version,
@@ -97,26 +107,40 @@ class Rollouts:
             changed_us=now_us,
             first=first,
             automatic=automatic and not shadow,
-            dear_nanousd=_dear(declared, stable, [row for row in rows if row.version == stable.version]),
+            dear_nanousd=_dear(declared, stable, rows),
+            slow_us=_slow(rows),
             shadow=shadow,
+            agree=agree,
             reason=f"{shadow} % of requests are copied to it" if shadow else "deployed",
         )
+        if rollout.solo:
+            old = _sum(_tally(row, rollout, declared) for row in rows)
+            rollout = msgspec.structs.replace(rollout, old=old)
         self._put(rollout, "shadow" if shadow else "deploy")
         return rollout
 
+    def _served(self, model: str, version: str) -> list[Usage]:
+        """What a version's last requests came to."""
+        since_us = self._clock.now_us() - BASELINE_US
+        rows = self._store.usage_list(limit=BASELINE, model=model)
+        return [row for row in rows if row.version == version and row.arrived_us >= since_us]
+
     def promote(self, name: str) -> Rollout:
-        """All traffic to the candidate, whatever was seen. Raises Invalid."""
+        """All traffic to the candidate, whatever was seen, unless its answers had to agree. Raises Invalid."""
         rollout = self._under_way(name)
         if rollout.phase == "warming":
             raise _refused(f"no replica of {name}@{rollout.candidate} is ready yet; wait, or roll it back", 409)
-        return self._put(policy.whole(rollout, "an administrator asked for it", self._clock.now_us()), "promote")
+        lack = agreement.lacks(rollout.agreement, rollout.agree)
+        if lack:
+            raise _refused(f"{name}@{rollout.candidate} may not be promoted: {lack}", 409)
+        return self._put(policy.whole(rollout, _asked(rollout), self._clock.now_us()), "promote")
 
     def rollback(self, name: str) -> Rollout:
         """All traffic back to the versions before; also of one that was promoted. Raises Invalid."""
         rollout = self._rollouts.get(name)
         if rollout is None or rollout.phase in ("rolled_back", "ended"):
             raise _refused(f"{name} has no rollout to take back; see: headrace model status", 409)
-        return self._put(policy.back(rollout, "an administrator asked for it", self._clock.now_us()), "rollback")
+        return self._put(policy.back(rollout, _asked(rollout), self._clock.now_us()), "rollback")
 
     def _under_way(self, name: str) -> Rollout:
         rollout = self._rollouts.get(name)
@@ -143,6 +167,15 @@ class Rollouts:
             return
         if row.version in (rollout.stable, rollout.candidate) and row.arrived_us >= rollout.changed_us:
             self._rows.append(row)
+
+    def compared(self, pair: Likeness) -> None:
+        """A copy of a request was answered by a version that is only watched."""
+        rollout = self._rollouts.get(pair.model)
+        if rollout is None or rollout.phase != "shadow" or pair.at_us < rollout.changed_us:
+            return
+        if (pair.against, pair.version) == (rollout.stable, rollout.candidate):
+            grown = rollout.agreement.plus(pair)
+            self._rollouts[pair.model], self._unkept = msgspec.structs.replace(rollout, agreement=grown), True
 
     def turn(self, seen: Round) -> bool:
         """Judge each; whether anything is to be served differently now."""
@@ -185,8 +218,9 @@ class Rollouts:
         if now_us - self._cramped.setdefault(rollout.model, now_us) < CRAMPED_US or rollout.shadow:
             return rollout
         mine = [r for r in seen.fleet.of(f"{rollout.model}@{rollout.stable}") if r.phase in _THERE]
-        rows = self._store.usage_list(limit=BASELINE, model=rollout.model)
-        served = _sum(_tally(row, rollout, seen.catalog) for row in rows if row.version == rollout.stable)
+        rows = self._served(rollout.model, rollout.stable)
+        solo = msgspec.structs.replace(rollout, alone=True)
+        served = _sum(_tally(row, solo, seen.catalog) for row in rows)
         return policy.without_room(rollout, len(mine), served, held, now_us)
 
     def _count(self, catalog: Catalog) -> None:
@@ -228,19 +262,24 @@ def _tally(row: Usage, rollout: Rollout, catalog: Catalog) -> Tally:
     """One request. Only what the cloud itself did wrong is an error; what a client did is none.
 
     One that was held while a replica started says nothing of the version's pace: it waited for the start, and went out
-    together with all who did, on a replica that had not worked yet.
+    together with all who did, on a replica that had not worked yet; and so did who came before the backlog was served.
+    Where nothing serves beside it, a wait for a slot counts for nothing, for the other had another load.
     """
     model = catalog.model(f"{row.model}@{row.version}") or rollout.spec
     broken = row.status >= 500 and row.outcome == "failed"
     tokens = row.output_tokens if row.task == "chat" else row.input_tokens
     cost = _cost_nanousd(catalog, model, _slots(catalog, rollout), row.busy_us)
     dear = bool(rollout.dear_nanousd and cost and tokens and cost * 1000 > rollout.dear_nanousd * tokens)
-    late = row.first_us > model.objective.ttft_us
+    serving_us = row.first_us - min(row.first_us, row.queue_us)
+    late = (serving_us if rollout.solo else row.first_us) > model.objective.ttft_us
+    late = late or bool(rollout.slow_us and serving_us > rollout.slow_us)
+    paced = not (row.cold or (row.version == rollout.candidate and row.arrived_us < rollout.calm_us))
     return Tally(
         requests=1,
         errors=int(broken),
-        slow=int(broken or (late and not row.cold)),
-        dear=int(dear and not row.cold),
+        slow=int(broken or (late and paced)),
+        dear=int(dear and paced),
+        unpaced=int(not (paced or broken)),
         ttft_us=row.first_us,
         ttfts=int(row.first_us > 0),
         tokens=tokens,
@@ -268,12 +307,24 @@ def _cost_nanousd(catalog: Catalog, model: ModelSpec, slots: int, busy_us: int) 
     return 0 if rate is None else busy_us * rate // (_US_PER_HOUR * slots)
 
 
+def _slow(rows: list[Usage]) -> int:
+    """The most from sending to the first token, in microseconds; 0 when too little was served to say."""
+    told = sorted(row.first_us - row.queue_us for row in rows if row.first_us > row.queue_us and not row.cold)
+    return told[len(told) * 95 // 100] * SLOW_PERCENT // 100 if len(told) >= _BASELINE_LEAST else 0
+
+
 def _dear(catalog: Catalog, stable: ModelSpec, rows: list[Usage]) -> int:
     """The most that 1,000 tokens may cost, in nano-dollars; 0 when too little was served to say."""
     told = [row for row in rows if row.outcome == "finished"]
     tokens = sum(row.output_tokens if row.task == "chat" else row.input_tokens for row in told)
     cost = sum(_cost_nanousd(catalog, stable, stable.engine.slots, row.busy_us) for row in told)
     return cost * 1000 * DEAR_PERCENT // (100 * tokens) if len(told) >= _BASELINE_LEAST and tokens else 0
+
+
+def _asked(rollout: Rollout) -> str:
+    """Why an administrator's word was followed, with what is known of the answers."""
+    told = f"; {agreement.found(rollout.agreement)}" if rollout.shadow else ""
+    return f"an administrator asked for it{told}"
 
 
 def _refused(message: str, status: int) -> Invalid:

@@ -265,7 +265,7 @@ class Fan:
         """Now and then: a comment in a stream that has been silent."""
         if self._record.call.stream and self._tries and now_us >= self._commented_us:
             self._commented_us = now_us + COMMENT_US
-            self._reply.events(b": waiting for %b\n\n" % self._record.model.name.encode())
+            self._reply.comment(b"waiting for %b" % self._record.model.name.encode())
 
     # --- settling -----------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from typing import Final, NamedTuple
 
 from headrace.gateway import answers
 from headrace.gateway.client import Client
+from headrace.gateway.comparison import Heard
 from headrace.wire.voice import OPENAI, Voice
 
 
@@ -29,9 +30,10 @@ class Reply:
     `voice` words errors as the API that was asked does.
     `kind` is the content type of a good answer; `stream_kind` that of a stream that is not of events. Such a stream has
     no place for words of ours: it is silent until it begins, and where it breaks its connection does.
+    `heard` is told all that is said, where the answer is to be compared.
     """
 
-    __slots__ = ("_chunked", "_client", "headers", "kind", "run", "started", "stream_kind", "voice")
+    __slots__ = ("_chunked", "_client", "headers", "heard", "kind", "run", "started", "stream_kind", "voice")
 
     def __init__(
         self, client: Client, headers: bytes, *, chunked: bool, kind: bytes = b"application/json", run: Run = UNNAMED
@@ -44,9 +46,12 @@ class Reply:
         self.stream_kind = b""
         self.voice: Voice = OPENAI
         self.run = run
+        self.heard: Heard | None = None
 
     def events(self, data: bytes) -> None:
         """Bytes of a stream."""
+        if self.heard is not None:
+            self.heard.event(data)
         framed = answers.chunk(data) if self._chunked and data else data
         if not self.started:
             self.started = True
@@ -62,22 +67,30 @@ class Reply:
     def end_events(self, last: bytes, *, broken: bool) -> None:
         """The last bytes. A broken stream of events ends with an error; the connection of any that broke closes."""
         self.events(last)
+        if self.heard is not None:
+            self.heard.ended(broken)
         if self._chunked and not (broken and self.stream_kind):
             self._client.write(answers.LAST_CHUNK)
         self._client.finished(close=broken or not self._chunked)
 
     def whole(self, body: bytes, headers: bytes = b"") -> None:
         """A good answer."""
+        if self.heard is not None:
+            self.heard.whole(body)
         self._client.write(answers.whole(200, body, self.headers + headers, kind=self.kind))
         self._client.finished()
 
     def abandoned(self) -> None:
         """Its client has left."""
+        if self.heard is not None:
+            self.heard.failed()
 
     def error(self, code: str, message: str, param: str | None = None, headers: bytes = b"") -> None:
         """An error: a whole answer, or the last event of a stream that has begun."""
         if self.started:
             self.end_events(b"" if self.stream_kind else self.voice.event(code, message), broken=True)
             return
+        if self.heard is not None:
+            self.heard.failed()
         self._client.write(answers.error(code, message, param, self.headers + headers, voice=self.voice))
         self._client.finished()

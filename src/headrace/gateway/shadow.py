@@ -2,7 +2,8 @@
 
 A copy begins after its original and never before it, holds no budget, counts against no limit of its client, and is
 left out where the version has nothing ready or too many copies are under way: who is answered comes first. Its record
-stands in the books as the house's, so what the comparison cost is seen.
+stands in the books as the house's, so what the comparison cost is seen. Both answers are compared, and what is kept of
+them is how alike they were.
 """
 
 import copy
@@ -13,6 +14,7 @@ from typing import Final
 from headrace.errors import HeadraceError
 from headrace.gateway.bill import Bill
 from headrace.gateway.client import Client
+from headrace.gateway.comparison import Comparison
 from headrace.gateway.desk import Acting, Desk
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.record import Record
@@ -35,32 +37,25 @@ class _Nobody(Client):
         self.work = None
         self.slow = False
 
+    def write(self, data: bytes) -> None:
+        """Nobody reads it; who compares it has heard it before."""
 
-class _Unheard(Reply):
-    """An answer that goes nowhere."""
-
-    __slots__ = ()
-
-    def events(self, data: bytes) -> None:
-        """Nobody listens."""
-
-    def end_events(self, last: bytes, *, broken: bool) -> None:
-        """Nobody listens."""
-
-    def whole(self, body: bytes, headers: bytes = b"") -> None:
-        """Nobody listens."""
-
-    def error(self, code: str, message: str, param: str | None = None, headers: bytes = b"") -> None:
-        """Nobody listens."""
+    def finished(self, *, close: bool = False) -> None:
+        """Nobody waits."""
 
 
-def follow(desk: Desk, original: Record) -> None:
-    """Copy a request that has begun, if a version of its model is watched and it is this request's turn."""
+def follow(desk: Desk, original: Record, reply: Reply) -> None:
+    """Copy a request that has begun, if a version of its model is watched and it is this request's turn.
+
+    `reply` is where its own answer goes: it is heard there.
+    """
     if not desk.directory.shadows:
         return
     watched = desk.directory.shadows.get(original.model.name)
     if watched is None or "@" in original.call.model or not _turn(original.request_id, watched):
         return
+    if original.request_id not in desk.exchanges:
+        return  # it was refused
     if watched.state != "ready" or _under_way(desk.exchanges) >= AT_ONCE_MAX:
         return
     call = copy.copy(original.call)
@@ -70,11 +65,23 @@ def follow(desk: Desk, original: Record) -> None:
     name = original.request_id + _SUFFIX
     record = Record(name, original.epoch, _KEY, watched, call, bill, label=f"shadow of {original.request_id}")
     client = _Nobody()
+    unheard = Reply(client, b"", chunked=False)
+    compared = Comparison(
+        original.call, (watched.name, watched.version), original.wall_us, lambda: _by(original), desk.journal.append
+    )
+    reply.heard, unheard.heard = compared.original, compared.copy
     try:
-        Exchange(desk, client, _Unheard(client, b"", chunked=True), record).start()
+        Exchange(desk, client, unheard, record).start()
     except HeadraceError:
+        reply.heard = None
         desk.exchanges.pop(name, None)  # it cannot be asked of this version; its original has its answer
     bill.bound = 0  # so that it is charged nothing, whatever it comes to
+
+
+def _by(original: Record) -> str:
+    """The version that answered; empty when another model stood in."""
+    asked = original.call.model.partition("@")[0]
+    return original.served_by.version if original.served_by and original.model.name == asked else ""
 
 
 def _turn(request_id: str, watched: RouteModel) -> bool:

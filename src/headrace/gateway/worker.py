@@ -200,7 +200,7 @@ class Worker:
         (Fan if split else Exchange)(self, client, reply, record, others).start()
         if self.expected.any:
             self.expected.came(key.id, f"{model.name}@{model.version}", label)
-        shadow.follow(self, record)
+        shadow.follow(self, record, reply)
 
     def _health(self) -> bytes:
         if self.has_table.is_set() and not self.stopping:

@@ -8,13 +8,14 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from headrace.errors import HeadraceError, Invalid, Permanent, Refused, Unreachable
-from headrace.pipelines import fits, mcp
+from headrace.pipelines import mcp
 from headrace.pipelines.agent import Agent
 from headrace.pipelines.context import Ask, Context, Patience, StepFailed
 from headrace.pipelines.ports import CHILD, Fetched
 from headrace.pipelines.tools import Tool, ToolError, Use
 from headrace.specs.agent import Http, ToolSpec
 from headrace.specs.pipeline import Step
+from headrace.wire import fits
 
 FETCHED_BYTES_MAX: Final = 256 << 10
 _AGAIN: Final = frozenset({408, 425, 429})

@@ -57,8 +57,9 @@ class Dispatch:
         for lane in removed:
             self._rehome(lane, answers)
         for lane in self._lanes.values():
-            if lane.queue.size and lane.route.fault:
+            if lane.queue.size and (lane.route.fault or not lane.route.weight):
                 self._part(lane, answers)
+        for lane in self._lanes.values():
             self._drain(lane, now_us, answers)
         return answers
 
@@ -279,14 +280,14 @@ class Dispatch:
             self._move(ticket, admission.choose(siblings, ticket.request))
 
     def _part(self, lane: Lane, answers: list[Answer]) -> None:
-        """Requests held for a version that cannot be served go to a sound sibling, or are refused."""
+        """Requests held for a version that cannot be served, or gets no traffic any more, go to a sibling."""
         siblings = self._versions.get(lane.route.name, ())
         for ticket in lane.queue.all():
             other = lane if ticket.request.version or not siblings else admission.choose(siblings, ticket.request)
-            if other.route.fault:
+            if lane.route.fault and other.route.fault:
                 answers.append(self._refuse(ticket, admission.faulty(lane, ticket.request)))
-                continue
-            self._move(ticket, other)
+            elif other is not lane and not other.route.fault:
+                self._move(ticket, other)
 
     def _move(self, ticket: Ticket, lane: Lane) -> None:
         tenant = ticket.request.tenant

@@ -1,15 +1,16 @@
 """What happens to a rollout now: wait, give the new version more, or return to the one before; each with its reason.
 
 State in, state out; counters and the time are arguments. It judges three things: errors, requests that missed the
-promised time to first token, and requests whose output token cost too much. Each may accuse wrongly with a third of
-`ALPHA`, over the whole rollout and however often it is looked at.
+promised time to first token, and requests whose output token cost too much. Each is judged twice: beside the version
+before, and with all the traffic, when there is only what that version did earlier to compare with. Each of the six may
+accuse wrongly with a sixth of `ALPHA`, over the whole rollout and however often it is looked at.
 """
 
 from typing import Final
 
 import msgspec
 
-from headrace.policy import sequential
+from headrace.policy import agreement, sequential
 from headrace.state.rollout import Evidence, Rollout, RolloutPhase, Tally
 from headrace.units import format_us
 
@@ -17,6 +18,9 @@ ALPHA: Final = 0.01  # the most probable that an equal version is rolled back
 STEPS: Final = (5, 25, 50, 100)  # percent
 SAMPLES: Final = 50  # requests of the new version at each step
 DOUBT: Final = 5.0  # evidence of harm with which no step is taken
+LIMIT: Final = 6 / ALPHA  # evidence with which it goes back
+SUPPOSED: Final = Tally(requests=20, errors=1, slow=1, dear=1)  # of a version before that served fewer
+BACKLOG: Final = 2  # times as long as requests were held, those that come are served behind them
 WHAT: Final = {"errors": "errors", "slow": "late first tokens", "dear": "dear tokens"}
 
 
@@ -52,12 +56,13 @@ def look(rollout: Rollout, seen: Seen, now_us: int) -> Rollout:
         return _patient(rollout, seen, now_us)
     if rollout.alone and not seen.ready and not rollout.step:
         return _patient(rollout, seen, now_us)
+    if rollout.alone and not rollout.calm_us:
+        rollout = msgspec.structs.replace(rollout, calm_us=now_us + BACKLOG * (now_us - rollout.changed_us))
     rollout = _counted(rollout, seen)
-    limit = len(WHAT) / ALPHA
     for name, what in WHAT.items():  # 2.
         found = harm(rollout, name)
-        if found >= limit and rollout.phase != "shadow":
-            return back(rollout, f"more {what}: {_figures(rollout, name)}; evidence {found:.0f} of {limit:.0f}", now_us)
+        if found >= LIMIT and rollout.phase != "shadow":
+            return back(rollout, f"more {what}: {_figures(rollout, name)}; evidence {found:.0f} of {LIMIT:.0f}", now_us)
     if not rollout.automatic or rollout.step < SAMPLES or doubt(rollout) >= DOUBT:
         return rollout
     why = f"{rollout.step} requests at {rollout.share} %, errors {_figures(rollout, 'errors')}"  # 3.
@@ -72,17 +77,8 @@ def doubt(rollout: Rollout) -> float:
 
 
 def harm(rollout: Rollout, name: str) -> float:
-    """The evidence that the new version has more of `errors`, `slow` or `dear`.
-
-    With the whole traffic there is nothing beside it to be compared with: then all of its requests are held against
-    all that the stable version had served, as one batch.
-    """
-    if rollout.share < STEPS[-1]:
-        return sequential.evidence(getattr(rollout.evidence, name))
-    old, new = rollout.old, rollout.new
-    return sequential.evidence(
-        sequential.grown((), (old.requests, getattr(old, name)), (new.requests, getattr(new, name)))
-    )
+    """The evidence that the new version has more of `errors`, `slow` or `dear`."""
+    return sequential.evidence(getattr(rollout.evidence, name))
 
 
 def without_room(rollout: Rollout, stable: int, served: Tally, why: str, now_us: int) -> Rollout:
@@ -120,11 +116,14 @@ def verdict(rollout: Rollout) -> str:
     if not rollout.under_way:
         return f"{rollout.phase.replace('_', ' ')}: {rollout.reason}"
     if rollout.phase == "shadow":
-        return f"{rollout.new.requests} requests were copied to it, and nobody was answered by it"
+        lack = agreement.lacks(rollout.agreement, rollout.agree)
+        guarded = f"; may not be promoted: {lack}" if lack else ""
+        told = f"{rollout.new.requests} requests were copied to it, and nobody was answered by it"
+        return f"{told}; {agreement.found(rollout.agreement)}{guarded}"
     if rollout.phase == "warming":
         return f"waits for a replica of {rollout.candidate}"
     if doubt(rollout) >= DOUBT:
-        return f"in doubt: evidence {doubt(rollout):.1f} that it is worse; {len(WHAT) / ALPHA:.0f} rolls it back"
+        return f"in doubt: evidence {doubt(rollout):.1f} that it is worse; {LIMIT:.0f} rolls it back"
     if not rollout.automatic:
         return f"{rollout.step} requests at {rollout.share} %; waits for an operator"
     return f"{rollout.step} of {SAMPLES} requests at {rollout.share} %"
@@ -139,20 +138,42 @@ def weights(rollout: Rollout) -> dict[str, int]:
 
 def _counted(rollout: Rollout, seen: Seen) -> Rollout:
     """With one more batch of what ended."""
-    old, new = seen.old, seen.new
-    grown = {
-        name: sequential.grown(
-            getattr(rollout.evidence, name), (old.requests, getattr(old, name)), (new.requests, getattr(new, name))
-        )
-        for name in WHAT
-    }
-    return msgspec.structs.replace(
-        rollout,
-        evidence=Evidence(**grown),
-        old=rollout.old.plus(old),
-        new=rollout.new.plus(new),
-        step=rollout.step + new.requests,
+    news = seen.new.requests - (seen.new.unpaced if rollout.alone else 0)
+    after = msgspec.structs.replace(
+        rollout, old=rollout.old.plus(seen.old), new=rollout.new.plus(seen.new), step=rollout.step + news
     )
+    if rollout.share < STEPS[-1]:
+        found = {name: _beside(rollout, seen, name) for name in WHAT}
+    else:
+        found = {name: _afterwards(rollout, after, name) for name in WHAT}
+    return msgspec.structs.replace(after, evidence=Evidence(**found))
+
+
+def _beside(rollout: Rollout, seen: Seen, name: str) -> tuple[float, ...]:
+    """Both served in the same stretch of time."""
+    return sequential.grown(getattr(rollout.evidence, name), judged(seen.old, name), judged(seen.new, name))
+
+
+def _afterwards(before: Rollout, after: Rollout, name: str) -> tuple[float, ...]:
+    """Nothing serves beside it: all its requests are held against all that the stable version had served.
+
+    Looked at when its count has doubled, not whenever asked: one that grows on one side alone is no martingale.
+    """
+    (n0, m0), new = judged(after.old, name), judged(after.new, name)
+    counts = (judged(before.new, name)[0], new[0]) if after.solo else (before.step, after.step)
+    look = sequential.looks(counts[1], SAMPLES)
+    if look == sequential.looks(counts[0], SAMPLES):
+        kept: tuple[float, ...] = getattr(before.evidence, name)
+        return kept
+    if n0 < SUPPOSED.requests:
+        n0, m0 = SUPPOSED.requests, max(m0, getattr(SUPPOSED, name))
+    return (sequential.looked(look, (n0, m0), new),)
+
+
+def judged(tally: Tally, name: str) -> tuple[int, int]:
+    """(requests, bad ones among them) of `errors`, `slow` or `dear`."""
+    bad: int = getattr(tally, name)
+    return (tally.requests if name == "errors" else max(bad, tally.requests - tally.unpaced)), bad
 
 
 def _moved(rollout: Rollout, phase: RolloutPhase, share: int, reason: str, now_us: int) -> Rollout:
@@ -160,8 +181,6 @@ def _moved(rollout: Rollout, phase: RolloutPhase, share: int, reason: str, now_u
 
 
 def _figures(rollout: Rollout, name: str) -> str:
-    new, old = rollout.new, rollout.old
-    return (
-        f"{getattr(new, name)} of {new.requests} with {rollout.candidate}, "
-        f"{getattr(old, name)} of {old.requests} with {rollout.stable}"
-    )
+    (n1, x), (n0, m0) = judged(rollout.new, name), judged(rollout.old, name)
+    before = ", before" if rollout.solo else ""
+    return f"{x} of {n1} with {rollout.candidate}, {m0} of {n0} with {rollout.stable}{before}"

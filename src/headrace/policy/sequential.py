@@ -42,6 +42,35 @@ def grown(logs: Sequence[float], old: tuple[int, int], new: tuple[int, int]) -> 
     )
 
 
+def looks(count: int, samples: int) -> int:
+    """How many of the looks at a growing sample are due by `count`: at an eighth of `samples`, and at each doubling.
+
+    >>> [looks(count, 50) for count in (5, 6, 12, 25, 50, 99, 100)]
+    [0, 1, 2, 3, 4, 4, 5]
+    """
+    due = 0
+    while count >= samples * 2**due // 8:
+        due += 1
+    return due
+
+
+def looked(look: int, old: tuple[int, int], new: tuple[int, int]) -> float:
+    """The log evidence of look number `look`, from 1 on, where `old` was complete before `new` began.
+
+    Formula: -log(k (k + 1) p), p = sum of P(j) over j from x on, with P as in `grown`.
+    Source: R. A. Fisher's exact test, one-sided; 1 / (k (k + 1)) of the risk goes to look k, and all of them sum to 1.
+    Assumes: equal versions are exchangeable over both samples; when is looked does not depend on what came out.
+
+    >>> round(looked(1, (20, 0), (5, 5)), 2), looked(1, (0, 0), (5, 5)) <= 0
+    (10.19, True)
+    """
+    (n0, m0), (n1, x) = old, new
+    m = m0 + x
+    every = _choose(n0 + n1, m)
+    ways = [_choose(n1, j) + _choose(n0, m - j) - every for j in range(max(x, m - n0), min(n1, m) + 1)]
+    return -_log_sum(ways) - math.log(look * (look + 1))
+
+
 def evidence(logs: Sequence[float]) -> float:
     """The mean of the martingales, itself one: 1 at first, 1/alpha is enough to believe that the new one is worse.
 

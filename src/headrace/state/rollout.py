@@ -3,20 +3,23 @@
 Shares are whole percent of the model's requests, moments microseconds of the wall clock, money nano-dollars.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from headrace.specs.catalog import ModelSpec
+from headrace.state.likeness import Agreement
 
 RolloutPhase = Literal["warming", "canary", "shadow", "promoted", "rolled_back", "ended"]
+_WHOLE: Final = 100  # percent
 ON_THE_WAY: frozenset[RolloutPhase] = frozenset({"warming", "canary", "shadow"})
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Requests of one version that ended. `slow` missed the promised time to first token, `errors` are the server's.
 
-    `dear` took more slot cost an output token than allowed. `ttft_us` sums `ttfts` times to first token;
+    `dear` took more slot cost an output token than allowed; `unpaced` are not asked whether they were late or dear,
+    for they waited for a start, not for the version. `ttft_us` sums `ttfts` times to first token;
     `cost_nanousd` is what the slots were worth that gave `tokens` output tokens.
     """
 
@@ -28,6 +31,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ttfts: int = 0
     tokens: int = 0
     cost_nanousd: int = 0
+    unpaced: int = 0
 
     def plus(self, other: "Tally") -> "Tally":
         """Both together."""
@@ -50,8 +54,11 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cloud file until that names it. `steps` are the shares it goes through; `automatic` False waits for an operator.
     `step` counts the candidate's requests at the present share. `old` and `new` tally both since it began; where there
     is no second device, `old` begins with what the stable one had served before. `leave`, when not 0, is how many
-    replicas the stable one keeps until the end. `dear_nanousd` is the most that 1,000 output tokens may cost, 0 where
-    that is not judged. `shadow` is the percent of requests that are copied to a version that answers nobody.
+    replicas the stable one keeps until the end. `shadow` is the percent of requests that are copied to a version that
+    answers nobody; `agreement` is how alike its answers were to the stable one's, `agree` the percent that is needed to
+    promote it. By what the stable one did before, `slow_us` is the most that may pass from sending to the first token,
+    and `dear_nanousd` the most that 1,000 output tokens may cost; 0 where that is not judged. Requests that came before
+    `calm_us` stood behind those that had waited for the only replica to start.
     """
 
     model: str
@@ -74,6 +81,15 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     alone: bool = False
     dear_nanousd: int = 0
     shadow: int = 0
+    agreement: Agreement = Agreement()
+    agree: int = 0
+    slow_us: int = 0
+    calm_us: int = 0
+
+    @property
+    def solo(self) -> bool:
+        """Whether it has all the traffic from the first: its judge is what the stable version did before."""
+        return self.alone or self.first >= _WHOLE
 
     @property
     def under_way(self) -> bool:

@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from headrace.state.likeness import Likeness
+
 Outcome = Literal["finished", "cancelled", "failed", "refused"]
 
 
@@ -126,4 +128,4 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, tag="usage", omit_default
     agent_steps: int = 0
 
 
-Entry = Begun | Progress | Usage
+Entry = Begun | Progress | Usage | Likeness

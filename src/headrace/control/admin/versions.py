@@ -27,13 +27,15 @@ class Deploy(msgspec.Struct, forbid_unknown_fields=True):
     """A version to roll out, `NAME@VERSION`: of the cloud file in force, or of the file whose text is `cloud`.
 
     `first` is the percent it begins with; `automatic` false waits for an operator at each step. With `shadow`, that
-    percent of the model's requests is copied to it, and it answers nobody.
+    percent of the model's requests is copied to it, and it answers nobody; with `agree`, it may be promoted only when
+    its answers are shown to agree by that percent.
     """
 
     model: Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=200)]
     first: Annotated[int, Meta(ge=1, le=100)] = 5
     automatic: bool = True
     shadow: Annotated[int, Meta(ge=0, le=100)] = 0
+    agree: Annotated[int, Meta(ge=0, le=100)] = 0
     cloud: Annotated[str, Meta(max_length=1 << 20)] = ""
     filename: Annotated[str, Meta(max_length=200)] = "cloud.yaml"
     folder: str = ""
@@ -86,8 +88,17 @@ class Versions:
                 f"there is no {wanted.model[:80]} in {where}; there are: {there}", code="not_found", status=404
             )
         self._must_fit(candidate)
+        if wanted.agree and not wanted.shadow:
+            raise errors.Invalid(
+                "'agree' is for a shadow; give 'shadow', the percent of requests to copy", param="agree"
+            )
         made = control.rollouts.deploy(
-            control.declared, candidate, first=wanted.first, automatic=wanted.automatic, shadow=wanted.shadow
+            control.declared,
+            candidate,
+            first=wanted.first,
+            automatic=wanted.automatic,
+            shadow=wanted.shadow,
+            agree=wanted.agree,
         )
         return self._done(made)
 
@@ -159,4 +170,6 @@ def _view(rollout: Rollout) -> views.RolloutView:
         evidence=policy.doubt(rollout),
         old=rollout.old,
         new=rollout.new,
+        agreement=rollout.agreement,
+        agree=rollout.agree,
     )

@@ -10,6 +10,7 @@ from headrace.ports import KeyRecord
 from headrace.specs.catalog import Catalog
 from headrace.state.decision import Decision
 from headrace.state.fleet import Lease, Replica
+from headrace.state.likeness import Agreement
 from headrace.state.rollout import Tally
 from headrace.state.table import Price
 from headrace.state.usage import Begun, Usage
@@ -60,7 +61,10 @@ class Models(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
-    """A version on its way, or the last one that was. `evidence` is that it is worse: 1 none, 300 enough."""
+    """A version on its way, or the last one that was. `evidence` is that it is worse: 1 none, 600 enough.
+
+    `agreement`: sums over answers of a shadow and of `stable`; `agree` is the percent that is needed to promote it.
+    """
 
     model: str
     stable: str
@@ -76,6 +80,8 @@ class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
     evidence: float
     old: Tally
     new: Tally
+    agreement: Agreement
+    agree: int
 
 
 class VersionView(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from headrace.pipelines.fits import problem
+from headrace.wire.fits import problem
 
 SHAPE = {
     "type": "object",

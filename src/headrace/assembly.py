@@ -267,6 +267,7 @@ def run_pipelines(settings: Settings) -> int:
     from headrace.serving.caller import Door
     from headrace.serving.loopback import Loopback
     from headrace.stores.records import SqliteRecords
+    from headrace.stores.repeats import FileRepeats
     from headrace.stores.runs import SqliteRuns
     from headrace.substrates import sandbox
 
@@ -277,11 +278,12 @@ def run_pipelines(settings: Settings) -> int:
     pepper, clock = bytes.fromhex(settings.pepper.read_text().strip()), SystemClock()
     door, records = Door(pepper), SqliteRecords(settings.jobs / "jobs.db")
     runs = SqliteRuns(settings.pipelines / "runs.db")
-    models = Gateway(settings.host, settings.port, pepper)
+    repeats = FileRepeats(settings.repeats, pepper, "runner", lambda _: True)  # it only lets go
+    models = Gateway(settings.host, settings.port, pepper, repeats)
     large, web = objects(settings, "pipelines"), OpenWeb(settings.tool_hosts)
     world = World(models=models, runs=runs, objects=large, clock=clock, web=web)
     loopback = Loopback(settings.host, settings.port, pepper, keep=64)
-    jobs = parts(settings.jobs, records, lambda name: objects(settings, name), loopback, door, clock)
+    jobs = parts(settings.jobs, records, lambda name: objects(settings, name), loopback, door, clock, repeats)
     try:
         once = Loopback(settings.host, settings.port, pepper)
         responses, mcp = ResponseService(Shelf(records, once, clock), door), Mcp(once, door, clock)

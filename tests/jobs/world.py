@@ -36,7 +36,7 @@ async def runner(here: World, clock: Hand | None = None) -> AsyncIterator[None]:
     records = SqliteRecords(here.folder / "jobs.db")
     loopback = Loopback("127.0.0.1", here.port, PEPPER, keep=8)
     store: Callable[[str], FileObjects] = lambda name: FileObjects(here.folder / f"objects-{name}")  # noqa: E731
-    made = parts(here.folder / "jobs", records, store, loopback, Door(PEPPER), clock or Hand())
+    made = parts(here.folder / "jobs", records, store, loopback, Door(PEPPER), clock or Hand(), here.worker.repeats)
     for part in made:
         await part.begin()
     socket = here.worker.settings.pipelines_socket

@@ -81,6 +81,7 @@ class Model:
         self.say = say
         self.cut: dict[str, int] = {}
         self.expected: list[tuple[str, int]] = []
+        self.released: list[str] = []
         self.at_work = self.most_at_work = 0
 
     async def quote(self, key: str, path: str, body: dict[str, Any], *, agent_step: bool = False) -> Quote:
@@ -124,6 +125,9 @@ class Model:
 
     async def charge(self, key: str, request: str) -> int | None:
         return self.fee
+
+    def release(self, tenant: str, run: str) -> None:
+        self.released.append(run)
 
     async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
         self.expected.append((model, requests))

@@ -64,12 +64,13 @@ def run_of(head: Head, key: RouteKey, doorman: Doorman) -> Run:
         message = "x-headrace-on-disconnect is cancel, or finish together with an Idempotency-Key."
         raise Invalid(message, param="x-headrace-on-disconnect")
     owned = label is not None and label.startswith(OWN)
-    if (owned or step) and not doorman.acting(head.headers, key):
+    ours = (owned or step or b"idempotency-key" in head.headers) and doorman.acting(head.headers, key)
+    if (owned or step) and not ours:
         if owned:
             raise _owned()
         raise Invalid("x-headrace-agent-step is the runner's alone.", param="x-headrace-agent-step")
     return Run(label=(label or b"").decode(), cap_nanousd=int(cap) if cap is not None else None, agent_steps=int(step),
-               outlives=gone == b"finish")  # fmt: skip
+               outlives=gone == b"finish", keeps=ours)  # fmt: skip
 
 
 def took(

@@ -102,6 +102,10 @@ class Family:
         """See `ports.Models`."""
         return await self._models.charges(key, run, since_us)
 
+    def release(self, tenant: str, run: str) -> None:
+        """See `ports.Models`."""
+        self._models.release(tenant, run)
+
     async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
         """See `ports.Models`."""
         await self._models.expect(key, model, requests, within_s=within_s, label=label)

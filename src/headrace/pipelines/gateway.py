@@ -8,6 +8,7 @@ import msgspec
 from headrace.errors import Invalid, Refused, Unreachable
 from headrace.pipelines.artifacts import Upload
 from headrace.pipelines.ports import Quote, Said
+from headrace.ports import SMALL_BYTES_MAX, Repeats, repeat_name
 from headrace.serving import asking
 from headrace.serving.loopback import Loopback
 from headrace.units import nanousd
@@ -20,8 +21,10 @@ _STEP: Final = {"x-headrace-agent-step": "1"}
 class Gateway:
     """`ports.Models` over HTTP/1.1, one connection a call: a call that broke off is told, never sent again unasked."""
 
-    def __init__(self, host: str, port: int, pepper: bytes) -> None:
+    def __init__(self, host: str, port: int, pepper: bytes, repeats: Repeats) -> None:
         self._loopback = Loopback(host, port, pepper)
+        self._repeats = repeats
+        self._large: dict[str, list[tuple[str, str]]] = {}  # by run: path and Idempotency-Key of large answers
 
     async def quote(self, key: str, path: str, body: dict[str, Any], *, agent_step: bool = False) -> Quote:
         """See `ports.Models`."""
@@ -53,6 +56,8 @@ class Gateway:
         more |= _STEP if agent_step else {}
         status, headers, found = await self._send("POST", path, key, body, more)
         cost, wait = headers.get("x-headrace-cost"), headers.get("retry-after", "")
+        if int(headers.get("content-length", "0")) > SMALL_BYTES_MAX:
+            self._large.setdefault(label.partition("/")[0], []).append((path, once))
         return Said(
             status=status,
             body=found,
@@ -61,6 +66,11 @@ class Gateway:
             request=headers.get("x-headrace-replayed") or headers.get("x-request-id", ""),
             retry_after_us=int(wait) * 1_000_000 if wait.isdigit() else 0,
         )
+
+    def release(self, tenant: str, run: str) -> None:
+        """See `ports.Models`."""
+        for path, once in self._large.pop(run, ()):
+            self._repeats.release(repeat_name(tenant, path, once))
 
     async def charge(self, key: str, request: str) -> int | None:
         """See `ports.Models`."""

@@ -63,6 +63,10 @@ class Models(Protocol):
         """What a finished request was charged; None when that cannot be learned now."""
         ...
 
+    def release(self, tenant: str, run: str) -> None:
+        """The run has all it was answered: large answers need not be kept for it any longer."""
+        ...
+
     async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
         """Say that so many requests will come to a model under that label; 0 takes it back."""
         ...

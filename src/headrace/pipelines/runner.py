@@ -262,6 +262,7 @@ class Runner:
         await context.reconcile(SETTLING_US)
         await context.tell(Ended(at_us=context.now_us, **end))
         await self.world.runs.mark(run, True)
+        self.world.models.release(context.run.started.tenant, run)
         if context.run.cut:
             later = asyncio.get_running_loop().create_task(context.reconcile(LATER_US))
             self._settling.add(later)

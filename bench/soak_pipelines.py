@@ -81,6 +81,14 @@ def made(cloud: Cloud, found: Run) -> tuple[Any, dict[str, str]]:
     return found["output"], {one["name"]: one["digest"] for one in pictures}
 
 
+def come_to(cloud: Cloud, run: str, steps: int) -> Run:
+    """The run when it has done so many steps, or has ended."""
+    at = f"/headrace/v1/runs/{run}"
+    found: Run = cloud.until(lambda: (s := cloud.get(at)) and (s["steps"] >= steps or s["phase"] != "running") and s,
+                             240, "its steps")  # fmt: skip
+    return found
+
+
 def ended(cloud: Cloud, run: str) -> Run:
     """The run at its end."""
     at = f"/headrace/v1/runs/{run}"
@@ -109,10 +117,9 @@ def one(cloud: Cloud, work: Soak, number: int, role: str, after: int) -> str:
     asked, moment_s = {**work.asked, "inputs": work.inputs(number)}, MOMENT_S
     while True:  # until one is killed at work; what ends sooner does not count
         run = cloud.until(lambda: cloud.post("/headrace/v1/runs", asked), 60, "the run to begin")["id"]
-        at = f"/headrace/v1/runs/{run}"
-        cloud.until(lambda: (s := cloud.get(at))["steps"] >= after or s["phase"] != "running", 240, "its steps")
+        come_to(cloud, run, after)
         time.sleep(random.uniform(0, moment_s))
-        before = cloud.until(lambda: cloud.get(at), 60, "the run to be shown")
+        before = come_to(cloud, run, after)
         if before["phase"] == "running" and kill(cloud, role):
             break
         moment_s *= 0.7

@@ -2,8 +2,8 @@
 
 The file is made with O_EXCL when the request begins, so of all gateway workers exactly one does the work; it is
 replaced whole when the answer is known. A large answer has a file of its own beside it, which is there before it is
-named and goes when who asked has the answer for good. Names are HMACs and answers are encrypted with a key derived from the pepper:
-the folder tells nothing without it. Work whose gateway has died is anybody's to do again.
+named and goes when who asked has the answer for good. Names are HMACs and answers are encrypted with a key derived from
+the pepper: the folder tells nothing without it. Work whose gateway has died is anybody's to do again.
 """
 
 import contextlib

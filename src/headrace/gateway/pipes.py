@@ -27,7 +27,8 @@ from headrace.wire.call import Call
 OWN: Final = (b"run_", b"batch_", b"video_", b"resp_")  # how labels of the runner's work begin
 PREFIX: Final = "pipeline/"
 _FOLDERS: Final = (
-    "/headrace/v1/pipelines", "/headrace/v1/runs", "/v1/files", "/v1/batches", "/v1/videos", "/v1/responses", "/mcp",
+    "/headrace/v1/pipelines", "/headrace/v1/runs", "/headrace/v1/storage",
+    "/v1/files", "/v1/batches", "/v1/videos", "/v1/responses", "/mcp",
 )  # fmt: skip
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _LABEL: Final = re.compile(rb"[\x21-\x7e]{1,200}")

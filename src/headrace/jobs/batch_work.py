@@ -29,6 +29,7 @@ from headrace.jobs.width import Width
 from headrace.ports import SMALL_BYTES_MAX, Clock, Record, Records, Repeats, repeat_name
 from headrace.serving import asking
 from headrace.serving.loopback import Answered, Loopback
+from headrace.serving.storage import Storage
 from headrace.units import US_PER_S
 
 KIND: Final = "batch"
@@ -54,6 +55,7 @@ class Desk(NamedTuple):
     clock: Clock
     folder: Path
     repeats: Repeats
+    storage: Storage
 
 
 class Work:

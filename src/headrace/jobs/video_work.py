@@ -15,6 +15,7 @@ from headrace.jobs.video import ENDED, Video
 from headrace.ports import Record, Records, Repeats, repeat_name
 from headrace.serving import asking
 from headrace.serving.loopback import Answered, Loopback
+from headrace.serving.storage import Storage
 
 KIND: Final = "video"
 PATH: Final = "/v1/videos/generations"
@@ -30,6 +31,7 @@ class Desk(NamedTuple):
     files: Files
     loopback: Loopback
     repeats: Repeats
+    storage: Storage
 
 
 class _One(msgspec.Struct):

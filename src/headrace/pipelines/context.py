@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.errors import HeadraceError, Invalid, Refused, Unreachable
+from headrace.errors import HeadraceError, Invalid, Permanent, Refused, Unreachable
 from headrace.pipelines import artifacts
 from headrace.pipelines.ports import CHILD, Clock, Models, Quote, Runs, Said, Web, child_of
-from headrace.ports import Objects
+from headrace.pipelines.shelf import Shelf
 from headrace.state.run import Answered, AnyEvent, Bounded, Cached, Called, Chosen, Doubted, Run, Settled, StepEnded
 from headrace.state.run import place as place_of
 
@@ -61,7 +61,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
 
     models: Models
     runs: Runs
-    objects: Objects
+    objects: Shelf
     clock: Clock
     web: Web
 
@@ -71,6 +71,7 @@ class Context:
 
     def __init__(self, run: Run, world: World, told: Callable[[AnyEvent], None] = lambda _: None) -> None:
         self.run, self.world = run, world
+        self.objects = world.objects.of(run.started.tenant, run.started.run)
         self._told = told
         self._width = asyncio.Semaphore(run.started.width)
         self._moved = asyncio.Condition()
@@ -148,20 +149,27 @@ class Context:
         digest = hashlib.sha256(msgspec.json.encode(subject, order="deterministic")).hexdigest()
         found = self.world.runs.cached(tenant, digest)
         if found is not None and not self.run.anew and self.now_us - found.at_us <= age_us:
-            why = f"not asked: {found.run} had the same answer {(self.now_us - found.at_us) // 1_000_000} s before"
-            await self.tell(Chosen(at_us=self.now_us, step=step, why=why))
-            return await self._whole(msgspec.json.decode(found.data))
+            with contextlib.suppress(Permanent):  # its run is being forgotten, and what it had with it
+                value = await self._whole(msgspec.json.decode(found.data))
+                await self.objects.hold(artifacts.holdings(value))
+                if self.world.runs.cached(tenant, digest) == found:
+                    ago_s = (self.now_us - found.at_us) // 1_000_000
+                    why = f"not asked: {found.run} had the same answer {ago_s} s before"
+                    await self.tell(Chosen(at_us=self.now_us, step=step, why=why))
+                    return value
         result = await work()
         data = msgspec.json.encode(await self._kept(result))
         await self.world.runs.remember(tenant, digest, Cached(self.run.started.run, self.now_us, data), age_us)
         return result
 
     async def _kept(self, value: Any) -> Any:
-        """The value, or where it is kept when it is large."""
+        """The value, or where it is kept when it is large. What it mentions is this run's as well from now on."""
         data = msgspec.json.encode(value)
+        if artifacts.MARK.encode() in data:
+            await self.objects.hold(artifacts.holdings(value))
         if len(data) <= INLINE_BYTES_MAX and not artifacts.is_kept(value):
             return value
-        return {"$object": await self.world.objects.put(data)}
+        return {"$object": await self.objects.put(data)}
 
     def key(self, name: str, inputs: Any) -> str:
         """The digest of version, name, inputs, and how often they were given before in this run."""
@@ -171,7 +179,7 @@ class Context:
         return f"{digest[:40]}-{count}"
 
     async def _whole(self, kept: Any) -> Any:
-        return await artifacts.whole(self.world.objects, kept)
+        return await artifacts.whole(self.objects, kept)
 
     # --- calls --------------------------------------------------------------------------------------------------
 
@@ -193,6 +201,10 @@ class Context:
         place, step = f"{origin}/{number}", origin.partition("#")[0]
         if place in self.run.answers:
             return await self._whole(self.run.answers[place])
+        try:
+            self.objects.check()
+        except Invalid as full:
+            raise StepFailed(step, full.message, "then: headrace pipeline retry") from None
         async with self._width:
             delay_us, tried = BACKOFF_FIRST_US, 0
             while True:
@@ -240,7 +252,7 @@ class Context:
         if said.status != 200:
             charge = None if said.status == 409 else charge or 0
         good = said.status == 200
-        body = await artifacts.taken(self.world.objects, said.body) if good else None
+        body = await artifacts.taken(self.objects, said.body) if good else None
         answered = Answered(
             at_us=self.now_us,
             call=called.call,
@@ -259,7 +271,7 @@ class Context:
     async def _sent(self, called: Called, ask: Ask, *, again: bool) -> Said:
         """Asked under the call's own key, again and again while the gateway is away: it never works twice for it."""
         key, run = self.run.started.key, self.run.started.run
-        body = await artifacts.filled(self.world.objects, ask.body, form=ask.form)
+        body = await artifacts.filled(self.objects, ask.body, form=ask.form)
         while True:
             if again and ask.path != CHILD:  # a child is found again, never begun twice
                 await self._doubt(called)
@@ -323,7 +335,7 @@ class Context:
 
     async def quote(self, step: str, ask: Ask) -> Quote:
         """What a call would cost, asked for until the gateway is there. Raises StepFailed."""
-        body = await artifacts.filled(self.world.objects, ask.body, form=ask.form)
+        body = await artifacts.filled(self.objects, ask.body, form=ask.form)
         while True:
             try:
                 return await self.world.models.quote(self.run.started.key, ask.path, body, agent_step=ask.agent_step)

@@ -1,4 +1,4 @@
-"""What a runner needs of the world: a journal that commits, models that answer, time; also `headrace.ports.Objects`."""
+"""What a runner needs of the world: a journal that commits, objects, models that answer, time."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,18 @@ CHILD: Final = "/headrace/v1/runs"  # the path of a call that is a run of anothe
 def child_of(once: str) -> str:
     """The name of the run that a call begins."""
     return f"run_{hashlib.sha256(once.encode()).hexdigest()[:16]}"
+
+
+class Objects(Protocol):
+    """Large bytes by their digest; see `headrace.ports.Objects`."""
+
+    async def put(self, data: bytes) -> str:
+        """Keep; the digest."""
+        ...
+
+    async def get(self, digest: str) -> bytes:
+        """What was kept. Raises Permanent when it is gone or damaged."""
+        ...
 
 
 class Quote(msgspec.Struct, frozen=True):
@@ -75,7 +87,7 @@ class Models(Protocol):
 class Runs(Protocol):
     """The journal of all runs, and the pipelines that are deployed."""
 
-    async def begin(self, run: str, started: bytes) -> bool:
+    async def begin(self, run: str, started: bytes, tenant: str = "") -> bool:
         """Its first event, durable when this returns; False, and nothing done, when there is such a run."""
         ...
 
@@ -103,8 +115,40 @@ class Runs(Protocol):
         """Keep a result for others, at least so long."""
         ...
 
-    async def mark(self, run: str, done: bool) -> None:
-        """Whether a run has ended."""
+    async def mark(self, run: str, done: bool, at_us: int = 0) -> None:
+        """Whether a run has ended, and when."""
+        ...
+
+    async def forget(self, run: str) -> bool:
+        """All of a run that has ended, what it has of objects and what others remember of it; False of one at work."""
+        ...
+
+    def over(self, tenant: str, before_us: int) -> list[str]:
+        """The first thousand runs of a tenant that ended before a moment."""
+        ...
+
+    def tenants(self) -> list[str]:
+        """Those that have runs."""
+        ...
+
+    async def hold(self, tenant: str, run: str, found: Sequence[tuple[str, int]]) -> None:
+        """A run has objects, by digest and bytes; a run that has not begun yet, too. Durable when this returns."""
+        ...
+
+    def held(self, digest: str) -> bool:
+        """Whether any run has an object."""
+        ...
+
+    def loose(self) -> list[str]:
+        """Objects that a run had which is forgotten; another one may have them."""
+        ...
+
+    async def let_go(self, digest: str) -> None:
+        """An object is not loose any more: it is gone, or another run has it."""
+        ...
+
+    def unbegun(self) -> list[str]:
+        """Names that have objects and are no run: it was never begun."""
         ...
 
     async def deploy(self, tenant: str, name: str, text: str) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.errors import Permanent
 from headrace.pipelines.context import World
-from headrace.pipelines.ports import Quote, Said
+from headrace.pipelines.ports import Charges, Quote, Said
 from headrace.pipelines.shelf import Shelf
 from headrace.pipelines.web import OpenWeb
 from headrace.state.run import Cached
@@ -118,6 +118,7 @@ class Model:
         self.charged = self.agent_steps = 0
         self.say = say
         self.cut: dict[str, int] = {}
+        self.until_us = 0
         self.expected: list[tuple[str, int]] = []
         self.released: list[str] = []
         self.at_work = self.most_at_work = 0
@@ -158,8 +159,8 @@ class Model:
             self.at_work -= 1
         return self.kept[once]
 
-    async def charges(self, key: str, run: str, since_us: int) -> dict[str, int]:
-        return dict(self.cut)
+    async def charges(self, key: str, run: str, since_us: int) -> Charges:
+        return Charges(dict(self.cut), self.until_us)
 
     async def charge(self, key: str, request: str) -> int | None:
         return self.fee

@@ -23,6 +23,7 @@ INLINE_BYTES_MAX: Final = 64 << 10
 BACKOFF_FIRST_US, BACKOFF_LAST_US = 250_000, 10_000_000
 SETTLING_US: Final = (0, 50_000, 150_000, 400_000)  # between looks for what was cut off, before the end of a run
 LATER_US: Final = (1_000_000, 3_000_000, 10_000_000, 30_000_000)  # and after it
+LATE_US: Final = 5_000_000  # a gateway may read a call so long after its sender has gone
 AWAY_US: Final = 200_000  # between looks for a gateway that is away
 _AGAIN: Final = frozenset({408, 409, 429, 500, 502, 503, 504})
 _HOPELESS: Final = frozenset({"insufficient_quota", "invalid_api_key", "model_not_found"})
@@ -106,26 +107,30 @@ class Context:
                                        error="its step was not asked for again") for call in left))  # fmt: skip
 
     async def reconcile(self, waits_us: Sequence[int]) -> None:
-        """At the end of a run: what calls that were cut off really came to, as the gateways' records say.
+        """At the end of a run: what calls that were cut off or sent again really came to, as the gateways' records say.
 
-        Who was cancelled is settled by its gateway at once, and its record is a moment behind; what is not there after
-        the last wait stays booked at its worst case, and so does what was sent twice.
+        1. A call that was sent once has one record, a moment after its end. 2. Of one that was sent again, and of one
+        without a record, the sum is known when the gateways have settled all that they had by now, the killed ones too.
+        What is not known after the last wait stays booked at its worst case.
         """
-        key, run = self.run.started.key, self.run.started.run
+        run = self.run.started
         for wait_us in waits_us:
-            open_calls = {name: call for name, call in self.run.cut.items() if name not in self.run.doubted}
-            if not open_calls:
+            if not self.run.unsettled:
                 return
             await asyncio.sleep(wait_us / 1e6)
             with contextlib.suppress(Unreachable):
-                found = await self.world.models.charges(key, run, self.run.started.at_us)
-                for name in (name for name, call in open_calls.items() if call.model.startswith("pipeline/")):
-                    child = await self.world.models.charge(key, child_of(f"{run}/{name}"))
-                    found |= {name: child} if child is not None else {}
-                await self.tell(*(
-                    Settled(at_us=self.now_us, call=name, charge_nanousd=min(found[name], call.held_nanousd))
-                    for name, call in open_calls.items() if name in found
-                ))  # fmt: skip
+                found = await self.world.models.charges(run.key, run.run, run.at_us)
+                for name, call in list(self.run.unsettled.items()):
+                    charge = found.by_call.get(name)
+                    if call.model.startswith("pipeline/"):
+                        charge = await self.world.models.charge(run.key, child_of(f"{run.run}/{name}"))
+                    elif self.run.spans[name].ended_us + LATE_US < found.until_us:
+                        charge = charge or 0
+                    elif name in self.run.doubts:
+                        charge = None
+                    if charge is not None:
+                        most = call.held_nanousd + self.run.doubts.get(name, (call, 0))[1]
+                        await self.tell(Settled(at_us=self.now_us, call=name, charge_nanousd=min(charge, most)))
 
     async def step(self, name: str, inputs: Any, work: Callable[[str], Awaitable[Any]]) -> Any:
         """The result of a step: from the journal, or of `work`, journaled. `work` is given the place to ask from."""

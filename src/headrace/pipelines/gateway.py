@@ -7,7 +7,7 @@ import msgspec
 
 from headrace.errors import Invalid, Refused, Unreachable
 from headrace.pipelines.artifacts import Upload
-from headrace.pipelines.ports import Quote, Said
+from headrace.pipelines.ports import Charges, Quote, Said
 from headrace.ports import SMALL_BYTES_MAX, Repeats, repeat_name
 from headrace.serving import asking
 from headrace.serving.loopback import Loopback
@@ -76,15 +76,16 @@ class Gateway:
         """See `ports.Models`."""
         return await asking.booked(self._loopback, key, request)
 
-    async def charges(self, key: str, run: str, since_us: int) -> dict[str, int]:
+    async def charges(self, key: str, run: str, since_us: int) -> Charges:
         """See `ports.Models`. Raises Unreachable."""
         rows: dict[str, tuple[str, int]] = {}
+        until_us = 0
         while True:
             path = f"/headrace/v1/usage?label={run}/&since_us={since_us}&limit={_ROWS}"
             status, _, found = await self._send("GET", path, key, None, {})
             if status != 200:
                 raise Unreachable(f"the books are not there: the controller answered {status}")
-            page = found["usage"]
+            page, until_us = found["usage"], until_us or found.get("settled_until_us", 0)
             rows |= {row["request"]: (row["label"].removeprefix(f"{run}/"), row["charge_nanousd"]) for row in page}
             if len(page) < _ROWS or page[-1]["ended_us"] == since_us:
                 break
@@ -92,7 +93,7 @@ class Gateway:
         sums: dict[str, int] = {}
         for call, charge in rows.values():
             sums[call] = sums.get(call, 0) + charge
-        return sums
+        return Charges(sums, until_us)
 
     async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
         """See `ports.Models`."""

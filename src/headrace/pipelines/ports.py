@@ -46,6 +46,13 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     replayed: bool = False
 
 
+class Charges(msgspec.Struct, frozen=True):
+    """Nano-dollars by call. Every request that a gateway had before `until_us` has ended and is in the sums."""
+
+    by_call: dict[str, int]
+    until_us: int = 0
+
+
 class Models(Protocol):
     """The models of this cloud, through its own gateway, as the holder of a key. Both raise Unreachable."""
 
@@ -67,7 +74,7 @@ class Models(Protocol):
         """Ask. `once` is the Idempotency-Key; a call dearer than the cap is refused by the gateway."""
         ...
 
-    async def charges(self, key: str, run: str, since_us: int) -> dict[str, int]:
+    async def charges(self, key: str, run: str, since_us: int) -> Charges:
         """What the requests of a run were charged that have ended since, by call; of several of one call, the sum."""
         ...
 

@@ -21,6 +21,7 @@ from headrace.state.run import AnyEvent, Ended, Retried, Run, Started, fold
 from headrace.units import nanousd
 
 PYTHON: Final = "python:"
+RECENT: Final = 100
 _EVENT: Final = msgspec.json.Decoder(AnyEvent)
 
 
@@ -88,6 +89,8 @@ class Runner:
         found = self.world.runs.unfinished()
         for run in found:
             self._spawn(run)
+        for run in set(self.world.runs.recent(RECENT)) - set(found):  # which the last runner may have been settling
+            self._settle(Context(self.state(run), self.world), run)
         return len(found)
 
     async def cancel(self, run: str) -> None:
@@ -102,15 +105,21 @@ class Runner:
     async def forget(self, run: str) -> None:
         """All of an ended run; the next sweep takes what it alone had. Raises Invalid for one that is at work."""
         async with self._again:
+            await self._leave(run)
             if run in self._tasks or not await self.world.runs.forget(run):
                 raise Invalid(f"{run} is at work; cancel it first", code="conflict", status=409)
-            if (settling := self._settling.pop(run, None)) is not None:
-                settling.cancel()
 
     async def retry(self, run: str, *, step: str, cost: str | None, time_us: int | None) -> None:
         """Begin an ended run again: what is done is kept, but from `step` on. Raises Invalid."""
         async with self._again:
+            await self._leave(run)
             await self._retry(run, step, cost, time_us)
+
+    async def _leave(self, run: str) -> None:
+        """Learn no more of what an ended run's calls came to."""
+        if (settling := self._settling.get(run)) is not None:
+            settling.cancel()
+            await asyncio.wait([settling])
 
     async def _retry(self, run: str, step: str, cost: str | None, time_us: int | None) -> None:
         state = self.state(run)
@@ -279,7 +288,11 @@ class Runner:
         await context.tell(Ended(at_us=context.now_us, **end))
         await self.world.runs.mark(run, True, context.now_us)
         self.world.models.release(context.run.started.tenant, run)
-        if context.run.cut:
+        self._settle(context, run)
+
+    def _settle(self, context: Context, run: str) -> None:
+        """Go on to learn what an ended run's calls came to."""
+        if context.run.unsettled:
             later = asyncio.get_running_loop().create_task(context.reconcile(LATER_US))
             self._settling[run] = later
             later.add_done_callback(lambda _: self._settling.pop(run, None))

@@ -16,6 +16,7 @@ from tests.pipelines.world import Model  # noqa: E402 - as above
 
 from headrace.pipelines.context import World  # noqa: E402 - found by the path above
 from headrace.pipelines.runner import Runner, Wanted  # noqa: E402 - as above
+from headrace.pipelines.shelf import Shelf  # noqa: E402 - as above
 from headrace.pipelines.web import OpenWeb  # noqa: E402 - as above
 from headrace.stores.objects import FileObjects  # noqa: E402 - as above
 from headrace.stores.runs import SqliteRuns  # noqa: E402 - as above
@@ -37,7 +38,9 @@ class Wall:
 
 async def measure(folder: Path, runs: int) -> tuple[float, float]:
     store = SqliteRuns(folder / f"{runs}.db")
-    world = World(models=Model(), runs=store, objects=FileObjects(folder / "objects"), clock=Wall(), web=OpenWeb())
+    world = World(
+        models=Model(), runs=store, objects=Shelf(FileObjects(folder / "objects"), store), clock=Wall(), web=OpenWeb()
+    )
     runner = Runner(world, folder)
     start = time.perf_counter()
     names = [await runner.start("t", "k", Wanted(text=TEXT.format(steps=STEPS))) for _ in range(runs)]

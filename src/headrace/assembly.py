@@ -257,16 +257,19 @@ def run_pipelines(settings: Settings) -> int:
     from headrace import telemetry
     from headrace.jobs.parts import parts
     from headrace.jobs.response_routes import ResponseService
-    from headrace.jobs.response_work import Shelf
+    from headrace.jobs.response_work import Shelf as Responses
     from headrace.mcp.service import Service as Mcp
     from headrace.pipelines.context import World
     from headrace.pipelines.gateway import Gateway
     from headrace.pipelines.service import Service
+    from headrace.pipelines.shelf import Shelf
     from headrace.pipelines.web import OpenWeb
     from headrace.serving import process
     from headrace.serving.caller import Door
     from headrace.serving.loopback import Loopback
+    from headrace.serving.storage import Storage, Terms
     from headrace.stores.records import SqliteRecords
+    from headrace.stores.repeats import FileRepeats
     from headrace.stores.runs import SqliteRuns
     from headrace.substrates import sandbox
 
@@ -277,14 +280,16 @@ def run_pipelines(settings: Settings) -> int:
     pepper, clock = bytes.fromhex(settings.pepper.read_text().strip()), SystemClock()
     door, records = Door(pepper), SqliteRecords(settings.jobs / "jobs.db")
     runs = SqliteRuns(settings.pipelines / "runs.db")
-    models = Gateway(settings.host, settings.port, pepper)
-    large, web = objects(settings, "pipelines"), OpenWeb(settings.tool_hosts)
-    world = World(models=models, runs=runs, objects=large, clock=clock, web=web)
+    repeats = FileRepeats(settings.repeats, pepper, "runner", lambda _: True)  # it only lets go
+    models = Gateway(settings.host, settings.port, pepper, repeats)
+    storage = Storage(Terms(settings.table_file), (records.kept, runs.kept))
+    large = Shelf(objects(settings, "pipelines"), runs, storage)
+    world = World(models=models, runs=runs, objects=large, clock=clock, web=OpenWeb(settings.tool_hosts))
     loopback = Loopback(settings.host, settings.port, pepper, keep=64)
-    jobs = parts(settings.jobs, records, lambda name: objects(settings, name), loopback, door, clock)
+    jobs = parts(settings.jobs, records, lambda name: objects(settings, name), loopback, door, clock, repeats, storage)
     try:
         once = Loopback(settings.host, settings.port, pepper)
-        responses, mcp = ResponseService(Shelf(records, once, clock), door), Mcp(once, door, clock)
+        responses, mcp = ResponseService(Responses(records, once, clock, storage), door), Mcp(once, door, clock)
         pipelines = Service(world, settings.pipelines / "code", door)
         served: list[process.Part] = [pipelines, *jobs, responses, mcp]
         uvloop.run(process.serve(settings.pipelines_socket, served))
@@ -371,19 +376,16 @@ def main() -> int:
     words.add_argument("subject", nargs="?", default="")
     given = words.parse_intermixed_args()
     settings = process_settings.load(home=given.home, listen=given.listen, gateways=given.gateways)
-    if given.role == "host":
-        return run_host(settings, lambda: _announce(given.banner_fd))
-    if given.role == "controller":
-        return run_controller(settings)
-    if given.role == "gateway":
-        return run_gateway(settings, int(given.subject))
-    if given.role == "pipelines":
-        return run_pipelines(settings)
-    if given.role == "optimum":
-        return run_optimum()
-    if given.role == "market":
-        return run_market(given.subject)
-    return run_prepare(settings, given.subject)
+    roles: dict[str, Callable[[], int]] = {
+        "host": lambda: run_host(settings, lambda: _announce(given.banner_fd)),
+        "controller": lambda: run_controller(settings),
+        "gateway": lambda: run_gateway(settings, int(given.subject)),
+        "pipelines": lambda: run_pipelines(settings),
+        "prepare": lambda: run_prepare(settings, given.subject),
+        "market": lambda: run_market(given.subject),
+        "optimum": run_optimum,
+    }
+    return roles[given.role]()
 
 
 def _announce(banner_fd: int | None) -> None:

@@ -30,7 +30,19 @@ def test_status_shows_models_gateways_and_requests(cli, cloud):
     assert "7 so far" in out
     assert "m@v1" in out
     assert "asleep" in out
-    assert cli("status", "--json").json == STATUS
+    assert cli("status", "--json").json == STATUS | {"storage": []}
+
+
+def test_status_shows_what_tenants_keep(cli, cloud):
+    """Of their limits, by kind; who keeps nothing is not shown."""
+    cloud.answers["GET /headrace/v1/status"] = Answer(STATUS)
+    kept = {"tenant": "a", "used_bytes": 3 << 30, "limit_bytes": 20 << 30, "by": {"file": 2 << 30, "run": 1 << 30}}
+    none = {"tenant": "b", "used_bytes": 0, "limit_bytes": 1, "by": {}}
+    cloud.answers["GET /headrace/v1/storage"] = Answer({"object": "list", "data": [kept, none]})
+    out = cli("status").out
+    assert "tenant a keeps 3.0 GiB of 20.0 GiB: files 2.0 GiB, results of runs 1.0 GiB" in out
+    assert "tenant b" not in out
+    assert cli("status", "--json").json["storage"] == [kept, none]
 
 
 def test_models_shows_what_each_takes(cli, cloud):

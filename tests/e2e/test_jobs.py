@@ -6,7 +6,7 @@ import os
 import signal
 import time
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,10 @@ def client(cloud: Cloud) -> Iterator[openai.OpenAI]:
         yield client
 
 
-def embeddings(count: int, **more: Any) -> bytes:
+def embeddings(count: int, also: Sequence[str] = (), **more: Any) -> bytes:
     lines = [
         {"custom_id": f"line-{n}", "method": "POST", "url": "/v1/embeddings",
-         "body": {"model": "minilm", "input": f"sentence number {n}"}, **more}
+         "body": {"model": "minilm", "input": [f"sentence number {n}", *also]}, **more}
         for n in range(count)
     ]  # fmt: skip
     return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
@@ -212,6 +212,30 @@ def test_a_killed_process_loses_no_line_and_pays_for_none_twice(cloud: Cloud, cl
         cloud.until(
             lambda: charged(cloud, batch.id) == told, what=f"the books to say {told}, not {charged(cloud, batch.id)}"
         )
+
+
+def test_a_killed_runner_loses_no_large_answer_and_nothing_large_is_kept_after_the_end(
+    cloud: Cloud, client: openai.OpenAI
+):
+    """96 vectors a line are some 700 KiB of JSON: SIGKILL whenever a few have been answered, until none is left."""
+    batch = start(client, embeddings(40, [f"another one, number {n}" for n in range(95)]))
+    for share in (2, 6, 12, 20, 28):
+        cloud.until(
+            lambda share=share: client.batches.retrieve(batch.id).request_counts.completed >= share, 60, "lines done"
+        )
+        for pid in cloud.pids("pipelines"):
+            os.kill(pid, signal.SIGKILL)
+    batch = ended(cloud, client, batch)
+    assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("completed", 40, 0)
+    found = rows(client, batch.output_file_id)
+    assert {len(row["response"]["body"]["data"]) for row in found} == {96}
+    assert min(len(json.dumps(row["response"]["body"])) for row in found) > 256 << 10
+    told = batch.model_extra["headrace"]["cost_nanousd"]
+    assert batch.model_extra["headrace"]["unpriced"] == 0
+    cloud.until(
+        lambda: charged(cloud, batch.id) == told, what=f"the books to say {told}, not {charged(cloud, batch.id)}"
+    )
+    assert list((cloud.home / "repeats").glob("*.large")) == []
 
 
 def test_tenants_do_not_see_each_others_work(cloud: Cloud, client: openai.OpenAI):

@@ -7,7 +7,9 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-from headrace.gateway import client
+import pytest
+
+from headrace.gateway import client, pipes
 from headrace.state import keys
 from tests.gateway.world import KEY, KEY_ID, PEPPER, World, get, post, run, until, world
 
@@ -180,8 +182,27 @@ def test_every_path_and_method_of_the_runner_reaches_it(tmp_path: Path):
     run(work)
 
 
-def test_a_runner_that_is_away_is_told_with_a_wait(tmp_path: Path):
+def test_a_runner_that_comes_back_soon_is_waited_for(tmp_path: Path):
+    """Who asks while it begins, or while its successor does, sees a delay and no error; an upload arrives whole."""
+
+    async def serve(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if head.startswith(b"POST"):
+            assert len(await reader.readexactly(MIB)) == MIB
+        writer.write(GOOD)
+
+    async def work() -> None:
+        async with world(tmp_path, []) as here:
+            asked = [asyncio.ensure_future(here.raw(data)) for data in (get("/v1/files"), upload(MIB) + bytes(MIB))]
+            await until(lambda: sum(line.work is not None for line in here.worker.connections) == 2)
+            async with runner(here, serve):
+                assert [got.status for got in await asyncio.gather(*asked)] == [200, 200]
+
+    run(work)
+
+
+def test_a_runner_that_is_away_is_told_with_a_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """503 and Retry-After; for an upload as well."""
+    monkeypatch.setattr(pipes, "AWAY_S", 0.1)
 
     async def work() -> None:
         async with world(tmp_path, []) as here:

@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from headrace.jobs import batch_work, results
+from headrace.jobs.results import Results
 from headrace.state.table import Table
 from tests.gateway import stub
 from tests.gateway.stub import Question, StubUpstream
@@ -78,6 +79,41 @@ def test_a_runner_that_ends_in_the_middle_asks_nothing_twice(tmp_path: Path):
                 assert sorted(said(question) for question in up.asked) == [f"q{n:02}" for n in range(9)]
                 assert len(here.usages()) == 9
                 assert not list((tmp_path / "jobs" / "batches").iterdir())
+
+    run(work)
+
+
+def test_large_answers_that_nobody_took_down_are_there_for_the_next_runner(tmp_path: Path, monkeypatch: Any):
+    """A runner that is killed between the answer and its writing loses nothing; afterwards the gateway keeps nothing."""
+    large = "x" * (600 << 10)
+    written = Results._write
+
+    async def big(question: Question, writer: asyncio.StreamWriter) -> None:
+        writer.write(stub.whole(stub.answer(large + said(question))))
+
+    def never(_results: Results, _file: int, _text: bytes) -> None:
+        raise OSError(errno.EIO, "this runner writes nothing any more")
+
+    async def work() -> None:
+        async with (
+            StubUpstream(tmp_path / "up", big) as up, world(tmp_path, [replica(0, up)]) as here, client(here) as asked
+        ):  # fmt: skip
+            kept = lambda: [file for file in here.worker.settings.repeats.iterdir() if file.suffix == ".large"]  # noqa: E731 - one look
+            monkeypatch.setattr(Results, "_write", never)
+            async with runner(here):
+                batch = await begin(asked, chats(["a", "b", "c"]))
+                await until(lambda: len(kept()) == 3)
+            monkeypatch.setattr(Results, "_write", written)
+            async with runner(here):
+                batch = await ended(asked, batch.id)
+                assert (batch.status, batch.request_counts.completed) == ("completed", 3)
+                found = await rows(asked, batch.output_file_id)
+                told = {
+                    name: row["response"]["body"]["choices"][0]["message"]["content"] for name, row in found.items()
+                }
+                assert told == {"c0": large + "a", "c1": large + "b", "c2": large + "c"}
+                assert len(up.asked) == len(here.usages()) == 3
+                assert kept() == []
 
     run(work)
 

@@ -1,18 +1,21 @@
 """Files through a real gateway: forms read strictly, the same bytes kept once, nothing left behind."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import openai
 import pytest
 
 from headrace.jobs import file_routes
+from headrace.state.table import RouteTenant, Table
 from tests.gateway import stub
 from tests.gateway.stub import StubUpstream
-from tests.gateway.world import KEY, World, run, until, world
-from tests.jobs.world import Hand, client, jobs, runner
+from tests.gateway.world import KEY, World, get, run, until, world
+from tests.jobs.world import Hand, begin, client, jobs, runner
 
 
 def stored(folder: Path) -> list[bytes]:
@@ -52,6 +55,64 @@ def test_an_expired_file_is_gone_at_once_and_its_bytes_with_the_next_sweep(tmp_p
 
     jobs(tmp_path, stub.truthful, check, clock)
     assert stored(tmp_path) == [b"x"]
+    run(again)
+
+
+def test_a_file_that_there_is_no_room_for_is_refused_and_deletion_makes_room(tmp_path: Path):
+    """To the byte, also of many at once; the same bytes twice count twice. A batch is not begun by who is full."""
+    limit = 1_000 << 10
+
+    async def check(asked: openai.AsyncOpenAI, here: World, up: StubUpstream) -> None:
+        tenant = RouteTenant(name="t", storage_bytes=limit)
+        told = msgspec.json.encode(Table(revision=1, models=(), replicas=(), keys=(), tenants=(tenant,)))
+        here.worker.settings.table_file.write_bytes(told)
+        make = lambda size: asked.files.create(file=("a.jsonl", b"x" * size), purpose="batch")  # noqa: E731
+        kept = await asyncio.gather(*(make(300 << 10) for _ in range(5)), return_exceptions=True)
+        files = [one for one in kept if not isinstance(one, Exception)]
+        assert len(files) == 3
+        for refused in (one for one in kept if isinstance(one, openai.BadRequestError)):
+            assert refused.code == "storage_limit_exceeded"
+            assert f"of its {limit} " in refused.message
+        for size, fits in ((limit, False), ((100 << 10) + 1, False), (100 << 10, True), (1, False)):
+            if fits:
+                await make(size)
+                continue
+            with pytest.raises(openai.BadRequestError, match="storage"):
+                await make(size)
+        shown = json.loads((await here.raw(get("/headrace/v1/storage"))).body)["data"]
+        assert shown == [{"tenant": "t", "used_bytes": limit, "limit_bytes": limit, "by": {"file": limit}}]
+        with pytest.raises(openai.BadRequestError, match="nothing more fits"):
+            await begin(asked, b"")
+        with pytest.raises(openai.BadRequestError, match="nothing more fits"):
+            await asked.batches.create(
+                input_file_id=files[0].id, endpoint="/v1/chat/completions", completion_window="24h"
+            )
+        assert len(stored(tmp_path)) == 2
+        await asked.files.delete(files[0].id)
+        await make(300 << 10)
+
+    jobs(tmp_path, stub.truthful, check)
+
+
+def test_what_has_expired_counts_no_more_once_it_is_swept(tmp_path: Path):
+    clock = Hand()
+
+    async def check(asked: openai.AsyncOpenAI, here: World, up: StubUpstream) -> None:
+        keep = {"anchor": "created_at", "seconds": 3_600}
+        await asked.files.create(file=("a.txt", b"x" * 7), purpose="user_data", expires_after=keep)
+        await asked.files.create(file=("b.txt", b"y" * 5), purpose="user_data")
+        clock.ahead_s = 3_601
+
+    async def again() -> None:
+        async with world(tmp_path, []) as here, runner(here, clock):
+            used = lambda: json.loads(got.body)["data"][0]["by"]  # noqa: E731
+            while True:
+                got = await here.raw(get("/headrace/v1/storage"))
+                if used() == {"file": 5}:
+                    break
+                assert used() == {"file": 12}
+
+    jobs(tmp_path, stub.truthful, check, clock)
     run(again)
 
 

@@ -15,6 +15,7 @@ from headrace.jobs.parts import parts
 from headrace.serving import process
 from headrace.serving.caller import Door
 from headrace.serving.loopback import Loopback
+from headrace.serving.storage import Storage, Terms
 from headrace.stores.objects import FileObjects
 from headrace.stores.records import SqliteRecords
 from tests.gateway.stub import StubUpstream
@@ -36,7 +37,8 @@ async def runner(here: World, clock: Hand | None = None) -> AsyncIterator[None]:
     records = SqliteRecords(here.folder / "jobs.db")
     loopback = Loopback("127.0.0.1", here.port, PEPPER, keep=8)
     store: Callable[[str], FileObjects] = lambda name: FileObjects(here.folder / f"objects-{name}")  # noqa: E731
-    made = parts(here.folder / "jobs", records, store, loopback, Door(PEPPER), clock or Hand())
+    made = parts(here.folder / "jobs", records, store, loopback, Door(PEPPER), clock or Hand(), here.worker.repeats,
+                 Storage(Terms(here.worker.settings.table_file), [records.kept]))  # fmt: skip
     for part in made:
         await part.begin()
     socket = here.worker.settings.pipelines_socket

@@ -3,19 +3,21 @@
 import asyncio
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.errors import Invalid
-from headrace.pipelines.context import Context, StepFailed
+from headrace.errors import Invalid, Unreachable
+from headrace.pipelines.context import LATE_US, Context, StepFailed
 from headrace.pipelines.execute import execute
+from headrace.pipelines.ports import Charges, Said
 from headrace.pipelines.runner import Runner, Wanted
 from headrace.specs import pipeline as spec
 from headrace.state.run import AnyEvent, Run, Started, fold
-from tests.pipelines.world import Crash, Journal, Model, world
+from tests.pipelines.world import Crash, Hand, Journal, Model, world
 
 TEXT = """
 name: p
@@ -141,8 +143,96 @@ def test_a_record_that_comes_after_the_end_still_corrects_the_receipt(tmp_path: 
     assert (after.phase, after.spent_nanousd, after.lost_nanousd) == ("finished", 10, 0)
 
 
-async def no_charges(*_: object) -> dict[str, int]:
-    return {}
+async def no_charges(*_: object) -> Charges:
+    return Charges({})
+
+
+class Flaky(Model):
+    """Its gateway is killed under the first sending of each call, when 3 of it have been charged."""
+
+    def __init__(self, charged: int = 3) -> None:
+        super().__init__()
+        self.first, self.sums, self.was_charged = set[str](), dict[str, int](), charged
+
+    async def send(self, key: str, path: str, body: dict[str, Any], *, label: str, **more: Any) -> Said:
+        call = label.partition("/")[2]
+        if call not in self.first:
+            self.first.add(call)
+            self.charged += self.was_charged
+            self.sums[call] = self.was_charged
+            raise Unreachable("broke off")
+        said = await super().send(key, path, body, label=label, **more)
+        self.sums[call] += said.charge_nanousd or 0
+        return said
+
+    async def charges(self, key: str, run: str, since_us: int) -> Charges:
+        return Charges(dict(self.sums), self.until_us)
+
+
+@pytest.mark.parametrize("charged", [0, 3, 10])
+def test_what_was_sent_twice_is_booked_as_what_it_came_to_when_the_gateways_have_settled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, charged: int
+):
+    """Until then at its worst case; the next runner goes on to learn it when this one dies first."""
+    monkeypatch.setattr("headrace.pipelines.context.AWAY_US", 0)
+    for name in ("SETTLING_US", "LATER_US"):
+        monkeypatch.setattr(f"headrace.pipelines.runner.{name}", (0,))
+    journal, model = Journal(), Flaky(charged)
+    ports = world(journal, model)
+
+    async def life() -> list[Run]:
+        runner, seen = Runner(ports, tmp_path), list[Run]()
+        run = await runner.start("t", "k", Wanted(text=TEXT, inputs={"word": "x"}))
+        seen.append(await runner.ended(run))
+        await runner.stop()
+        model.until_us = 1 << 60
+        runner = Runner(ports, tmp_path)
+        assert runner.resume() == 0
+        while (state := runner.state(run)).unsettled:
+            await asyncio.sleep(0)
+        await runner.stop()
+        return [*seen, state]
+
+    before, after = asyncio.run(life())
+    assert (before.phase, before.spent_nanousd, before.lost_nanousd) == ("finished", 6 * 7, 6 * 10)
+    assert (after.spent_nanousd, after.lost_nanousd) == (model.charged, 0)
+    assert sum(stage.cut_nanousd for stage in after.stages.values()) == 6 * charged
+    assert sum(span.charge_nanousd or 0 for span in after.spans.values()) == model.charged
+    assert after.unsettled == {}
+
+
+def test_a_cut_call_that_no_gateway_ever_had_comes_to_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Once all that they had by its end, and a while longer, is settled; not before."""
+    text = "name: p\nsteps: {a: {chat: m, prompt: slow, retries: 0, timeout: 20ms}}\noutput: ''\n"
+    for name in ("SETTLING_US", "LATER_US"):
+        monkeypatch.setattr(f"headrace.pipelines.runner.{name}", (0,))
+    journal, model = Journal(), Model(slow=frozenset({"slow"}))
+    model.cut = Unheard()
+    model.until_us = Hand.at + LATE_US  # its end, and not longer
+    ports = world(journal, model)
+
+    async def life() -> tuple[Run, Run]:
+        runner = Runner(ports, tmp_path)
+        run = await runner.start("t", "k", Wanted(text=text))
+        before = await runner.ended(run)
+        await runner.stop()
+        model.until_us += 1
+        runner = Runner(ports, tmp_path)
+        runner.resume()
+        while runner.state(run).unsettled:
+            await asyncio.sleep(0)
+        await runner.stop()
+        return before, runner.state(run)
+
+    before, after = asyncio.run(life())
+    assert [(state.spent_nanousd, state.lost_nanousd) for state in (before, after)] == [(0, 10), (0, 0)]
+
+
+class Unheard(dict[str, int]):
+    """No record is made."""
+
+    def __setitem__(self, call: str, charge: int) -> None:
+        """Nothing."""
 
 
 def test_a_hanging_step_fails_by_name_and_its_hold_stays_booked():

@@ -21,7 +21,7 @@ WAV = b"RIFF\0\0\0\0WAVEfmt " + b"w" * 100
 def ended(text: str, ports: World, tmp_path: Path, tenant: str = "t", **inputs: Any) -> Run:
     async def life() -> Run:
         runner = Runner(ports, tmp_path)
-        given = await artifacts.given(ports.objects, inputs)
+        given = await artifacts.given(ports.objects.of("t", "run_1"), inputs)
         return await runner.ended(await runner.start(tenant, "k", Wanted(text=text, inputs=given)))
 
     return asyncio.run(life())
@@ -137,7 +137,7 @@ def test_pictures_pass_between_steps_as_mentions_and_to_models_as_bytes(tmp_path
     run = ended(POSTER, ports, tmp_path)
     made = output(run)
     assert made["large"] == {"artifact": made["large"]["artifact"], "type": "image/png", "bytes": 108}
-    assert asyncio.run(artifacts.load(ports.objects, made["drawn"][1])) == PNG + b"2"
+    assert asyncio.run(artifacts.load(ports.objects.of("t", "run_1"), made["drawn"][1])) == PNG + b"2"
     paths = [path for path, _ in studio.sent]
     assert sorted(paths) == ["/v1/chat/completions"] * 2 + ["/v1/images/generations"] * 2 + ["/v1/images/upscale"]
     (_, large) = next(one for one in studio.sent if one[0].endswith("upscale"))
@@ -158,7 +158,9 @@ def test_pictures_pass_between_steps_as_mentions_and_to_models_as_bytes(tmp_path
 def test_a_judge_that_sees_chooses_the_best_picture(tmp_path: Path):
     text = "name: p\nsteps: {a: {image: painter, prompt: a cat, n: 3, seed: 1, best: {chat: eyes, prompt: Rate it}}}\noutput: '{{ a }}'\n"
     ports = world(Journal(), Studio())
-    assert asyncio.run(artifacts.load(ports.objects, output(ended(text, ports, tmp_path)))) == PNG + b"2"
+    assert (
+        asyncio.run(artifacts.load(ports.objects.of("t", "run_1"), output(ended(text, ports, tmp_path)))) == PNG + b"2"
+    )
 
 
 def test_a_recording_is_an_input_and_a_voice_an_output(tmp_path: Path):
@@ -167,7 +169,7 @@ def test_a_recording_is_an_input_and_a_voice_an_output(tmp_path: Path):
     run = ended(NOTES, ports, tmp_path, audio={"base64": base64.b64encode(WAV).decode()})
     made = output(run)
     assert made["text"] == "hello"
-    assert asyncio.run(artifacts.load(ports.objects, made["spoken"])) == WAV
+    assert asyncio.run(artifacts.load(ports.objects.of("t", "run_1"), made["spoken"])) == WAV
     (_, form), (_, speech) = studio.sent
     assert (form["file"].data, form["file"].type, form["language"]) == (WAV, "audio/wav", "en")
     assert speech == {"model": "mouth", "input": "hello", "voice": "anna", "response_format": "wav"}
@@ -194,7 +196,9 @@ def test_a_value_that_looks_like_a_place_where_objects_are_kept_stays_what_it_is
     ports = world(journal, Model())
     run = ended(text, ports, tmp_path, w={"$object": "0"})
     assert output(run) == {"$object": "0"}
-    assert asyncio.run(artifacts.whole(ports.objects, run.results[run.steps[0][1]])) == {"$object": "0"}
+    assert asyncio.run(artifacts.whole(ports.objects.of("t", "run_1"), run.results[run.steps[0][1]])) == {
+        "$object": "0"
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Ports of a runner without a process: a journal in memory that can end at any event, and a model that is arithmetic."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,7 +9,8 @@ import msgspec
 
 from headrace.errors import Permanent
 from headrace.pipelines.context import World
-from headrace.pipelines.ports import Quote, Said
+from headrace.pipelines.ports import Charges, Quote, Said
+from headrace.pipelines.shelf import Shelf
 from headrace.pipelines.web import OpenWeb
 from headrace.state.run import Cached
 
@@ -28,12 +30,17 @@ class Journal:
         self.most = most
         self.results: dict[tuple[str, str], Cached] = {}
         self.dead = False
+        self.of: dict[str, str] = {}
+        self.ended: dict[str, int] = {}
+        self.has: dict[str, set[str]] = {}
+        self.gone: set[str] = set()
 
-    async def begin(self, run: str, started: bytes) -> bool:
+    async def begin(self, run: str, started: bytes, tenant: str = "") -> bool:
         await asyncio.sleep(0)
         if run in self.kept:
             return False
         self.kept[run], self.done[run] = [started], False
+        self.of[run] = tenant
         return True
 
     async def append(self, run: str, events: Sequence[bytes]) -> None:
@@ -68,8 +75,39 @@ class Journal:
     async def remember(self, tenant: str, digest: str, result: Cached, age_us: int) -> None:
         self.results[tenant, digest] = result
 
-    async def mark(self, run: str, done: bool) -> None:
-        self.done[run] = done
+    async def mark(self, run: str, done: bool, at_us: int = 0) -> None:
+        self.done[run], self.ended[run] = done, at_us
+
+    async def forget(self, run: str) -> bool:
+        if not self.done.get(run, run not in self.kept):
+            return False
+        self.gone |= self.has.pop(run, set())
+        self.results = {subject: one for subject, one in self.results.items() if one.run != run}
+        self.kept.pop(run, None)
+        return self.done.pop(run, False)
+
+    def over(self, tenant: str, before_us: int) -> list[str]:
+        return [run for run, done in self.done.items() if done and self.of[run] == tenant
+                and self.ended[run] < before_us]  # fmt: skip
+
+    def tenants(self) -> list[str]:
+        return sorted({self.of[run] for run in self.done})
+
+    async def hold(self, tenant: str, run: str, found: Sequence[tuple[str, int]]) -> None:
+        await asyncio.sleep(0)
+        self.has.setdefault(run, set()).update(digest for digest, _ in found)
+
+    def held(self, digest: str) -> bool:
+        return any(digest in has for has in self.has.values())
+
+    def loose(self) -> list[str]:
+        return sorted(self.gone)
+
+    async def let_go(self, digest: str) -> None:
+        self.gone.discard(digest)
+
+    def unbegun(self) -> list[str]:
+        return [run for run in self.has if run not in self.kept]
 
     async def deploy(self, tenant: str, name: str, text: str) -> None:
         self.texts[tenant, name] = text
@@ -89,7 +127,9 @@ class Model:
         self.charged = self.agent_steps = 0
         self.say = say
         self.cut: dict[str, int] = {}
+        self.until_us = 0
         self.expected: list[tuple[str, int]] = []
+        self.released: list[str] = []
         self.at_work = self.most_at_work = 0
 
     async def quote(self, key: str, path: str, body: dict[str, Any], *, agent_step: bool = False) -> Quote:
@@ -128,11 +168,14 @@ class Model:
             self.at_work -= 1
         return self.kept[once]
 
-    async def charges(self, key: str, run: str, since_us: int) -> dict[str, int]:
-        return dict(self.cut)
+    async def charges(self, key: str, run: str, since_us: int) -> Charges:
+        return Charges(dict(self.cut), self.until_us)
 
     async def charge(self, key: str, request: str) -> int | None:
         return self.fee
+
+    def release(self, tenant: str, run: str) -> None:
+        self.released.append(run)
 
     async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
         self.expected.append((model, requests))
@@ -143,8 +186,12 @@ class Memory:
         self.kept: dict[str, bytes] = {}
 
     async def put(self, data: bytes) -> str:
-        self.kept[str(len(self.kept))] = data
-        return str(len(self.kept) - 1)
+        digest = hashlib.sha256(data).hexdigest()
+        self.kept[digest] = data
+        return digest
+
+    async def delete(self, digest: str) -> None:
+        self.kept.pop(digest, None)
 
     async def get(self, digest: str) -> bytes:
         if digest not in self.kept:
@@ -160,4 +207,4 @@ class Hand:
 
 
 def world(journal: Journal, model: Model) -> World:
-    return World(models=model, runs=journal, objects=Memory(), clock=Hand(), web=OpenWeb())
+    return World(models=model, runs=journal, objects=Shelf(Memory(), journal), clock=Hand(), web=OpenWeb())

@@ -1,7 +1,14 @@
 """Documents of the runner's parts: there when a write has returned, found by tenant, paged in the order of making."""
 
 import asyncio
+import json
+import sqlite3
+from collections import Counter
 from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from headrace.ports import Page, Record
 from headrace.stores.records import SqliteRecords
@@ -43,3 +50,57 @@ def test_documents_outlive_their_process_and_keep_to_their_tenant(tmp_path: Path
     assert names(tag="b") == ["f5", "f3", "f1"]
     assert names(after="unknown") == []
     again.close()
+
+
+CHANGES = st.lists(
+    st.tuples(
+        st.integers(0, 4), st.sampled_from(["t", "u"]), st.sampled_from(["file", "file.leaving"]), st.integers(-1, 3)
+    ),
+    max_size=20,
+)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(CHANGES)
+def test_what_tenants_keep_is_the_sum_of_their_documents_after_any_changes(tmp_path: Path, changes: list[Any]):
+    """Made, replaced, of another kind, taken away (-1): the count is that of the documents there are."""
+    (tmp_path / "jobs.db").unlink(missing_ok=True)
+    store, left = SqliteRecords(tmp_path / "jobs.db"), dict[str, Record]()
+
+    async def write() -> None:
+        for number, tenant, kind, size in changes:
+            name = f"f{number}{tenant}"  # a document never changes its tenant
+            if size < 0:
+                await store.delete(name)
+                left.pop(name, None)
+            else:
+                left[name] = record(0, id=name, tenant=tenant, kind=kind, bytes=size)
+                await store.put(left[name])
+
+    asyncio.run(write())
+    sums = Counter[tuple[str, str]]()
+    for one in left.values():
+        sums[one.tenant, one.kind] += one.bytes
+    assert store.kept() == {place: size for place, size in sums.items() if size}
+    store.close()
+
+
+def test_a_file_of_an_earlier_version_is_counted_when_it_is_opened(tmp_path: Path):
+    store = SqliteRecords(tmp_path / "jobs.db")
+    facts = (("a", "file", json.dumps({"bytes": 7})), ("b", "response", "four"), ("c", "batch", "{}"))
+    asyncio.run(_put(store, [record(0, id=name, kind=kind, data=data.encode()) for name, kind, data in facts]))
+    store.close()
+    old = sqlite3.connect(tmp_path / "jobs.db")
+    for name in ("record_made", "record_changed", "record_gone"):
+        old.execute(f"DROP TRIGGER {name}")
+    old.executescript("DROP TABLE kept; ALTER TABLE record DROP COLUMN bytes")
+    old.close()
+    for _ in range(2):
+        store = SqliteRecords(tmp_path / "jobs.db")
+        assert store.kept() == {("t", "file"): 7, ("t", "response"): 4}
+        store.close()
+
+
+async def _put(store: SqliteRecords, records: list[Record]) -> None:
+    for one in records:
+        await store.put(one)

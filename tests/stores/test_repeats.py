@@ -56,6 +56,31 @@ def test_the_folder_tells_nothing(tmp_path: Path):
     assert (known.done, known.body) == (True, None)
 
 
+def test_a_large_answer_is_kept_for_who_will_have_it_until_they_have(tmp_path: Path):
+    """In a file of its own that tells nothing; released, it is known that it was done, and no more."""
+    one, body = made(tmp_path), b"secret " * (100 << 10)
+    one.begin("n", "d", "r1", NOW)
+    one.done("n", "d", "r1", NOW, body, large=True)
+    known = made(tmp_path, "f").begin("n", "d", "r2", NOW)
+    assert known is not None
+    assert (known.done, known.body) == (True, body)
+    assert not any(b"secret" in file.read_bytes() for file in tmp_path.iterdir())
+    one.release("n")
+    known = one.begin("n", "d", "r2", NOW)
+    assert known is not None
+    assert (known.done, known.body, len(list(tmp_path.iterdir()))) == (True, None, 1)
+    one.release("n")  # again, or of what was small, is nothing
+
+
+def test_a_large_answer_goes_with_its_day(tmp_path: Path):
+    """Of who never came for it."""
+    one = made(tmp_path)
+    one.begin("n", "d", "r1", NOW)
+    one.done("n", "d", "r1", NOW, b"x" * (300 << 10), large=True)
+    assert one.begin("n", "d", "r2", NOW + KEPT_US + 1) is None
+    assert [file.suffix for file in tmp_path.iterdir()] == [""]
+
+
 def test_a_file_that_was_changed_opens_nothing(tmp_path: Path):
     """A seal of another name, or a broken one, is no answer."""
     one = made(tmp_path)

@@ -106,6 +106,15 @@ def retry_run(run: str, step: str, cost: str | None, time_: str | None, as_json:
     _follow(run, as_json=as_json)
 
 
+@command.command("delete")
+@click.argument("run")
+@json_option
+def delete_run(run: str, as_json: bool) -> None:
+    """Take an ended run away, with all that it made; its requests stay in the books."""
+    found = client().delete(_at(run))
+    show(found, f"deleted {run}", as_json=as_json)
+
+
 @command.command("cancel")
 @click.argument("run")
 @json_option

@@ -1,20 +1,26 @@
 """`headrace status`: the cloud at a glance."""
 
 import time
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from headrace.cli.dollars import dollars
 from headrace.cli.shown import client, dot, json_option, show, table
-from headrace.units import format_us
+from headrace.errors import HeadraceError
+from headrace.sdk.client import Client
+from headrace.units import format_bytes, format_us
+
+_KINDS: Final = {"file": "files", "video.file": "videos", "response": "responses", "run": "results of runs"}
 
 
 @click.command()
 @json_option
 def command(as_json: bool) -> None:
-    """The cloud at a glance: models, replicas, gateways, requests so far."""
-    found = client().get("/headrace/v1/status")
+    """The cloud at a glance: models, replicas, gateways, requests so far, and what tenants keep."""
+    api = client()
+    found = api.get("/headrace/v1/status")
+    found["storage"] = _storage(api)
     up = format_us(time.time_ns() // 1_000 - found["up_since_us"])
     lines = [
         f"headrace {found['version']} on http://{found['listen']} · controller up {up} · catalog {found['revision']}",
@@ -30,10 +36,31 @@ def command(as_json: bool) -> None:
             ],
         ),
     ]  # fmt: skip
+    lines += _kept(found["storage"])
     lines += _hindsight(found.get("hindsight"))
     lines += [f"! {m['name']}@{m['version']}: {m['fault']}" for m in found["models"] if m["fault"]]
     lines += [f"! {hold['model']}: {hold['reason']}" for hold in found["holds"]]
     show(found, "\n".join(lines), as_json=as_json)
+
+
+def _storage(api: Client) -> list[dict[str, Any]]:
+    """What tenants keep; nothing where the runner is away."""
+    try:
+        kept: list[dict[str, Any]] = api.get("/headrace/v1/storage")["data"]
+    except HeadraceError:
+        return []
+    return kept
+
+
+def _kept(tenants: list[dict[str, Any]]) -> list[str]:
+    """One line for each tenant that keeps anything."""
+    lines = [
+        f"tenant {one['tenant']} keeps {format_bytes(one['used_bytes'])} of {format_bytes(one['limit_bytes'])}: "
+        + ", ".join(f"{_KINDS.get(kind, kind)} {format_bytes(size)}" for kind, size in sorted(one["by"].items()))
+        for one in tenants
+        if one["used_bytes"]
+    ]
+    return ["", *lines] if lines else []
 
 
 def _hindsight(found: dict[str, Any] | None) -> list[str]:

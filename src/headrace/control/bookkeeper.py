@@ -84,13 +84,16 @@ class Bookkeeper:
         self.heard: Callable[[Usage], None] = lambda _: None  # a request ended
         self.compared: Callable[[Likeness], None] = lambda _: None  # a version's answer with another's
 
-    def settled_until(self) -> int:
-        """Every request that arrived before this moment has ended and is in the store, or never was."""
+    def settled_until(self, label: str = "") -> int:
+        """Every request that arrived before this moment has ended and is in the store, or never was.
+
+        Of those alone whose label begins with one, if it is given.
+        """
         began = [
             found[0].arrived_us
             for waiting in self._open.values()
             for found in waiting.values()
-            if isinstance(found[0], Begun)
+            if isinstance(found[0], Begun) and found[0].label.startswith(label)
         ]
         return min([self._caught_up_us, *began])
 

@@ -242,7 +242,7 @@ class Loop:
         replicas = tables.route_replicas(self.catalog, self.fleet, parts.upstream_keys.of)
         keys = tables.route_keys(parts.keyring.records(), self.catalog, parts.budgets.of)
         prices = parts.terms.in_force()
-        parts.publisher.publish(tables.table(self.models(), replicas, keys, prices))
+        parts.publisher.publish(tables.table(self.models(), replicas, keys, prices, self.catalog.tenants))
 
     # --- what is known ------------------------------------------------------------------------------------------
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from headrace.ports import Engine, KeyRecord
-from headrace.specs.catalog import Catalog, Limits, ModelSpec
+from headrace.specs.catalog import Catalog, Limits, ModelSpec, TenantSpec
 from headrace.state.fleet import Fleet
-from headrace.state.table import Price, RouteBudget, RouteKey, RouteModel, RouteReplica, Table
+from headrace.state.table import Price, RouteBudget, RouteKey, RouteModel, RouteReplica, RouteTenant, Table
 from headrace.state.work import WorkRate
 
 
@@ -127,10 +127,14 @@ def table(
     replicas: tuple[RouteReplica, ...],
     keys: tuple[RouteKey, ...],
     prices: tuple[Price, ...],
+    tenants: Iterable[TenantSpec] = (),
 ) -> Table:
     """The whole table; its revision is the publisher's."""
     every = tuple(models[key] for key in sorted(models))
-    return Table(revision=0, models=every, replicas=replicas, keys=keys, prices=prices)
+    kept = tuple(
+        RouteTenant(name=one.name, storage_bytes=one.storage_bytes, keep_runs_us=one.keep_runs_us) for one in tenants
+    )
+    return Table(revision=0, models=every, replicas=replicas, keys=keys, prices=prices, tenants=kept)
 
 
 def _least(own: int | None, default: int | None) -> int | None:

@@ -7,6 +7,7 @@ may cost (`x-headrace-max-cost`), which the runner sends with every call it make
 
 import asyncio
 import re
+import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -26,8 +27,10 @@ from headrace.wire.call import Call
 OWN: Final = (b"run_", b"batch_", b"video_", b"resp_")  # how labels of the runner's work begin
 PREFIX: Final = "pipeline/"
 _FOLDERS: Final = (
-    "/headrace/v1/pipelines", "/headrace/v1/runs", "/v1/files", "/v1/batches", "/v1/videos", "/v1/responses", "/mcp",
+    "/headrace/v1/pipelines", "/headrace/v1/runs", "/headrace/v1/storage",
+    "/v1/files", "/v1/batches", "/v1/videos", "/v1/responses", "/mcp",
 )  # fmt: skip
+Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _LABEL: Final = re.compile(rb"[\x21-\x7e]{1,200}")
 _PASSED: Final = (
     b"content-type", b"idempotency-key", b"accept", b"last-event-id", b"mcp-session-id", b"mcp-protocol-version",
@@ -36,6 +39,8 @@ _PASSED: Final = (
     b"x-headrace-dry-run",
 )  # fmt: skip
 _PIECE: Final = 1 << 16
+AWAY_S: Final = 10.0  # how long a runner that is away is waited for: it begins, or its successor does
+LOOK_S: Final = 0.05
 
 
 class Desk(Protocol):
@@ -64,12 +69,13 @@ def run_of(head: Head, key: RouteKey, doorman: Doorman) -> Run:
         message = "x-headrace-on-disconnect is cancel, or finish together with an Idempotency-Key."
         raise Invalid(message, param="x-headrace-on-disconnect")
     owned = label is not None and label.startswith(OWN)
-    if (owned or step) and not doorman.acting(head.headers, key):
+    ours = (owned or step or b"idempotency-key" in head.headers) and doorman.acting(head.headers, key)
+    if (owned or step) and not ours:
         if owned:
             raise _owned()
         raise Invalid("x-headrace-agent-step is the runner's alone.", param="x-headrace-agent-step")
     return Run(label=(label or b"").decode(), cap_nanousd=int(cap) if cap is not None else None, agent_steps=int(step),
-               outlives=gone == b"finish")  # fmt: skip
+               outlives=gone == b"finish", keeps=ours)  # fmt: skip
 
 
 def took(
@@ -128,7 +134,7 @@ class Passed:
         """Ask the runner and answer the client."""
         client, begun = self._client, False
         try:
-            reader, writer = await asyncio.open_unix_connection(socket, limit=_PIECE)
+            reader, writer = await self._connected(socket)
             sending = asyncio.ensure_future(self._send(writer))
             try:
                 said = await reader.readuntil(b"\r\n\r\n")
@@ -146,6 +152,17 @@ class Passed:
                 more = b"x-request-id: %b\r\nretry-after: 1\r\n" % self._id
                 client.write(answers.error("stopping", message, headers=more))
         client.finished(close=True)
+
+    async def _connected(self, socket: Path) -> Line:
+        """The runner, waited for while it is away, as long as the client is there: nothing was sent. Raises OSError."""
+        end_s = time.monotonic() + AWAY_S
+        while True:
+            try:
+                return await asyncio.open_unix_connection(socket, limit=_PIECE)
+            except (FileNotFoundError, ConnectionRefusedError):
+                if self._client.closing or time.monotonic() > end_s:
+                    raise
+            await asyncio.sleep(LOOK_S)
 
     async def _send(self, writer: asyncio.StreamWriter) -> None:
         """The request; an upload as it comes. One that breaks off closes the connection, and the runner knows."""

@@ -172,6 +172,7 @@ class Record:
             arrived_us=self.wall_us,
             stream=self.call.stream,
             team=self.key.team,
+            label=self.label,
         )
 
     def progress(self, now_us: int) -> Progress:

@@ -4,14 +4,16 @@ The key is bound to tenant, path and body: the same key with another body is ref
 a refusal, a client that left) may be tried again with the same key.
 """
 
+import asyncio
 import hashlib
 from typing import Final
 
+from headrace import telemetry
 from headrace.errors import Invalid, Refused
 from headrace.gateway import answers
 from headrace.gateway.client import Client
 from headrace.gateway.reply import UNNAMED, Reply, Run
-from headrace.ports import IDEMPOTENCY_KEY_BYTES_MAX, Clock, Repeats
+from headrace.ports import IDEMPOTENCY_KEY_BYTES_MAX, SMALL_BYTES_MAX, Clock, Repeats, repeat_name
 
 RETRY_US: Final = 1_000_000
 
@@ -47,7 +49,7 @@ class RememberedReply(Reply):
                 f"this one has {len(given)} bytes.",
                 param="Idempotency-Key",
             )
-        name = f"{tenant}\0{path}\0{given.decode()}"
+        name = repeat_name(tenant, path, given.decode())
         digest = hashlib.sha256(body).hexdigest()
         known = self._repeats.begin(name, digest, self._request, self._clock.now_us())
         if known is None:
@@ -70,16 +72,29 @@ class RememberedReply(Reply):
         return False
 
     def whole(self, body: bytes, headers: bytes = b"") -> None:
-        """A good answer, kept before it leaves."""
-        self._repeats.done(self._name, self._digest, self._request, self._clock.now_us(), body)
-        super().whole(body, headers)
+        """A good answer, kept before it leaves; a large one in a thread, since others wait for this one."""
+        if len(body) <= SMALL_BYTES_MAX or not self.run.keeps:
+            self._keep(body)
+            super().whole(body, headers)
+            return
+        kept = asyncio.get_running_loop().run_in_executor(None, self._keep, body)
+        kept.add_done_callback(lambda _: super(RememberedReply, self).whole(body, headers))
+
+    def _keep(self, body: bytes | None) -> None:
+        """What cannot be kept is answered all the same: it was paid for."""
+        try:
+            self._repeats.done(
+                self._name, self._digest, self._request, self._clock.now_us(), body, large=self.run.keeps
+            )
+        except OSError as error:
+            telemetry.logger().error("answer.not_kept", request=self._request, error=error.strerror)
 
     def end_events(self, last: bytes, *, broken: bool) -> None:
         """The end of a stream: that it was done is kept, its text is not."""
         if broken:
             self.abandoned()
         else:
-            self._repeats.done(self._name, self._digest, self._request, self._clock.now_us(), None)
+            self._keep(None)
         super().end_events(last, broken=broken)
 
     def error(self, code: str, message: str, param: str | None = None, headers: bytes = b"") -> None:

@@ -13,12 +13,14 @@ class Run(NamedTuple):
     whether it is the turn of an agent, 1 or 0.
 
     `outlives`: it is finished also when its client hangs up, who will ask for it again by its Idempotency-Key.
+    `keeps`: its client is the runner, for whom a large answer is kept until it says that it has it for good.
     """
 
     label: str = ""
     cap_nanousd: int | None = None
     agent_steps: int = 0
     outlives: bool = False
+    keeps: bool = False
 
 
 UNNAMED: Final = Run()

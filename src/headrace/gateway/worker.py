@@ -191,7 +191,7 @@ class Worker:
         others, known = self.directory.stand_ins(model, key, call.model), self.directory.models
         versions = [*known[model.name], *(one for other in others for one in known[other.name])]
         bill = Bill(self.directory.book, versions, key, self.clock.now_us())
-        label, bill.cap, call.agent_steps, _ = reply.run
+        label, bill.cap, call.agent_steps, *_ = reply.run
         if dry_run:
             relay.Relayed(client, self.spawn(quotes.answer(self, client, reply, bill, call, model)))
             return

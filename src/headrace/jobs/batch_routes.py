@@ -67,6 +67,7 @@ class BatchService:
         if file.purpose != "batch":
             message = f"the file {file.id} has the purpose {file.purpose}; upload it with the purpose batch"
             raise Invalid(message, param="input_file_id")
+        self._desk.storage.check(who.tenant)
         now_s, keep = self._desk.files.now_s, asked.output_expires_after
         batch = Batch(id=name, tenant=who.tenant, key=who.key, endpoint=asked.endpoint, input_file_id=file.id,
                       created_at=now_s, expires_at=now_s + WINDOW_S, metadata=asked.metadata,

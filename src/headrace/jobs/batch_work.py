@@ -10,6 +10,7 @@ import os
 import shutil
 from array import array
 from collections import Counter, deque
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -25,9 +26,10 @@ from headrace.jobs.files import Files
 from headrace.jobs.results import ERRORS, Response, Results
 from headrace.jobs.results import OUTPUT as ANSWERS
 from headrace.jobs.width import Width
-from headrace.ports import Clock, Record, Records
+from headrace.ports import SMALL_BYTES_MAX, Clock, Record, Records, Repeats, repeat_name
 from headrace.serving import asking
 from headrace.serving.loopback import Answered, Loopback
+from headrace.serving.storage import Storage
 from headrace.units import US_PER_S
 
 KIND: Final = "batch"
@@ -52,6 +54,8 @@ class Desk(NamedTuple):
     loopback: Loopback
     clock: Clock
     folder: Path
+    repeats: Repeats
+    storage: Storage
 
 
 class Work:
@@ -145,6 +149,7 @@ class Work:
         self._results = await asyncio.to_thread(Results, self._folder, self.batch.id, total)
         self._pending.extend(place for place, done in enumerate(self._results.done) if not done)
         self._source = os.open(self._folder / "input.jsonl", os.O_RDONLY | os.O_CLOEXEC)
+        await self._release(self._results.large)
 
     # --- the lines ----------------------------------------------------------------------------------------------
 
@@ -200,6 +205,8 @@ class Work:
                 self._pending.append(place)
                 return
             await self._note(place, line.custom_id, answered)
+            if len(answered.body) > SMALL_BYTES_MAX:
+                await self._release([place])
             queue_us = int(answered.headers.get("x-headrace-queue-ms", "0")) * 1_000
             self.width.answered(now_us, queue_us, now_us - began_us, int(answered.headers.get(_URGENT, "0")))
             self._look_ahead(now_us)
@@ -236,7 +243,7 @@ class Work:
     async def _note(self, place: int, custom_id: str, answered: Answered) -> None:
         """Write the answer down. Raises OSError."""
         assert self._results is not None
-        if answered.status == 409:  # done by a runner that was killed, and too large for the gateway's memory
+        if answered.status == 409:  # done a day ago and more, or on a disk that was full or lost its end
             self._results.failed(place, custom_id, "answer_not_kept", str(asking.error(answered).get("message", "")))
             return
         charge: int | None = 0
@@ -251,6 +258,15 @@ class Work:
             return
         response = Response(status_code=answered.status, request_id=asking.request_id(answered), body=body)
         self._results.answered(place, custom_id, response, charge)
+
+    async def _release(self, places: Sequence[int]) -> None:
+        """Large answers that are written down: the gateway has kept them until now."""
+        assert self._results is not None
+        if places:
+            await asyncio.to_thread(self._results.sync)
+        for place in places:
+            name = repeat_name(self.batch.tenant, self.batch.endpoint, f"{self.batch.id}/{place}")
+            self._desk.repeats.release(name)
 
     def _line(self, place: int) -> lines.Line:
         start, end = self._input.starts[place], self._input.starts[place + 1]

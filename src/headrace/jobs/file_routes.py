@@ -1,6 +1,7 @@
 """Files over HTTP: a part of the runner's process."""
 
 import asyncio
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -14,13 +15,16 @@ from headrace.jobs.files import Files
 from headrace.jobs.upload import Form, receive
 from headrace.serving.bodies import answer
 from headrace.serving.caller import Door
+from headrace.serving.storage import Storage
+
+FORM_BYTES: Final = 128 << 10  # what a form may have beside its file, for a first look
 
 
 class FileService:
     """`serving.Part`."""
 
-    def __init__(self, files: Files, door: Door) -> None:
-        self._files, self._door = files, door
+    def __init__(self, files: Files, door: Door, storage: Storage) -> None:
+        self._files, self._door, self._storage = files, door, storage
         self._sweeping: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
@@ -48,8 +52,10 @@ class FileService:
         ]
 
     async def upload(self, request: Request) -> Response:
-        """Keep a file."""
+        """Keep a file; one that there is no room for is refused before it is read, where its length is told."""
         who, name = self._door.caller(request), files_of.new_id()
+        told = int(request.headers.get("content-length", "0")) - FORM_BYTES
+        self._storage.check(who.tenant, max(1, told))
         async with self._files.scratch(name) as spool:
             form = await receive(request, spool, file="file", bytes_max=FILE_BYTES_MAX)
             if not form.filename:
@@ -61,7 +67,8 @@ class FileService:
             file = File(id=name, tenant=who.tenant, purpose=files_of.purpose(form.fields["purpose"]),
                         filename=files_of.name(form.filename), bytes=form.size, digest=form.digest, created_at=now_s,
                         expires_at=_expires(form, now_s))  # fmt: skip
-            return answer((await self._files.keep(spool, file)).view())
+            with self._storage.room(who.tenant, file.bytes):
+                return answer((await self._files.keep(spool, file)).view())
 
     async def list(self, request: Request) -> Response:
         """The tenant's files, the newest first."""

@@ -19,6 +19,7 @@ from headrace.ports import Clock, Objects, Page, Record, Records
 from headrace.units import US_PER_S
 
 SWEEP_S: Final = 60.0
+LEAVING: Final = ".leaving"
 
 
 class Files:
@@ -26,7 +27,7 @@ class Files:
 
     def __init__(self, records: Records, objects: Objects, clock: Clock, spool: Path, kind: str = "file") -> None:
         """`spool`: a folder for bytes on their way, on the disk of the object store where that is a folder."""
-        self._kind, self._leaving = kind, f"{kind}.leaving"
+        self._kind, self._leaving = kind, kind + LEAVING
         self._records, self._objects, self._clock = records, objects, clock
         self.spool = spool
         self._making = 0
@@ -38,7 +39,10 @@ class Files:
         return self._clock.now_us() // US_PER_S
 
     async def keep(self, source: Path, file: File) -> File:
-        """Make a file of what `source` holds; durable when this returns. Raises Transient on a full disk."""
+        """Make a file of what `source` holds; durable when this returns. Raises Transient on a full disk.
+
+        What a job made was paid for, and is kept whatever its tenant has; uploads ask `storage` for room first.
+        """
         async with self._moving:  # nothing is let go from here on until the file has its record
             self._making += 1
         try:
@@ -111,4 +115,5 @@ class Files:
 
 def _record(kind: str, file: File) -> Record:
     return Record(id=file.id, kind=kind, tenant=file.tenant, data=msgspec.json.encode(file), tag=file.purpose,
-                  digest=file.digest, due_s=file.expires_at or 0)  # fmt: skip
+                  digest=file.digest, due_s=file.expires_at or 0,
+                  bytes=file.bytes if not kind.endswith(LEAVING) else 0)  # fmt: skip

@@ -91,6 +91,8 @@ class ResponseService:
         if asked.model.startswith("pipeline/"):
             message = "pipelines are called through /v1/chat/completions, and started with /headrace/v1/runs"
             raise Invalid(message, param="model", code="unsupported_endpoint")
+        if asked.keep:
+            self._shelf.check_room(who.tenant)
         previous, items = asked.previous_response_id or "", of.items(body.get("input"))
         said = of.conversation(self._shelf.turns(who.tenant, previous), items)
         sent = of.stateless(body, said)

@@ -13,6 +13,7 @@ from headrace.jobs.response_events import Events
 from headrace.ports import Clock, Record, Records
 from headrace.serving import asking
 from headrace.serving.loopback import Answered, Loopback
+from headrace.serving.storage import Storage
 from headrace.units import US_PER_S, dollars
 
 KIND: Final = "response"
@@ -25,19 +26,26 @@ _DENIED_MAX: Final = 15  # a gateway that has just begun may not know the key ye
 class Shelf:
     """Where they are kept: each tenant's for itself."""
 
-    def __init__(self, records: Records, loopback: Loopback, clock: Clock) -> None:
-        self._records, self.loopback, self._clock = records, loopback, clock
+    def __init__(self, records: Records, loopback: Loopback, clock: Clock, storage: Storage | None = None) -> None:
+        """`storage` bounds what a tenant may have here; None for no bound."""
+        self._records, self.loopback, self._clock, self._storage = records, loopback, clock, storage
 
     @property
     def now_s(self) -> int:
         """Seconds since 1970."""
         return self._clock.now_us() // US_PER_S
 
+    def check_room(self, tenant: str) -> None:
+        """Raises Invalid when a tenant may keep nothing more."""
+        if self._storage is not None:
+            self._storage.check(tenant)
+
     async def put(self, kept: Kept) -> None:
         """Durable when this returns."""
         data = msgspec.json.encode(kept)
         await self._records.put(Record(id=kept.id, kind=KIND, tenant=kept.tenant, data=data,
-                                       open=kept.status not in ENDED, due_s=kept.created_s + KEPT_S))  # fmt: skip
+                                       open=kept.status not in ENDED, due_s=kept.created_s + KEPT_S,
+                                       bytes=len(data)))  # fmt: skip
 
     def find(self, tenant: str, name: str) -> Kept:
         """One of a tenant's. Raises Invalid (404)."""

@@ -11,6 +11,7 @@ from typing import IO, Any, Final
 import msgspec
 
 from headrace.jobs.batch import Counts
+from headrace.ports import SMALL_BYTES_MAX
 
 OUTPUT, ERRORS = "output.jsonl", "errors.jsonl"
 
@@ -61,12 +62,16 @@ _BODY: Final = msgspec.json.Decoder(_Body)
 
 
 class Results:
-    """The journal of one batch. `done` tells of each request, by its place in the input, whether it was answered."""
+    """The journal of one batch. `done` tells of each request, by its place in the input, whether it was answered.
+
+    `large`: the places of large answers that an earlier runner wrote.
+    """
 
     def __init__(self, folder: Path, batch: str, total: int) -> None:
         """Reads what an earlier runner wrote. Blocks: call it in a thread."""
         self.counts = Counts()
         self.done = bytearray(total)
+        self.large: list[int] = []
         self._prefix = f"{batch.replace('batch_', 'batch_req_', 1)}_"
         self.paths = {name: folder / name for name in (OUTPUT, ERRORS)}
         for path in self.paths.values():
@@ -80,6 +85,11 @@ class Results:
     def failed(self, place: int, custom_id: str, code: str, message: str, charge_nanousd: int | None = None) -> None:
         """Note that a request was not answered, and why."""
         self._add(place, custom_id, None, {"code": code, "message": message}, charge_nanousd)
+
+    def sync(self) -> None:
+        """What was noted is on the disk when this returns. Blocks."""
+        for file in self._files.values():
+            os.fdatasync(file.fileno())
 
     def close(self) -> None:
         """Everything is on the disk when this returns. Blocks."""
@@ -133,6 +143,7 @@ class Results:
                 if not self.done[place]:
                     self._count(result, good)
                 self.done[place] = 1
+                self.large += [place] if len(text) > SMALL_BYTES_MAX else []
                 sound += len(text)
         os.truncate(path, sound)
 

@@ -58,6 +58,7 @@ class VideoService:
     async def create(self, request: Request) -> Response:
         """Begin a video; what the gateway would refuse is refused here and now."""
         who, asked = self._door.caller(request), await self._asked(request)
+        self._desk.storage.check(who.tenant)
         video = Video(id=videos_of.new_id(), tenant=who.tenant, key=who.key, model=asked.model, prompt=asked.prompt,
                       seconds=asked.check(), size=asked.size, seed=asked.seed, fps=asked.fps,
                       created_at=self._desk.files.now_s)  # fmt: skip

@@ -12,9 +12,10 @@ from headrace.errors import Unreachable
 from headrace.jobs.file import File, digest, new_id
 from headrace.jobs.files import Files
 from headrace.jobs.video import ENDED, Video
-from headrace.ports import Record, Records
+from headrace.ports import Record, Records, Repeats, repeat_name
 from headrace.serving import asking
 from headrace.serving.loopback import Answered, Loopback
+from headrace.serving.storage import Storage
 
 KIND: Final = "video"
 PATH: Final = "/v1/videos/generations"
@@ -29,6 +30,8 @@ class Desk(NamedTuple):
     records: Records
     files: Files
     loopback: Loopback
+    repeats: Repeats
+    storage: Storage
 
 
 class _One(msgspec.Struct):
@@ -74,9 +77,12 @@ class Work:
         await self._become(status="failed", error={"code": code, "message": message},
                            completed_at=self._desk.files.now_s)  # fmt: skip
 
+    @property
+    def _once(self) -> str:
+        return f"{self.video.id}/{self.video.attempt}"
+
     async def _ask(self) -> Answered:
-        name = f"{self.video.id}/{self.video.attempt}"
-        headers = {"idempotency-key": name, "x-headrace-label": name}
+        headers = {"idempotency-key": self._once, "x-headrace-label": self._once}
         data = msgspec.json.encode(self.video.body())
         return await self._desk.loopback.send("POST", PATH, key=self.video.key, data=data, headers=headers)
 
@@ -98,6 +104,7 @@ class Work:
                         digest=await asyncio.to_thread(digest, spool), created_at=self._desk.files.now_s)  # fmt: skip
             await self._desk.files.keep(spool, file)
         await self._become(status="completed", file=name, charge_nanousd=charge, completed_at=self._desk.files.now_s)
+        self._desk.repeats.release(repeat_name(self.video.tenant, PATH, self._once))
 
     async def _become(self, **changes: Any) -> None:
         self.video = msgspec.structs.replace(self.video, **changes)

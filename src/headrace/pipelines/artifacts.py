@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from headrace.errors import Invalid
-from headrace.ports import Objects
+from headrace.pipelines.ports import Objects
 
 MARK: Final = "sha256:"
 INPUT_BYTES_MAX: Final = 32 << 20
@@ -47,6 +47,8 @@ def is_mention(value: Any) -> bool:
         and value.keys() == {"artifact", "type", "bytes"}
         and isinstance(value["artifact"], str)
         and value["artifact"].startswith(MARK)
+        and type(value["bytes"]) is int
+        and value["bytes"] >= 0
     )
 
 
@@ -103,6 +105,12 @@ async def given(objects: Objects, inputs: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
+def file_bytes(inputs: dict[str, Any]) -> int:
+    """How many bytes the files among the inputs have."""
+    texts = [value["base64"] for value in inputs.values() if isinstance(value, dict) and value.keys() == {"base64"}]
+    return sum(len(text) * 3 // 4 - text[-2:].count("=") for text in texts if isinstance(text, str))
+
+
 def is_kept(value: Any) -> bool:
     """Whether a value in the journal says where it is kept. One that only looks like it is kept as an object itself."""
     return isinstance(value, dict) and value.keys() == {"$object"}
@@ -122,6 +130,12 @@ def mentions(value: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(value, dict | list):
         for inner in value.values() if isinstance(value, dict) else value:
             yield from mentions(inner)
+
+
+def holdings(value: Any) -> Iterator[tuple[str, int]]:
+    """Digest and bytes of all that a value mentions."""
+    for one in mentions(value):
+        yield one["artifact"].removeprefix(MARK), one["bytes"]
 
 
 def named(step: str, found: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:

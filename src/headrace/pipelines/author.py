@@ -170,12 +170,12 @@ async def speak(model: str, text: str, voice: str = "alloy", **more: Any) -> Art
 
 async def load(artifact: Artifact) -> bytes:
     """The bytes of a picture or a sound. Raises Permanent when they are gone."""
-    return await artifacts.load(current().world.objects, artifact)
+    return await artifacts.load(current().objects, artifact)
 
 
 async def keep(data: bytes) -> Artifact:
     """A picture or a sound that a step has made itself."""
-    return await artifacts.keep(current().world.objects, data)
+    return await artifacts.keep(current().objects, data)
 
 
 def current() -> Context:

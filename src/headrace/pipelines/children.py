@@ -9,7 +9,7 @@ import contextlib
 from typing import Any, Final, Protocol
 
 from headrace.errors import Invalid, Unreachable
-from headrace.pipelines.ports import CHILD, Models, Quote, Said, child_of
+from headrace.pipelines.ports import CHILD, Charges, Models, Quote, Said, child_of
 from headrace.state.run import Run, Started
 
 DEPTH_MAX: Final = 4
@@ -98,9 +98,13 @@ class Family:
             return 0  # it was never begun
         return state.spent_nanousd + state.lost_nanousd
 
-    async def charges(self, key: str, run: str, since_us: int) -> dict[str, int]:
+    async def charges(self, key: str, run: str, since_us: int) -> Charges:
         """See `ports.Models`."""
         return await self._models.charges(key, run, since_us)
+
+    def release(self, tenant: str, run: str) -> None:
+        """See `ports.Models`."""
+        self._models.release(tenant, run)
 
     async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
         """See `ports.Models`."""

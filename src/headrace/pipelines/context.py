@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.errors import HeadraceError, Invalid, Refused, Unreachable
+from headrace.errors import HeadraceError, Invalid, Permanent, Refused, Unreachable
 from headrace.pipelines import artifacts
 from headrace.pipelines.journal import Journal
 from headrace.pipelines.ports import CHILD, Clock, Models, Quote, Runs, Said, Web, child_of
-from headrace.ports import Objects
+from headrace.pipelines.shelf import Shelf
 from headrace.state.run import Answered, AnyEvent, Bounded, Cached, Called, Chosen, Doubted, Run, Settled, StepEnded
 from headrace.state.run import place as place_of
 
@@ -24,6 +24,7 @@ INLINE_BYTES_MAX: Final = 64 << 10
 BACKOFF_FIRST_US, BACKOFF_LAST_US = 250_000, 10_000_000
 SETTLING_US: Final = (0, 50_000, 150_000, 400_000)  # between looks for what was cut off, before the end of a run
 LATER_US: Final = (1_000_000, 3_000_000, 10_000_000, 30_000_000)  # and after it
+LATE_US: Final = 5_000_000  # a gateway may read a call so long after its sender has gone
 AWAY_US: Final = 200_000  # between looks for a gateway that is away
 _AGAIN: Final = frozenset({408, 409, 429, 500, 502, 503, 504})
 _HOPELESS: Final = frozenset({"insufficient_quota", "invalid_api_key", "model_not_found"})
@@ -62,7 +63,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
 
     models: Models
     runs: Runs
-    objects: Objects
+    objects: Shelf
     clock: Clock
     web: Web
 
@@ -74,6 +75,7 @@ class Context:
         self.run, self.world = run, world
         journal = self._journal = Journal(run, world.runs, told)
         self.tell, self.tell_soon, self.saved = journal.tell, journal.tell_soon, journal.saved
+        self.objects = world.objects.of(run.started.tenant, run.started.run)
         self._width = asyncio.Semaphore(run.started.width)
         self._ordinals: dict[str, int] = {}
         self._places: dict[str, int] = {}
@@ -94,26 +96,30 @@ class Context:
                                        error="its step was not asked for again") for call in left))  # fmt: skip
 
     async def reconcile(self, waits_us: Sequence[int]) -> None:
-        """At the end of a run: what calls that were cut off really came to, as the gateways' records say.
+        """At the end of a run: what calls that were cut off or sent again really came to, as the gateways' records say.
 
-        Who was cancelled is settled by its gateway at once, and its record is a moment behind; what is not there after
-        the last wait stays booked at its worst case, and so does what was sent twice.
+        1. A call that was sent once has one record, a moment after its end. 2. Of one that was sent again, and of one
+        without a record, the sum is known when the gateways have settled all that they had by now, the killed ones too.
+        What is not known after the last wait stays booked at its worst case.
         """
-        key, run = self.run.started.key, self.run.started.run
+        run = self.run.started
         for wait_us in waits_us:
-            open_calls = {name: call for name, call in self.run.cut.items() if name not in self.run.doubted}
-            if not open_calls:
+            if not self.run.unsettled:
                 return
             await asyncio.sleep(wait_us / 1e6)
             with contextlib.suppress(Unreachable):
-                found = await self.world.models.charges(key, run, self.run.started.at_us)
-                for name in (name for name, call in open_calls.items() if call.model.startswith("pipeline/")):
-                    child = await self.world.models.charge(key, child_of(f"{run}/{name}"))
-                    found |= {name: child} if child is not None else {}
-                await self.tell(*(
-                    Settled(at_us=self.now_us, call=name, charge_nanousd=min(found[name], call.held_nanousd))
-                    for name, call in open_calls.items() if name in found
-                ))  # fmt: skip
+                found = await self.world.models.charges(run.key, run.run, run.at_us)
+                for name, call in list(self.run.unsettled.items()):
+                    charge = found.by_call.get(name)
+                    if call.model.startswith("pipeline/"):
+                        charge = await self.world.models.charge(run.key, child_of(f"{run.run}/{name}"))
+                    elif self.run.spans[name].ended_us + LATE_US < found.until_us:
+                        charge = charge or 0
+                    elif name in self.run.doubts:
+                        charge = None
+                    if charge is not None:
+                        most = call.held_nanousd + self.run.doubts.get(name, (call, 0))[1]
+                        await self.tell(Settled(at_us=self.now_us, call=name, charge_nanousd=min(charge, most)))
 
     async def step(self, name: str, inputs: Any, work: Callable[[str], Awaitable[Any]], *, soon: bool = False) -> Any:
         """The result of a step: from the journal, or of `work`, journaled. `work` is given the place to ask from.
@@ -144,20 +150,27 @@ class Context:
         digest = hashlib.sha256(msgspec.json.encode(subject, order="deterministic")).hexdigest()
         found = self.world.runs.cached(tenant, digest)
         if found is not None and not self.run.anew and self.now_us - found.at_us <= age_us:
-            why = f"not asked: {found.run} had the same answer {(self.now_us - found.at_us) // 1_000_000} s before"
-            await self.tell(Chosen(at_us=self.now_us, step=step, why=why))
-            return await self._whole(msgspec.json.decode(found.data))
+            with contextlib.suppress(Permanent):  # its run is being forgotten, and what it had with it
+                value = await self._whole(msgspec.json.decode(found.data))
+                await self.objects.hold(artifacts.holdings(value))
+                if self.world.runs.cached(tenant, digest) == found:
+                    ago_s = (self.now_us - found.at_us) // 1_000_000
+                    why = f"not asked: {found.run} had the same answer {ago_s} s before"
+                    await self.tell(Chosen(at_us=self.now_us, step=step, why=why))
+                    return value
         result = await work()
         data = msgspec.json.encode(await self._kept(result))
         await self.world.runs.remember(tenant, digest, Cached(self.run.started.run, self.now_us, data), age_us)
         return result
 
     async def _kept(self, value: Any) -> Any:
-        """The value, or where it is kept when it is large."""
+        """The value, or where it is kept when it is large. What it mentions is this run's as well from now on."""
         data = msgspec.json.encode(value)
+        if artifacts.MARK.encode() in data:
+            await self.objects.hold(artifacts.holdings(value))
         if len(data) <= INLINE_BYTES_MAX and not artifacts.is_kept(value):
             return value
-        return {"$object": await self.world.objects.put(data)}
+        return {"$object": await self.objects.put(data)}
 
     def key(self, name: str, inputs: Any) -> str:
         """The digest of version, name, inputs, and how often they were given before in this run."""
@@ -167,7 +180,7 @@ class Context:
         return f"{digest[:40]}-{count}"
 
     async def _whole(self, kept: Any) -> Any:
-        return await artifacts.whole(self.world.objects, kept)
+        return await artifacts.whole(self.objects, kept)
 
     # --- calls --------------------------------------------------------------------------------------------------
 
@@ -189,6 +202,10 @@ class Context:
         place, step = f"{origin}/{number}", origin.partition("#")[0]
         if place in self.run.answers:
             return await self._whole(self.run.answers[place])
+        try:
+            self.objects.check()
+        except Invalid as full:
+            raise StepFailed(step, full.message, "then: headrace pipeline retry") from None
         async with self._width:
             delay_us, tried = BACKOFF_FIRST_US, 0
             while True:
@@ -236,7 +253,7 @@ class Context:
         if said.status != 200:
             charge = None if said.status == 409 else charge or 0
         good = said.status == 200
-        body = await artifacts.taken(self.world.objects, said.body) if good else None
+        body = await artifacts.taken(self.objects, said.body) if good else None
         answered = Answered(
             at_us=self.now_us,
             call=called.call,
@@ -255,7 +272,7 @@ class Context:
     async def _sent(self, called: Called, ask: Ask, *, again: bool) -> Said:
         """Asked under the call's own key, again and again while the gateway is away: it never works twice for it."""
         key, run = self.run.started.key, self.run.started.run
-        body = await artifacts.filled(self.world.objects, ask.body, form=ask.form)
+        body = await artifacts.filled(self.objects, ask.body, form=ask.form)
         while True:
             if again and ask.path != CHILD:  # a child is found again, never begun twice
                 await self._doubt(called)
@@ -319,7 +336,7 @@ class Context:
 
     async def quote(self, step: str, ask: Ask) -> Quote:
         """What a call would cost, asked for until the gateway is there. Raises StepFailed."""
-        body = await artifacts.filled(self.world.objects, ask.body, form=ask.form)
+        body = await artifacts.filled(self.objects, ask.body, form=ask.form)
         while True:
             try:
                 return await self.world.models.quote(self.run.started.key, ask.path, body, agent_step=ask.agent_step)

@@ -10,7 +10,7 @@ from headrace.errors import HeadraceError, Invalid
 from headrace.pipelines import artifacts, author, graph, templates
 from headrace.pipelines.asks import PATHS, asks_of
 from headrace.pipelines.context import Ask, World
-from headrace.pipelines.ports import Quote
+from headrace.pipelines.ports import Objects, Quote
 from headrace.specs.pipeline import EACH_MAX, Pipeline, Step
 
 ANSWER: Final = "word " * 64
@@ -34,11 +34,14 @@ class Bounds(msgspec.Struct, kw_only=True):
     basis: str
 
 
-async def estimate(found: Pipeline, world: World, key: str, inputs: dict[str, Any]) -> dict[str, Any]:
-    """Least, expected and most by stage. Answers that are not known yet are taken as 64 words. Raises Invalid."""
+async def estimate(found: Pipeline, world: World, key: str, inputs: dict[str, Any], objects: Objects) -> dict[str, Any]:
+    """Least, expected and most by stage. Answers that are not known yet are taken as 64 words. Raises Invalid.
+
+    `objects` has the files among the inputs.
+    """
     needed, values, stages = graph.needs(found), dict(inputs), list[Bounds]()
-    made = _Estimate(world, key, found.limits.cost_nanousd, await artifacts.keep(world.objects, PICTURE),
-                     await artifacts.keep(world.objects, SOUND))  # fmt: skip
+    made = _Estimate(world, key, found.limits.cost_nanousd, objects, await artifacts.keep(objects, PICTURE),
+                     await artifacts.keep(objects, SOUND))  # fmt: skip
     waiting = list(found.steps)
     while waiting:
         name = next(step for step in waiting if not needed[step] & set(waiting))
@@ -61,8 +64,8 @@ async def estimate(found: Pipeline, world: World, key: str, inputs: dict[str, An
 class _Estimate:
     """One estimate at work; `picture` and `sound` stand for those that are not made yet."""
 
-    def __init__(self, world: World, key: str, cap_nanousd: int, picture: Any, sound: Any) -> None:
-        self._world, self._key, self._cap = world, key, cap_nanousd
+    def __init__(self, world: World, key: str, cap_nanousd: int, objects: Objects, picture: Any, sound: Any) -> None:
+        self._world, self._key, self._cap, self._objects = world, key, cap_nanousd, objects
         self._picture, self._sound = picture, sound
 
     async def stage(self, name: str, step: Step, values: dict[str, Any]) -> tuple[list[Bounds], Any]:
@@ -108,7 +111,7 @@ class _Estimate:
                       worst_nanousd=quote.worst_nanousd * calls * (step.retries + 1))  # fmt: skip
 
     async def _quote(self, ask: Ask) -> Quote:
-        body = await artifacts.filled(self._world.objects, ask.body, form=ask.form)
+        body = await artifacts.filled(self._objects, ask.body, form=ask.form)
         return await self._world.models.quote(self._key, ask.path, body)
 
     def _stand_in(self, step: Step, body: dict[str, Any], count: int) -> Any:

@@ -7,7 +7,8 @@ import msgspec
 
 from headrace.errors import Invalid, Refused, Unreachable
 from headrace.pipelines.artifacts import Upload
-from headrace.pipelines.ports import Quote, Said
+from headrace.pipelines.ports import Charges, Quote, Said
+from headrace.ports import SMALL_BYTES_MAX, Repeats, repeat_name
 from headrace.serving import asking
 from headrace.serving.loopback import Loopback
 from headrace.units import nanousd
@@ -20,8 +21,10 @@ _STEP: Final = {"x-headrace-agent-step": "1"}
 class Gateway:
     """`ports.Models` over HTTP/1.1, one connection a call: a call that broke off is told, never sent again unasked."""
 
-    def __init__(self, host: str, port: int, pepper: bytes) -> None:
+    def __init__(self, host: str, port: int, pepper: bytes, repeats: Repeats) -> None:
         self._loopback = Loopback(host, port, pepper)
+        self._repeats = repeats
+        self._large: dict[str, list[tuple[str, str]]] = {}  # by run: path and Idempotency-Key of large answers
 
     async def quote(self, key: str, path: str, body: dict[str, Any], *, agent_step: bool = False) -> Quote:
         """See `ports.Models`."""
@@ -53,6 +56,8 @@ class Gateway:
         more |= _STEP if agent_step else {}
         status, headers, found = await self._send("POST", path, key, body, more)
         cost, wait = headers.get("x-headrace-cost"), headers.get("retry-after", "")
+        if int(headers.get("content-length", "0")) > SMALL_BYTES_MAX:
+            self._large.setdefault(label.partition("/")[0], []).append((path, once))
         return Said(
             status=status,
             body=found,
@@ -62,19 +67,25 @@ class Gateway:
             retry_after_us=int(wait) * 1_000_000 if wait.isdigit() else 0,
         )
 
+    def release(self, tenant: str, run: str) -> None:
+        """See `ports.Models`."""
+        for path, once in self._large.pop(run, ()):
+            self._repeats.release(repeat_name(tenant, path, once))
+
     async def charge(self, key: str, request: str) -> int | None:
         """See `ports.Models`."""
         return await asking.booked(self._loopback, key, request)
 
-    async def charges(self, key: str, run: str, since_us: int) -> dict[str, int]:
+    async def charges(self, key: str, run: str, since_us: int) -> Charges:
         """See `ports.Models`. Raises Unreachable."""
         rows: dict[str, tuple[str, int]] = {}
+        until_us = 0
         while True:
             path = f"/headrace/v1/usage?label={run}/&since_us={since_us}&limit={_ROWS}"
             status, _, found = await self._send("GET", path, key, None, {})
             if status != 200:
                 raise Unreachable(f"the books are not there: the controller answered {status}")
-            page = found["usage"]
+            page, until_us = found["usage"], until_us or found.get("settled_until_us", 0)
             rows |= {row["request"]: (row["label"].removeprefix(f"{run}/"), row["charge_nanousd"]) for row in page}
             if len(page) < _ROWS or page[-1]["ended_us"] == since_us:
                 break
@@ -82,7 +93,7 @@ class Gateway:
         sums: dict[str, int] = {}
         for call, charge in rows.values():
             sums[call] = sums.get(call, 0) + charge
-        return sums
+        return Charges(sums, until_us)
 
     async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
         """See `ports.Models`."""

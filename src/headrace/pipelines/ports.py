@@ -1,4 +1,4 @@
-"""What a runner needs of the world: a journal that commits, models that answer, time; also `headrace.ports.Objects`."""
+"""What a runner needs of the world: a journal that commits, objects, models that answer, time."""
 
 import asyncio
 import hashlib
@@ -17,6 +17,18 @@ def child_of(once: str) -> str:
     return f"run_{hashlib.sha256(once.encode()).hexdigest()[:16]}"
 
 
+class Objects(Protocol):
+    """Large bytes by their digest; see `headrace.ports.Objects`."""
+
+    async def put(self, data: bytes) -> str:
+        """Keep; the digest."""
+        ...
+
+    async def get(self, digest: str) -> bytes:
+        """What was kept. Raises Permanent when it is gone or damaged."""
+        ...
+
+
 class Quote(msgspec.Struct, frozen=True):
     """What a call would come to, nano-dollars."""
 
@@ -33,6 +45,13 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     request: str = ""
     retry_after_us: int = 0
     replayed: bool = False
+
+
+class Charges(msgspec.Struct, frozen=True):
+    """Nano-dollars by call. Every request that a gateway had before `until_us` has ended and is in the sums."""
+
+    by_call: dict[str, int]
+    until_us: int = 0
 
 
 class Models(Protocol):
@@ -56,12 +75,16 @@ class Models(Protocol):
         """Ask. `once` is the Idempotency-Key; a call dearer than the cap is refused by the gateway."""
         ...
 
-    async def charges(self, key: str, run: str, since_us: int) -> dict[str, int]:
+    async def charges(self, key: str, run: str, since_us: int) -> Charges:
         """What the requests of a run were charged that have ended since, by call; of several of one call, the sum."""
         ...
 
     async def charge(self, key: str, request: str) -> int | None:
         """What a finished request was charged; None when that cannot be learned now."""
+        ...
+
+    def release(self, tenant: str, run: str) -> None:
+        """The run has all it was answered: large answers need not be kept for it any longer."""
         ...
 
     async def expect(self, key: str, model: str, requests: int, *, within_s: int, label: str) -> None:
@@ -72,7 +95,7 @@ class Models(Protocol):
 class Runs(Protocol):
     """The journal of all runs, and the pipelines that are deployed."""
 
-    async def begin(self, run: str, started: bytes) -> bool:
+    async def begin(self, run: str, started: bytes, tenant: str = "") -> bool:
         """Its first event, durable when this returns; False, and nothing done, when there is such a run."""
         ...
 
@@ -107,8 +130,40 @@ class Runs(Protocol):
         """Keep a result for others, at least so long."""
         ...
 
-    async def mark(self, run: str, done: bool) -> None:
-        """Whether a run has ended."""
+    async def mark(self, run: str, done: bool, at_us: int = 0) -> None:
+        """Whether a run has ended, and when."""
+        ...
+
+    async def forget(self, run: str) -> bool:
+        """All of a run that has ended, what it has of objects and what others remember of it; False of one at work."""
+        ...
+
+    def over(self, tenant: str, before_us: int) -> list[str]:
+        """The first thousand runs of a tenant that ended before a moment."""
+        ...
+
+    def tenants(self) -> list[str]:
+        """Those that have runs."""
+        ...
+
+    async def hold(self, tenant: str, run: str, found: Sequence[tuple[str, int]]) -> None:
+        """A run has objects, by digest and bytes; a run that has not begun yet, too. Durable when this returns."""
+        ...
+
+    def held(self, digest: str) -> bool:
+        """Whether any run has an object."""
+        ...
+
+    def loose(self) -> list[str]:
+        """Objects that a run had which is forgotten; another one may have them."""
+        ...
+
+    async def let_go(self, digest: str) -> None:
+        """An object is not loose any more: it is gone, or another run has it."""
+        ...
+
+    def unbegun(self) -> list[str]:
+        """Names that have objects and are no run: it was never begun."""
         ...
 
     async def deploy(self, tenant: str, name: str, text: str) -> None:

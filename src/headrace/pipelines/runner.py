@@ -13,7 +13,7 @@ import msgspec
 
 from headrace import telemetry
 from headrace.errors import HeadraceError, Invalid
-from headrace.pipelines import author, execute, graph, parameters
+from headrace.pipelines import artifacts, author, execute, graph, parameters
 from headrace.pipelines.children import Family
 from headrace.pipelines.context import LATER_US, SETTLING_US, Context, StepFailed, World
 from headrace.specs import pipeline as spec
@@ -21,6 +21,7 @@ from headrace.state.run import AnyEvent, Ended, Retried, Run, Started, fold
 from headrace.units import nanousd
 
 PYTHON: Final = "python:"
+RECENT: Final = 100
 _EVENT: Final = msgspec.json.Decoder(AnyEvent)
 
 
@@ -43,7 +44,8 @@ class Runner:
         self._watchers: dict[str, set[asyncio.Queue[AnyEvent]]] = {}
         self._cancelled: set[str] = set()
         self._contexts: dict[str, Context] = {}
-        self._settling: set[asyncio.Task[None]] = set()
+        self._settling: dict[str, asyncio.Task[None]] = {}
+        self._again = asyncio.Lock()  # held by who begins an ended run again, or takes it away
         self.leaving = False
 
     async def start(self, tenant: str, key: str, wanted: Wanted, *, run: str = "", depth: int = 0) -> str:
@@ -53,12 +55,15 @@ class Runner:
         """
         source = self.source(tenant, wanted)
         name, cap, time_us, width, inputs = self._bounds(source, wanted)
-        run = run or f"run_{secrets.token_hex(8)}"
+        run = run or new_id()
+        if not self.world.runs.events(run):
+            self.world.objects.check(tenant)
+        await self.world.objects.of(tenant, run).hold(artifacts.holdings(inputs))
         now_us = self.world.clock.now_us()
         started = Started(at_us=now_us, run=run, tenant=tenant, key=key, pipeline=name, version=self._version(source),
                           source=source, inputs=inputs, cap_nanousd=cap, deadline_us=now_us + time_us,
                           width=width, depth=depth)  # fmt: skip
-        if not await self.world.runs.begin(run, msgspec.json.encode(started)):
+        if not await self.world.runs.begin(run, msgspec.json.encode(started), tenant):
             self._same(self.state(run), started)
             return run
         self._spawn(run)
@@ -84,6 +89,8 @@ class Runner:
         found = self.world.runs.unfinished()
         for run in found:
             self._spawn(run)
+        for run in set(self.world.runs.recent(RECENT)) - set(found):  # which the last runner may have been settling
+            self._settle(Context(self.state(run), self.world), run)
         return len(found)
 
     async def cancel(self, run: str) -> None:
@@ -95,8 +102,26 @@ class Runner:
         task.cancel()
         await asyncio.wait([task])
 
+    async def forget(self, run: str) -> None:
+        """All of an ended run; the next sweep takes what it alone had. Raises Invalid for one that is at work."""
+        async with self._again:
+            await self._leave(run)
+            if run in self._tasks or not await self.world.runs.forget(run):
+                raise Invalid(f"{run} is at work; cancel it first", code="conflict", status=409)
+
     async def retry(self, run: str, *, step: str, cost: str | None, time_us: int | None) -> None:
         """Begin an ended run again: what is done is kept, but from `step` on. Raises Invalid."""
+        async with self._again:
+            await self._leave(run)
+            await self._retry(run, step, cost, time_us)
+
+    async def _leave(self, run: str) -> None:
+        """Learn no more of what an ended run's calls came to."""
+        if (settling := self._settling.get(run)) is not None:
+            settling.cancel()
+            await asyncio.wait([settling])
+
+    async def _retry(self, run: str, step: str, cost: str | None, time_us: int | None) -> None:
         state = self.state(run)
         if run in self._tasks:
             raise Invalid(f"{run} is at work; cancel it first", code="conflict", status=409)
@@ -146,7 +171,7 @@ class Runner:
     async def stop(self) -> None:
         """Leave every run where it is: its journal has it, and the next runner goes on."""
         self.leaving = True
-        tasks = [*self._tasks.values(), *self._settling]
+        tasks = [*self._tasks.values(), *self._settling.values()]
         for context in self._contexts.values():
             context.leaving = True
         for task in tasks:
@@ -262,15 +287,25 @@ class Runner:
         await context.orphans()
         await context.reconcile(SETTLING_US)
         await context.tell(Ended(at_us=context.now_us, **end))
-        await self.world.runs.mark(run, True)
-        if context.run.cut:
+        await self.world.runs.mark(run, True, context.now_us)
+        self.world.models.release(context.run.started.tenant, run)
+        self._settle(context, run)
+
+    def _settle(self, context: Context, run: str) -> None:
+        """Go on to learn what an ended run's calls came to."""
+        if context.run.unsettled:
             later = asyncio.get_running_loop().create_task(context.reconcile(LATER_US))
-            self._settling.add(later)
-            later.add_done_callback(self._settling.discard)
+            self._settling[run] = later
+            later.add_done_callback(lambda _: self._settling.pop(run, None))
 
     def _told(self, run: str, event: AnyEvent) -> None:
         for queue in self._watchers.get(run, ()):
             queue.put_nowait(event)
+
+
+def new_id() -> str:
+    """A name that no run has."""
+    return f"run_{secrets.token_hex(8)}"
 
 
 def once_of(tenant: str, given: str | None) -> str:

@@ -13,11 +13,13 @@ from starlette.routing import Route
 
 from headrace import telemetry
 from headrace.errors import Invalid
-from headrace.pipelines import artifacts, estimate, graph, parameters, views
+from headrace.pipelines import artifacts, estimate, graph, parameters, retention, views
 from headrace.pipelines.as_model import AsModel
 from headrace.pipelines.context import World
 from headrace.pipelines.gateway import Gateway
-from headrace.pipelines.runner import PYTHON, Runner, Wanted, once_of
+from headrace.pipelines.ports import Objects
+from headrace.pipelines.runner import PYTHON, Runner, Wanted, new_id, once_of
+from headrace.pipelines.shelf import Passing
 from headrace.serving import bodies
 from headrace.serving.bodies import answer
 from headrace.serving.caller import Caller, Door
@@ -58,14 +60,19 @@ class Service:
     def __init__(self, world: World, code: Path, door: Door) -> None:
         self._runner = Runner(world, code)
         self._code, self._door = code, door
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
-        """Go on with the runs that have not ended."""
+        """Go on with the runs that have not ended, and from now on let go of those that were kept long enough."""
         await asyncio.to_thread(self._code.mkdir, mode=0o700, exist_ok=True)
+        await retention.tidy(self._runner)
         telemetry.logger().info("pipelines.resumed", runs=self._runner.resume())
+        self._sweeping = asyncio.create_task(retention.keep_swept(self._runner))
 
     async def stop(self) -> None:
         """Leave every run where it is."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         await self._runner.stop()
 
     def routes(self) -> list[Route]:
@@ -78,6 +85,7 @@ class Service:
             Route(runs, self.list, methods=["GET"]),
             Route(runs, self.start, methods=["POST"]),
             Route(runs + "/{run}", self.show, methods=["GET"]),
+            Route(runs + "/{run}", self.delete, methods=["DELETE"]),
             Route(runs + "/{run}/events", self.events, methods=["GET"]),
             Route(runs + "/{run}/cancel", self.cancel, methods=["POST"]),
             Route(runs + "/{run}/retry", self.retry, methods=["POST"]),
@@ -112,17 +120,19 @@ class Service:
         source = self._runner.source(who.tenant, asked.wanted())
         if source.startswith(PYTHON):
             raise Invalid("a pipeline in Python decides while it runs; only its cap is known before: see its `cost`")
-        found, wanted = spec.read(source), await self._wanted(asked)
-        given = parameters.filled(found, wanted.inputs)
-        return answer(await estimate.estimate(found, self._runner.world, who.key, given))
+        found, passing = spec.read(source), Passing()
+        given = parameters.filled(found, await artifacts.given(passing, asked.inputs))
+        return answer(await estimate.estimate(found, self._runner.world, who.key, given, passing))
 
     async def start(self, request: Request) -> Response:
         """Start a run; with an Idempotency-Key, once."""
         who, asked = self._door.caller(request), await bodies.read(request, Asked)
         if asked.text:
             await self._models(spec.read(asked.text), who.key, who.tenant)
-        wanted, once = await self._wanted(asked), once_of(who.tenant, request.headers.get("idempotency-key"))
-        run = await self._runner.start(who.tenant, who.key, wanted, run=once)
+        self._runner.world.objects.check(who.tenant, max(1, artifacts.file_bytes(asked.inputs)))
+        run, wanted = once_of(who.tenant, request.headers.get("idempotency-key")) or new_id(), asked.wanted()
+        wanted.inputs = await artifacts.given(self._runner.world.objects.of(who.tenant, run), asked.inputs)
+        run = await self._runner.start(who.tenant, who.key, wanted, run=run)
         return answer(views.whole(self._runner.state(run)))
 
     async def list(self, request: Request) -> Response:
@@ -142,21 +152,20 @@ class Service:
 
     async def events(self, request: Request) -> Response:
         """Its events as they come, until its end."""
-        run = self._found(request).started.run
+        found = self._found(request)
 
         async def lines() -> AsyncIterator[bytes]:
-            async for event in self._runner.watch(run):
-                yield b"data: " + msgspec.json.encode(await self._shown(event)) + b"\n\n"
+            async for event in self._runner.watch(found.started.run):
+                shown = await self._shown(event, self._objects(found))
+                yield b"data: " + msgspec.json.encode(shown) + b"\n\n"
             yield b"data: [DONE]\n\n"
 
         return StreamingResponse(lines(), media_type="text/event-stream")
 
-    async def _shown(self, event: AnyEvent) -> AnyEvent:
+    async def _shown(self, event: AnyEvent, objects: Objects) -> AnyEvent:
         """An event as it is told: results whole, the models' own answers left out, since a step's result has them."""
         if isinstance(event, StepEnded):
-            return msgspec.structs.replace(
-                event, result=await artifacts.whole(self._runner.world.objects, event.result)
-            )
+            return msgspec.structs.replace(event, result=await artifacts.whole(objects, event.result))
         return msgspec.structs.replace(event, body=None) if isinstance(event, Answered) else event
 
     async def cancel(self, request: Request) -> Response:
@@ -164,6 +173,13 @@ class Service:
         run = self._found(request).started.run
         await self._runner.cancel(run)
         return answer(views.whole(self._runner.state(run)))
+
+    async def delete(self, request: Request) -> Response:
+        """Take away all of one that has ended; its requests stay in the books."""
+        run = self._found(request).started.run
+        await self._runner.forget(run)
+        await self._runner.world.objects.sweep()
+        return answer({"id": run, "object": "headrace.run", "deleted": True})
 
     async def retry(self, request: Request) -> Response:
         """Begin it again."""
@@ -187,20 +203,17 @@ class Service:
             raise Invalid(
                 f"{run.started.run} has no artifact {name[:80]!r}; it has: {known}", code="not_found", status=404
             )
-        return Response(await artifacts.load(self._runner.world.objects, found[name]), media_type=found[name]["type"])
+        return Response(await artifacts.load(self._objects(run), found[name]), media_type=found[name]["type"])
+
+    def _objects(self, run: Run) -> Objects:
+        return self._runner.world.objects.of(run.started.tenant, run.started.run)
 
     async def _artifacts(self, run: Run) -> dict[str, dict[str, Any]]:
         made: dict[str, dict[str, Any]] = {}
         for step, key in run.steps:
-            result = await artifacts.whole(self._runner.world.objects, run.results[key])
+            result = await artifacts.whole(self._objects(run), run.results[key])
             made |= artifacts.named(step, list(artifacts.mentions(result)))
         return made
-
-    async def _wanted(self, asked: Asked) -> Wanted:
-        """What is asked for, its files put away. Raises Invalid."""
-        wanted = asked.wanted()
-        wanted.inputs = await artifacts.given(self._runner.world.objects, wanted.inputs)
-        return wanted
 
     async def _models(self, found: spec.Pipeline, key: str, tenant: str) -> None:
         models = self._runner.world.models

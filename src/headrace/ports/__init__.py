@@ -8,7 +8,7 @@ adapter of a port.
 
 from headrace.ports.clock import Clock
 from headrace.ports.engine import Artifact, Command, Engine
-from headrace.ports.gateway import IDEMPOTENCY_KEY_BYTES_MAX, Journal, Repeat, Repeats
+from headrace.ports.gateway import IDEMPOTENCY_KEY_BYTES_MAX, SMALL_BYTES_MAX, Journal, Repeat, Repeats, repeat_name
 from headrace.ports.objects import Objects
 from headrace.ports.records import Page, Record, Records
 from headrace.ports.store import KeyRecord, Rate, Statements, Store
@@ -16,6 +16,7 @@ from headrace.ports.substrate import Substrate, WorkerSpec, WorkerStatus
 
 __all__ = [
     "IDEMPOTENCY_KEY_BYTES_MAX",
+    "SMALL_BYTES_MAX",
     "Artifact",
     "Clock",
     "Command",
@@ -34,4 +35,5 @@ __all__ = [
     "Substrate",
     "WorkerSpec",
     "WorkerStatus",
+    "repeat_name",
 ]

@@ -21,6 +21,12 @@ class Journal(Protocol):
 
 
 IDEMPOTENCY_KEY_BYTES_MAX: Final = 255
+SMALL_BYTES_MAX: Final = 256 << 10  # of an answer that is kept for anybody
+
+
+def repeat_name(tenant: str, path: str, once: str) -> str:
+    """What an Idempotency-Key is remembered under: it is bound to its tenant and its path."""
+    return f"{tenant}\0{path}\0{once}"
 
 
 class Repeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,12 +45,18 @@ class Repeats(Protocol):
         """None: the caller does the work, and says `done` or `drop`. Else what is known of the first one."""
         ...
 
-    def done(self, name: str, digest: str, request: str, now_us: int, body: bytes | None) -> None:
-        """The answer, or None when it was a stream."""
+    def done(
+        self, name: str, digest: str, request: str, now_us: int, body: bytes | None, *, large: bool = False
+    ) -> None:
+        """The answer, or None when it was a stream. One above SMALL_BYTES_MAX is kept if `large`, until `release`."""
         ...
 
     def drop(self, name: str) -> None:
         """It came to nothing: the next one may try."""
+        ...
+
+    def release(self, name: str) -> None:
+        """Who asked has the answer for good: a large one need not be kept here any longer."""
         ...
 
     def sweep(self, now_us: int) -> None:

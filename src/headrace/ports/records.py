@@ -1,6 +1,6 @@
 """Small documents of the runner's parts: a file, a batch, a video, each as JSON under its id."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One document. `open`: somebody has to go on with it. `tag` and `digest` are what it is looked for by.
 
-    `due_s`: when its time is over, seconds since 1970; 0 for never.
+    `due_s`: when its time is over, seconds since 1970; 0 for never. `bytes`: its part of what its tenant keeps.
     """
 
     id: str
@@ -20,6 +20,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     digest: str = ""
     open: bool = False
     due_s: int = 0
+    bytes: int = 0
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +61,10 @@ class Records(Protocol):
 
     def due(self, kind: str, now_s: int) -> Sequence[Record]:
         """The first thousand whose time is over."""
+        ...
+
+    def kept(self) -> Mapping[tuple[str, str], int]:
+        """The bytes that tenants keep, by tenant and kind."""
         ...
 
     def held(self, kind: str, digest: str) -> bool:

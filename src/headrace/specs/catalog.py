@@ -211,7 +211,8 @@ class TenantSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Who may use what. `models` holds names or "*". Limits are the default of each key of the tenant.
 
     `keys` are references (`env:NAME`, `file:PATH`) to keys the operator made elsewhere; most keys are made with
-    `headrace key create` and live in the store.
+    `headrace key create` and live in the store. `storage_bytes` is the most it may keep of files, videos, stored
+    responses and large results of runs; runs of pipelines are kept `keep_runs_us` after their end.
     """
 
     name: str
@@ -220,6 +221,8 @@ class TenantSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     keys: tuple[str, ...] = ()
     prices: dict[str, PriceSpec] = {}
     budgets: tuple[BudgetSpec, ...] = ()
+    storage_bytes: int = 20 << 30
+    keep_runs_us: int = 30 * 86_400_000_000
 
 
 class Catalog(msgspec.Struct, frozen=True, kw_only=True):

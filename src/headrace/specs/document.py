@@ -355,6 +355,12 @@ class Tenant(Section, frozen=True):
         dict[Name, Price] | None, Meta(description="its own prices, by model; the models' when left out")
     ] = None
     budget: Annotated[TenantBudget | None, Meta(description="what it may spend; no limit when left out")] = None
+    storage: Annotated[
+        Size, Meta(description="how much its files, videos, stored responses and large results of runs may be together")
+    ] = "20GiB"
+    keep_runs: Annotated[
+        Duration, Meta(description="how long a pipeline's run is kept after its end, with its results")
+    ] = "30d"
 
 
 class Document(Section, frozen=True):

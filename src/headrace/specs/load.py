@@ -327,6 +327,8 @@ class _Resolver:
             keys=tuple(dict.fromkeys(tenant.keys or ())),
             prices=prices,
             budgets=money.budgets(tenant.budget, ("tenants", name, "budget"), self._note),
+            storage_bytes=units.size_bytes(tenant.storage),
+            keep_runs_us=units.duration_us(tenant.keep_runs),
         )
 
     def _note(self, path: tuple[str, ...], message: str) -> None:

@@ -86,7 +86,9 @@ class Doubted(Event, frozen=True, kw_only=True, tag="doubted"):
 
 
 class Settled(Event, frozen=True, kw_only=True, tag="settled"):
-    """What a call that was cut off really came to, learned from the usage records of the gateways after its end."""
+    """What a call that was cut off or sent again really came to, all its requests together, as the usage records of
+    the gateways say.
+    """
 
     call: str
     charge_nanousd: int
@@ -188,7 +190,8 @@ class Run(msgspec.Struct, kw_only=True):
     """What is so. `results` by step key; `open` calls at work; `attempts` counts the calls of each place.
 
     `anew`: a step was asked to be done again, so nothing is taken from other runs. `tools` are at work by place.
-    `cut` are calls whose charge was never learned, `doubted` those that were sent again after a connection broke.
+    `cut` are calls whose charge was never learned; `doubts` those that were sent again after a connection broke, with
+    what is booked as lost for that.
     `spans` by call or place.
     """
 
@@ -203,7 +206,7 @@ class Run(msgspec.Struct, kw_only=True):
     steps: list[tuple[str, str]] = []
     open: dict[str, Called] = {}
     cut: dict[str, Called] = {}
-    doubted: set[str] = set()
+    doubts: dict[str, tuple[Called, int]] = {}
     tools: dict[str, ToolBegan] = {}
     scopes: dict[str, Scope] = {}
     spans: dict[str, Span] = {}
@@ -222,6 +225,11 @@ class Run(msgspec.Struct, kw_only=True):
     def left_nanousd(self) -> int:
         """What a further call may come to."""
         return self.cap_nanousd - self.spent_nanousd - self.lost_nanousd - self.held_nanousd
+
+    @property
+    def unsettled(self) -> dict[str, Called]:
+        """Calls for which more may be booked than they came to."""
+        return self.cut | {name: called for name, (called, nanousd) in self.doubts.items() if nanousd}
 
     def left(self, scope: str = "") -> int:
         """What a further call may come to, within the bounds of an agent too. Nano-dollars."""
@@ -249,8 +257,9 @@ class Run(msgspec.Struct, kw_only=True):
             case Answered():
                 self._answer(event)
             case Doubted():
-                self.doubted.add(event.call)
-                self._lose(self.open[event.call], event.nanousd)
+                called, before = self.doubts.get(event.call, (self.open[event.call], 0))
+                self.doubts[event.call] = (called, before + event.nanousd)
+                self._lose(called, event.nanousd)
             case Settled():
                 self._settle(event)
             case StepEnded():
@@ -298,12 +307,14 @@ class Run(msgspec.Struct, kw_only=True):
             self._spend(called, event.charge_nanousd)
 
     def _settle(self, event: Settled) -> None:
-        called = self.cut.pop(event.call, None)
+        cut, doubt = self.cut.pop(event.call, None), self.doubts.pop(event.call, None)
+        called = cut or (doubt and doubt[0])
         if called is None:
             return  # told twice
-        self._lose(called, -called.held_nanousd)
-        self._spend(called, event.charge_nanousd)
-        self.stages[stage(called.step)].cut_nanousd += event.charge_nanousd
+        more = event.charge_nanousd - (self.spans[event.call].charge_nanousd or 0)  # a cut one's is not known
+        self._lose(called, -(cut.held_nanousd if cut else 0) - (doubt[1] if doubt else 0))
+        self._spend(called, more)
+        self.stages[stage(called.step)].cut_nanousd += more
         self.spans[event.call].charge_nanousd = event.charge_nanousd
 
     def _spend(self, called: Called, nanousd: int) -> None:

@@ -145,14 +145,23 @@ class RouteKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     budgets: tuple[RouteBudget, ...] = ()
 
 
+class RouteTenant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the runner keeps for a tenant, at most and how long; see `specs.catalog.TenantSpec`."""
+
+    name: str
+    storage_bytes: int = 20 << 30
+    keep_runs_us: int = 30 * 86_400_000_000
+
+
 class Table(msgspec.Struct, frozen=True, kw_only=True, tag="table"):
-    """Everything a gateway needs. `revision` grows with every change."""
+    """Everything a gateway needs, and the runner of it `tenants`. `revision` grows with every change."""
 
     revision: int
     models: tuple[RouteModel, ...]
     replicas: tuple[RouteReplica, ...]
     keys: tuple[RouteKey, ...]
     prices: tuple[Price, ...] = ()
+    tenants: tuple[RouteTenant, ...] = ()
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):

@@ -25,6 +25,7 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="begun", omit_default
     arrived_us: int
     stream: bool = False
     team: str = ""
+    label: str = ""
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

@@ -117,6 +117,7 @@ def settle_dead(entries: Iterable[Entry], ended_us: int) -> Iterator[Usage]:
             counted="gateway",
             attempts=1,
             team=start.team,
+            label=start.label,
             sent_us=start.arrived_us if mark else 0,
             left_us=max(mark.at_us, start.arrived_us) if mark else 0,
             error="the gateway that carried this request ended before it did",

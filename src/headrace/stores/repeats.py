@@ -1,8 +1,9 @@
 """Answers kept for an Idempotency-Key, one file each, for a day: a request that comes again is not done again.
 
 The file is made with O_EXCL when the request begins, so of all gateway workers exactly one does the work; it is
-replaced whole when the answer is known. Names are HMACs and answers are encrypted with a key derived from the pepper:
-the folder tells nothing without it. Work whose gateway has died is anybody's to do again.
+replaced whole when the answer is known. A large answer has a file of its own beside it, which is there before it is
+named and goes when who asked has the answer for good. Names are HMACs and answers are encrypted with a key derived from
+the pepper: the folder tells nothing without it. Work whose gateway has died is anybody's to do again.
 """
 
 import contextlib
@@ -15,15 +16,17 @@ from typing import Final
 
 import msgspec
 
-from headrace.ports import Repeat
+from headrace.ports import SMALL_BYTES_MAX, Repeat
 
 KEPT_US: Final = 24 * 3_600_000_000
-BODY_BYTES_MAX: Final = 256 << 10
 _NONCE_BYTES: Final = 12
 
 
 class _Kept(msgspec.Struct, frozen=True, array_like=True):
-    """What a file says. `sealed` is the encrypted answer, empty while at work or when it was streamed or too large."""
+    """What a file says. `sealed` is the encrypted answer, empty while at work or when it was streamed or is large.
+
+    `large`: it is in the file beside this one.
+    """
 
     digest: str
     request: str
@@ -31,6 +34,7 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
     at_us: int
     done: bool = False
     sealed: bytes = b""
+    large: bool = False
 
 
 class FileRepeats:
@@ -59,20 +63,26 @@ class FileRepeats:
             return None
         return Repeat(digest=digest, request="", done=False)
 
-    def done(self, name: str, digest: str, request: str, now_us: int, body: bytes | None) -> None:
-        """The answer, or None when it was a stream or is too large to be kept."""
-        sealed = self._seal(name, body) if body is not None and len(body) <= BODY_BYTES_MAX else b""
-        kept = _Kept(digest, request, self._epoch, now_us, True, sealed)
-        path = self._path(name)
-        beside = path.with_suffix(f".{os.getpid()}")
-        file = os.open(beside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC | os.O_DSYNC, 0o600)
-        with os.fdopen(file, "wb") as out:
-            out.write(msgspec.msgpack.encode(kept))
-        beside.replace(path)
+    def done(
+        self, name: str, digest: str, request: str, now_us: int, body: bytes | None, *, large: bool = False
+    ) -> None:
+        """See `ports.Repeats`. Blocks; call it in a thread for a large answer."""
+        sealed, path = b"", self._path(name)
+        large = large and body is not None and len(body) > SMALL_BYTES_MAX
+        if body is not None and (large or len(body) <= SMALL_BYTES_MAX):
+            sealed = self._seal(name, body)
+        if large:
+            _write(_beside(path), sealed)
+            sealed = b""
+        _write(path, msgspec.msgpack.encode(_Kept(digest, request, self._epoch, now_us, True, sealed, large)))
 
     def drop(self, name: str) -> None:
         """It came to nothing: the next one may try."""
         self._path(name).unlink(missing_ok=True)
+
+    def release(self, name: str) -> None:
+        """See `ports.Repeats`."""
+        _beside(self._path(name)).unlink(missing_ok=True)
 
     def sweep(self, now_us: int) -> None:
         """Forget what is older than a day."""
@@ -98,8 +108,10 @@ class FileRepeats:
             with contextlib.suppress(FileNotFoundError):
                 path.rename(gone)  # of several, one succeeds
                 gone.unlink()
+                _beside(path).unlink(missing_ok=True)
             return None
-        body = self._open(name, kept.sealed) if kept.sealed else None
+        sealed = _read(_beside(path)) if kept.large else kept.sealed
+        body = self._open(name, sealed) if sealed else None
         return Repeat(digest=kept.digest, request=kept.request, done=kept.done, body=body)
 
     def _path(self, name: str) -> Path:
@@ -122,3 +134,23 @@ class FileRepeats:
             return AESGCM(self._key()).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], name.encode())
         except InvalidTag:
             return None
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".large")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all; on the disk when this returns."""
+    unseen = path.with_suffix(f"{path.suffix}.{os.getpid()}")
+    file = os.open(unseen, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC | os.O_DSYNC, 0o600)
+    with os.fdopen(file, "wb") as out:
+        out.write(data)
+    unseen.replace(path)

@@ -12,7 +12,8 @@ import msgspec
 
 from headrace.wire import fits
 from headrace.wire.call import Call
-from headrace.wire.chat import ChatCall, ObjectFormat, SchemaFormat
+from headrace.wire.chat import ChatCall
+from headrace.wire.formats import ObjectFormat, SchemaFormat
 
 _DONE: Final = b"[DONE]"
 _LAST: Final = ("response.completed", "response.incomplete")  # events that hold the whole response

@@ -109,7 +109,8 @@ class Accounts:
         if label := request.query_params.get("label"):
             since_us = whole(request, "since_us", 0, 1 << 60)
             rows = control.store.usage_labelled(label, since_us=since_us, limit=limit, tenant=tenant)
-            return json(views.Rows(usage=[views.row(row) for row in rows]))
+            settled_us = control.bookkeeper.settled_until(label)
+            return json(views.Rows(usage=[views.row(row) for row in rows], settled_until_us=settled_us))
         rows = control.store.usage_list(
             limit=limit,
             tenant=tenant,

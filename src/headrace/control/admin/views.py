@@ -169,10 +169,13 @@ class Events(msgspec.Struct, frozen=True, kw_only=True):
     events: list[Decision]
 
 
-class Rows(msgspec.Struct, frozen=True, kw_only=True):
-    """Newest first."""
+class Rows(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Newest first. `settled_until_us`, where a label was asked for: all of its requests that arrived before this
+    moment have ended and are in the books, or never were.
+    """
 
     usage: list[Row]
+    settled_until_us: int = 0
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):

@@ -223,7 +223,7 @@ def run_gateway(settings: Settings, index: int) -> int:
     import uvloop
 
     from headrace import telemetry
-    from headrace.gateway import worker
+    from headrace.gateway.serve import serve
     from headrace.stores.journal import FileJournal
     from headrace.stores.journal_reader import epoch_alive
     from headrace.stores.repeats import FileRepeats
@@ -242,11 +242,10 @@ def run_gateway(settings: Settings, index: int) -> int:
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
 
-    async def serve() -> None:
-        journal = FileJournal(settings.journals, epoch)
-        await worker.serve(settings, index, journal, repeats, epoch, clock)
+    async def work() -> None:
+        await serve(settings, index, FileJournal(settings.journals, epoch), repeats, epoch, clock)
 
-    uvloop.run(serve())
+    uvloop.run(work())
     return 0
 
 

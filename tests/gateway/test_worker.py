@@ -10,7 +10,7 @@ import msgspec
 import uvloop
 
 from headrace.assembly import SystemClock
-from headrace.gateway import worker
+from headrace.gateway import serve, worker
 from headrace.gateway.client import Client
 from headrace.settings import Settings
 from headrace.state.table import Challenge, FromGateway, Report, Table
@@ -58,7 +58,7 @@ def test_the_door_opens_once_there_is_a_table(tmp_path: Path):
 
         link = await asyncio.start_unix_server(control, str(settings.link_socket))
         serving = asyncio.ensure_future(
-            worker.serve(settings, 0, FileJournal(settings.journals, "e"), repeats, "e", SystemClock())
+            serve.serve(settings, 0, FileJournal(settings.journals, "e"), repeats, "e", SystemClock())
         )
         await asyncio.sleep(0.2)
         assert not is_open(settings.port)
@@ -132,7 +132,7 @@ def test_who_has_knocked_is_taken_in_when_the_door_closes(tmp_path: Path):
             server = await loop.create_server(lambda: Client(here.worker), sock=door)
             with socket.create_connection(server.sockets[0].getsockname()) as line:
                 line.sendall(post(HI))
-                await worker._close_door(here.worker, server)
+                await serve._close_door(here.worker, server)
                 line.setblocking(False)
                 answer = await asyncio.wait_for(loop.sock_recv(line, 65536), 5)
                 assert answer.startswith(b"HTTP/1.1 200 OK\r\n")

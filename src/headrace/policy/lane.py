@@ -225,6 +225,10 @@ class Lane:
         self.running -= 1
         self.balance_us += now_us
 
+    def slots(self) -> int:
+        """Slots of the open seats, together."""
+        return self.capacity
+
     def learn(self, took_us: int) -> None:
         """Fold the time one request held a slot into the running mean (1/16 each, the plain mean at first)."""
         self.measured += 1
@@ -260,7 +264,7 @@ class Lane:
     def report(self, now_us: int) -> Demand:
         """What was asked for since the last report; `work_us` is slot time used within that window."""
         work_us = self.balance_us + self.running * now_us
-        held = self.queue.size
+        held = len(self.queue)
         waiting = held - self.queue.count(BATCH) if held else 0
         demand = Demand(
             model=self.route.name,

@@ -31,8 +31,7 @@ class PlainQueue:
     def __init__(self) -> None:
         self._lines: dict[tuple[int, str], list[Any]] = {}
 
-    @property
-    def size(self) -> int:
+    def __len__(self) -> int:
         return len(self.all())
 
     def has(self, ticket: Any) -> bool:

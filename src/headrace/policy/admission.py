@@ -76,7 +76,7 @@ def wait_us(lane: Lane, ahead: int) -> int:
     Assumes: siblings leave the slots to us, and requests to come are like the last 16.
     Example: 9 ahead, 400 ms each, 8 slots: 500 ms.
     """
-    slots = lane.capacity
+    slots = lane.slots()
     if not slots or not lane.measured:
         return 0
     return (ahead + 1) * lane.mean_us // slots
@@ -84,7 +84,7 @@ def wait_us(lane: Lane, ahead: int) -> int:
 
 def refusal(limits: DispatchLimits, lane: Lane, ticket: Ticket, now_us: int) -> Reject | None:
     """Why a request that must wait may not, None when it may."""
-    route, waiting = lane.route, lane.queue.size
+    route, waiting = lane.route, len(lane.queue)
     if waiting >= route.queue_max:
         return Reject(
             ticket.request.id,
@@ -140,7 +140,7 @@ def no_retry(lane: Lane, ticket: Ticket) -> Reject:
 
 def retry_after_us(lane: Lane) -> int:
     """When another try has a chance: the time to work off the queue, or to wake; from 1 s to 1 min."""
-    known_us = wait_us(lane, lane.queue.size) if lane.open else lane.route.wake_us
+    known_us = wait_us(lane, len(lane.queue)) if lane.open else lane.route.wake_us
     return min(max(known_us, _RETRY_MIN_US), _RETRY_MAX_US)
 
 
@@ -160,7 +160,7 @@ def late(lane: Lane, ticket: Ticket, now_us: int) -> Reject:
     if not lane.open:
         return cold(lane, ticket, now_us)
     waited = format_us(max(0, now_us - ticket.held_us))
-    reason = f"held for {waited}, until its deadline: all {lane.capacity} slots of {lane.key} were busy"
+    reason = f"held for {waited}, until its deadline: all {lane.slots()} slots of {lane.key} were busy"
     code = "deadline_unreachable" if ticket.request.strict else "overloaded"
     return Reject(ticket.request.id, 503, code, reason, retry_after_us(lane))
 

@@ -50,14 +50,14 @@ class Dispatch:
             lanes[key] = lane
             versions.setdefault(model.name, []).append(lane)
         removed = [lane for key, lane in before.items() if key not in lanes]
-        self._lanes = lanes | {lane.key: lane for lane in removed if lane.running or lane.queue.size}
+        self._lanes = lanes | {lane.key: lane for lane in removed if lane.running or lane.queue}
         self._versions = {name: tuple(group) for name, group in versions.items()}
         self._seat(table.replicas, now_us)
         answers: list[Answer] = []
         for lane in removed:
             self._rehome(lane, answers)
         for lane in self._lanes.values():
-            if lane.queue.size and (lane.route.fault or not lane.route.weight):
+            if lane.queue and (lane.route.fault or not lane.route.weight):
                 self._part(lane, answers)
         for lane in self._lanes.values():
             self._drain(lane, now_us, answers)
@@ -82,10 +82,10 @@ class Dispatch:
         ticket = Ticket(request, lane, self._seq, now_us)
         seat = routing.pick(lane, ticket, now_us)
         free = seat is not None and not (lane.fair.shared and lane.fair.gives_way(ticket.front(), now_us))
-        if seat is not None and free and (not lane.queue.size or self._passes(lane, ticket, seat, now_us)):
+        if seat is not None and free and (not lane.queue or self._passes(lane, ticket, seat, now_us)):
             lane.fair.came(request.tenant)
             return self._assign(ticket, seat, now_us)
-        if lane.queue.size >= lane.route.queue_max:
+        if len(lane.queue) >= lane.route.queue_max:
             self._make_place(lane, request)
         refusal = admission.refusal(self._limits, lane, ticket, now_us)
         if refusal is not None:
@@ -113,7 +113,7 @@ class Dispatch:
             refusal = admission.faulty(lane, ticket.request)
         if refusal is None and ticket.request.deadline_us <= now_us:
             refusal = admission.late(lane, ticket, now_us)
-        if refusal is None and not lane.retries.take(lane.capacity, now_us):
+        if refusal is None and not lane.retries.take(lane.slots(), now_us):
             refusal = admission.no_retry(lane, ticket)
         if refusal is not None:
             return self._refuse(ticket, refusal)
@@ -134,7 +134,7 @@ class Dispatch:
             return None
         lane = ticket.lane
         seat = routing.second(lane, ticket, now_us)
-        if seat is None or not lane.retries.take(lane.capacity, now_us):
+        if seat is None or not lane.retries.take(lane.slots(), now_us):
             return None
         reason = f"a second replica: {ticket.seat.id} has not answered for {format_us(now_us - ticket.since_us)}"
         lane.occupy(seat, now_us)
@@ -175,7 +175,7 @@ class Dispatch:
             if seat.faults or seat.half_open:
                 health.success(seat)
                 lane.recount()
-        if lane.queue.size:
+        if lane.queue:
             self._drain(lane, now_us, answers, seat)
         return answers
 
@@ -225,7 +225,7 @@ class Dispatch:
         for lane in self._lanes.values():
             if lane.readmit_us and now_us >= lane.readmit_us:
                 lane.reopen(now_us)
-            if lane.queue.size:
+            if lane.queue:
                 self._expire(lane, now_us, answers)
                 self._drain(lane, now_us, answers)
         return answers
@@ -233,7 +233,7 @@ class Dispatch:
     def demand(self, now_us: int) -> tuple[Demand, ...]:
         """What was asked for since the last call, per model version that is served or still has work."""
         found = tuple(lane.report(now_us) for lane in self._lanes.values())
-        for key in [key for key, lane in self._lanes.items() if not (lane.running or lane.queue.size)]:
+        for key in [key for key, lane in self._lanes.items() if not (lane.running or lane.queue)]:
             lane = self._lanes[key]
             if lane not in self._versions.get(lane.route.name, ()):
                 del self._lanes[key]
@@ -319,7 +319,7 @@ class Dispatch:
         """A seat that worked on a hedged request is free; whoever waits may have it."""
         lane.leave(seat, now_us)
         answers: list[Answer] = []
-        if lane.queue.size:
+        if lane.queue:
             self._drain(lane, now_us, answers, seat)
         return answers
 
@@ -336,7 +336,7 @@ class Dispatch:
     def _hold(self, ticket: Ticket) -> Wait:
         lane = ticket.lane
         asleep = not lane.open and not any(seat.ready for seat in lane.seats)
-        ahead = lane.queue.size
+        ahead = len(lane.queue)
         self._enqueue(ticket)
         reason = routing.why_held(lane, ahead, asleep=asleep)
         # Told once: as long as something is held, the regular report says so.
@@ -371,7 +371,7 @@ class Dispatch:
 
     def _drain(self, lane: Lane, now_us: int, answers: list[Answer], freed: Seat | None = None) -> None:
         """Give free slots to the held, in turn; one that must avoid the free replica lets others pass."""
-        while lane.queue.size and lane.room > 0:
+        while lane.queue and lane.room > 0:
             for ticket in lane.queue.turns(lane.fair.served):
                 seat = routing.pick(lane, ticket, now_us, freed)
                 if seat is not None:

@@ -235,20 +235,24 @@ class Lane:
     def hold(self, ticket: Ticket) -> None:
         """It waits; siblings hear of the first one at once."""
         self.queue.add(ticket)
-        if self.fair.shared and self.queue.size == 1:
+        if self.fair.shared and len(self.queue) == 1:
             self.fair.tell(ticket.front(), ticket.held_us)
 
     def unhold(self, ticket: Ticket) -> None:
         """It waits no more."""
         self.queue.remove(ticket)
-        if self.fair.shared and not self.queue.size:
+        if self.fair.shared and not self.queue:
             self.fair.tell(None, 0)
 
     def meet(self, now_us: int) -> None:
         """Tell siblings who goes next, of those that may go to any seat, and hear what they served."""
-        turns = self.queue.turns(self.fair.served) if self.queue.size else ()
+        turns = self.queue.turns(self.fair.served) if self.queue else ()
         first = next((one for one in turns if not (one.avoid or one.request.excluded)), None)
         self.fair.meet(None if first is None else first.front(), now_us)
+
+    def slots(self) -> int:
+        """Slots of the open seats, together."""
+        return self.capacity
 
     def learn(self, took_us: int) -> None:
         """Fold the time one request held a slot into the running mean (1/16 each, the plain mean at first)."""
@@ -289,7 +293,7 @@ class Lane:
     def report(self, now_us: int) -> Demand:
         """What was asked for since the last report; `work_us` is slot time used within that window."""
         work_us = self.balance_us + self.running * now_us
-        held = self.queue.size
+        held = len(self.queue)
         waiting = held - self.queue.count(BATCH) if held else 0
         demand = Demand(
             model=self.route.name,

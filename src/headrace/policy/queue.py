@@ -23,18 +23,18 @@ T = TypeVar("T", bound=Held)
 
 
 class Queue(Generic[T]):
-    """Lines by class and tenant; `size` counts all that are held. Of each class `_tenants` are in order of names."""
+    """Lines by class and tenant; `len` is all that are held. Of each class `_tenants` are in order of names."""
 
-    __slots__ = ("_counts", "_lines", "_tenants", "size")
+    __slots__ = ("_count", "_counts", "_lines", "_tenants")
 
     def __init__(self) -> None:
         self._lines: dict[tuple[int, str], OrderedDict[str, T]] = {}
         self._tenants: tuple[list[str], ...] = tuple([] for _ in CLASSES)
         self._counts = [0 for _ in CLASSES]
-        self.size = 0
+        self._count = 0
 
     def __len__(self) -> int:
-        return self.size
+        return self._count
 
     def has(self, ticket: T) -> bool:
         """Whether it is held here."""
@@ -51,7 +51,7 @@ class Queue(Generic[T]):
             insort(self._tenants[priority], tenant)
         last_seq = next(reversed(line.values())).seq if line else 0
         line[request.id] = ticket
-        self.size += 1
+        self._count += 1
         self._counts[priority] += 1
         if last_seq > ticket.seq:
             self._lines[place] = OrderedDict(sorted(line.items(), key=lambda item: item[1].seq))
@@ -62,7 +62,7 @@ class Queue(Generic[T]):
         place = priority, tenant = request.priority, request.tenant
         line = self._lines[place]
         del line[request.id]
-        self.size -= 1
+        self._count -= 1
         self._counts[priority] -= 1
         if not line:
             del self._lines[place]

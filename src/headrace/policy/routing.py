@@ -45,7 +45,7 @@ def pick(lane: Lane, ticket: Ticket, now_us: int, freed: Seat | None = None) -> 
 
 def second(lane: Lane, ticket: Ticket, now_us: int) -> Seat | None:
     """The least loaded seat beside the one at work, where slots are left over and nobody waits; None without one."""
-    if lane.queue.size or not _left_over(lane):
+    if lane.queue or not _left_over(lane):
         return None
     barred = sum(seat.bit for seat in lane.open if seat is ticket.seat or ticket.bars(seat, now_us))
     return _least_beside(lane, barred, 0)

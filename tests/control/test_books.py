@@ -15,7 +15,7 @@ from headrace.economics.entries import HOUR_US
 from headrace.economics.overhead import LOAD_CAP_NANOUSD
 from headrace.ports import Rate
 from headrace.state.fleet import Device, Lease
-from headrace.state.usage import Usage
+from headrace.state.usage import Stay, Usage
 from headrace.stores import journal_reader
 from headrace.stores.sqlite import SqliteStore
 from tests.control.sim import GIB, S, SimClock, catalog, model
@@ -104,6 +104,31 @@ async def test_all_time_since_the_beginning_is_booked_once(desk: Desk):
     assert sums["used/a/m@v1"] == pytest.approx(cost_nanousd(RATE // 4, 0, S), abs=1)
     assert sums["load/m@v1"] == pytest.approx(cost_nanousd(RATE // 4, 0, S), abs=1)
     assert sums["borne/a/load"] == sums["load/m@v1"] == -sums["moved/load/m@v1"]
+    assert sum(sums.values()) == 0
+    assert desk.store.audit({}).found == ()
+
+
+async def test_the_parts_of_a_request_are_booked_where_they_were(desk: Desk):
+    """Two replicas, one second on each, side by side and then alone: two seconds of a quarter of the device."""
+    leases = [desk.lease(replica=name) for name in ("r", "s")]
+    await desk.turn()
+    for lease in leases:
+        desk.lease(**msgspec.structs.asdict(lease) | {"ready_us": desk.now_us})
+    await desk.turn(4)
+    row, now_us = desk.served("q", 2), desk.now_us
+    at = {"incarnation": "1", "first_us": now_us - S, "input_tokens": 5, "output_tokens": 4}
+    parts = (
+        Stay(choice=0, attempt=1, replica="r", start_us=now_us - 2 * S, end_us=now_us - S, **at),
+        Stay(choice=1, attempt=1, replica="s", start_us=now_us - 3 * S // 2, end_us=now_us - S // 2, **at),
+    )
+    whole = {"request": "split", "parts": parts, "replica": "r", "left_us": now_us, "sent_us": now_us - 2 * S}
+    desk.store.usage_add([msgspec.structs.replace(row, tenant="b", **whole)], {})
+    await desk.turn(2 * QUIET_US / S)
+    sums = desk.sums()
+    quarter = cost_nanousd(RATE // 4, 0, S)
+    shared = sums["used/a/m@v1"] + sums["used/b/m@v1"]
+    assert shared == pytest.approx(3 * quarter, abs=2)  # r for two seconds, s for one
+    assert sums["used/b/m@v1"] == pytest.approx(1.5 * quarter, rel=0.2)  # s alone, and r with the other one
     assert sum(sums.values()) == 0
     assert desk.store.audit({}).found == ()
 

@@ -6,13 +6,15 @@ from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from headrace.state.table import Ability
+from headrace.state.table import Ability, RouteBudget
 from headrace.state.usage import Usage
 from tests.gateway import stub
 from tests.gateway.stub import END, STREAM_HEAD, Question, StubUpstream, framed, piece, usage, whole
-from tests.gateway.world import HI, UNITS, World, model, post, replica, run, until, world
+from tests.gateway.test_budgets import Control
+from tests.gateway.world import CHAT, HI, UNITS, World, model, post, replica, run, until, world
 
 ONE = Ability(dialect="vllm", tools=True, n=False)
 TWO = Ability(dialect="vllm", tools=True, n_max=2)
@@ -275,13 +277,47 @@ def test_too_many_choices_are_refused_by_name(tmp_path: Path):
 
 def test_a_quote_holds_all_choices(tmp_path: Path):
     async def test(here: World, a: StubUpstream, b: StubUpstream) -> None:
-        one, four = [
-            (await here.ask({**HI, "n": n}, "/v1/chat/completions", "x-headrace-dry-run: quote")).json for n in (1, 4)
-        ]
+        one, four = [(await here.ask({**HI, "n": n}, CHAT, "x-headrace-dry-run: quote")).json for n in (1, 4)]
         assert four["output_tokens"] == 4 * one["output_tokens"]
         more = round(1e9 * (float(four["worst_case"]) - float(one["worst_case"])))
         assert more == charge(0, 3 * (16 + 1))  # the prompt is held once
         assert {question.target for question in [*a.asked, *b.asked]} <= {"/tokenize"}
+
+    of_two(tmp_path, telling, test)
+
+
+def test_a_cap_covers_all_choices(tmp_path: Path):
+    """What is enough for one is not for four; nobody is asked then."""
+
+    async def test(here: World, a: StubUpstream, b: StubUpstream) -> None:
+        quote = await here.ask(HI, CHAT, "x-headrace-dry-run: quote")
+        one = round(1e9 * float(quote.json["worst_case"]))
+        refused = await here.ask(FOUR, CHAT, f"x-headrace-max-cost: {one + charge(0, 3 * 17) - 1}")
+        assert (refused.status, refused.json["error"]["code"]) == (429, "insufficient_quota")
+        assert {question.target for question in [*a.asked, *b.asked]} <= {"/tokenize"}
+        taken = await here.ask(FOUR, CHAT, f"x-headrace-max-cost: {one + charge(0, 3 * 17)}")
+        assert taken.status == 200
+
+    of_two(tmp_path, telling, test)
+
+
+def test_a_budget_holds_all_choices_and_settles_once(tmp_path: Path):
+    """The whole worst case is held while the parts run, and what they came to is spent."""
+
+    async def test(here: World, a: StubUpstream, b: StubUpstream) -> None:
+        made = here.worker.directory.table
+        budgets = (RouteBudget(scope="tenant:t", period="day", at_limit="refuse"),)
+        keys = (msgspec.structs.replace(made.keys[0], budgets=budgets),)
+        here.worker._took(msgspec.structs.replace(made, revision=9, keys=keys))
+        control = Control(here, 20_000)
+        got = await here.ask(FOUR)
+        assert got.status == 200
+        record = await here.usage()
+        assert (record.charge_nanousd, record.held_nanousd) == (charge(7, 12), 8_920)
+        assert all(not each.held for each in here.worker.wallet._slices.values())
+        control.left = 0
+        refused = await here.ask({**FOUR, "n": 16, "max_tokens": 400})
+        assert (refused.status, refused.json["error"]["code"]) == (429, "insufficient_quota")
 
     of_two(tmp_path, telling, test)
 

@@ -64,3 +64,40 @@ def test_both_ways_into_a_request_are_checked():
     with pytest.raises(errors.Invalid) as refused:
         chat(tools=[{"type": "function", "function": {"name": "x", "parameters": bomb}}])
     assert refused.value.param == "tools[0].function.parameters"
+
+
+def doubling(depth: int) -> dict[str, Any]:
+    """Few bytes, 2^depth readings of one value."""
+    steps = {f"a{i}": {"anyOf": [{"$ref": f"#/$defs/a{i + 1}"}] * 2} for i in range(depth)}
+    return {"$ref": "#/$defs/a0", "$defs": {**steps, f"a{depth}": {"type": "null"}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"$ref": "#/$defs/none"}, "nothing at its"),
+        ({"$ref": "#"}, "back to itself"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"allOf": [{"$ref": "#/$defs/b"}]}, "b": {"$ref": "#/$defs/a"}}}, "back"),
+        (doubling(20), "multiply"),
+        ({"$ref": "#/$defs/a0", "$defs": {f"a{i}": {"$ref": f"#/$defs/a{i + 1}"} for i in range(500)}}, "too many"),
+    ],
+)
+def test_references_that_do_not_end_are_refused(schema: dict, said: str):
+    """Before anybody follows them."""
+    with pytest.raises(errors.Invalid, match=said):
+        schemas.check(schema, "p")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"next": {"$ref": "#"}}},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"properties": {"b": {"items": {"$ref": "#/$defs/a"}}}}}},
+        doubling(6),
+        {"anyOf": [{"$ref": "#/$defs/a~1b"}], "$defs": {"a/b": True}},
+        {"$ref": "#/anyOf/1", "$defs": {}, "properties": {"x": {"anyOf": [{}, {}]}}, "anyOf": [{}, {"type": "object"}]},
+    ],
+)
+def test_references_that_end_are_taken(schema: dict):
+    """Trees and lists refer to themselves, one level down."""
+    schemas.check(schema, "p")

@@ -350,7 +350,10 @@ def test_a_sentence_is_written_again_until_its_judge_is_content(cloud: Cloud):
 
 
 def test_fifty_runs_on_one_budget_never_pass_it(cloud: Cloud):
-    """Side by side, through both gateways: what was charged to the key stays within its budget, whoever is refused."""
+    """Side by side, through both gateways: what was charged to the key stays within its budget, whoever is refused.
+
+    And what each was charged within its own cap, which holds one call of the two for every other run.
+    """
     key = cloud.json("key", "create", "--name", "runs")
     cloud.run("budget", "set", f"key:{key['id']}", "0.0005", "--per", "day")
     text = """
@@ -359,15 +362,24 @@ limits: {cost: 0.01, time: 2m, width: 2}
 steps: {a: {each: [1, 2], chat: smollm2, prompt: "Count to {{ item }}.", max_tokens: 24, retries: 0}}
 output: "{{ a }}"
 """
-    runs = [cloud.post("/headrace/v1/runs", {"text": text}, key["key"])["id"] for _ in range(50)]
+    caps = ["0.01", "0.000018"] * 25
+    runs = [cloud.post("/headrace/v1/runs", {"text": text, "cost": cap}, key["key"])["id"] for cap in caps]
     states = [
         cloud.until(lambda run=run: (s := cloud.get(f"/headrace/v1/runs/{run}"))["phase"] != "running" and s, 120)
         for run in runs
     ]
     phases = [state["phase"] for state in states]
     assert {"finished", "failed"} == set(phases), phases
-    assert all("budget" in state["error"]["reason"] for state in states if state["error"])
-    spent = sum(charged(cloud, run) for run in runs)
+    why = [state["error"]["reason"] if state["error"] else "" for state in states]
+    assert all("budget" in reason for reason in why[::2] if reason)
+    assert all("budget" in reason or "left of the cap" in reason for reason in why[1::2])
+    assert any("left of the cap" in reason for reason in why)
+    spends = [charged(cloud, run) for run in runs]
+    for state, booked in zip(states, spends, strict=True):
+        cost = state["cost"]
+        assert booked <= cost["cap_nanousd"]
+        assert cost["spent_nanousd"] + cost["lost_nanousd"] <= cost["cap_nanousd"]
+    spent = sum(spends)
     assert 0 < spent <= 500_000
     assert sum(state["cost"]["spent_nanousd"] for state in states) <= spent
     assert "the books are right" in cloud.run("cost", "verify").stdout

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from headrace.ports import repeat_name
 from headrace.state.usage import Entry, Usage
+from headrace.stores.repeats import FileRepeats
 from tests.gateway import stub
 from tests.gateway.stub import StubUpstream
-from tests.gateway.world import CHAT, HI, post, replica, run, until, world
+from tests.gateway.world import CHAT, HI, PEPPER, post, replica, run, until, world
 from tests.gateway.world import KEY as SECRET_KEY
 
 KEY = "Idempotency-Key: order-7"
@@ -134,5 +136,32 @@ def test_work_that_outlives_its_client_is_finished_and_paid_once(tmp_path: Path)
             assert len(cloud.usages()) == len(up.asked) == 1
             refused = await cloud.ask(HI, CHAT, wish)
             assert (refused.status, refused.json["error"]["param"]) == (400, "x-headrace-on-disconnect")
+
+    run(work)
+
+
+def test_an_answer_is_kept_before_it_is_charged(tmp_path: Path):
+    """A gateway that is killed between the two has charged nothing, and its successor has the answer."""
+
+    async def work() -> None:
+        async with StubUpstream(tmp_path / "a.sock", stub.truthful) as up, world(tmp_path, [replica(1, up)]) as cloud:
+            append, waiting = cloud.worker.journal.append, []
+            repeats = cloud.worker.settings.repeats
+            successor = FileRepeats(repeats, PEPPER, "next", lambda epoch: epoch == "next")
+
+            def later(entry: Entry, done: Callable[[bool], None] | None = None) -> None:
+                if isinstance(entry, Usage):
+                    (file,) = repeats.iterdir()  # it is there already
+                    name = repeat_name("t", CHAT, KEY.partition(": ")[2])
+                    assert successor._path(name) == file
+                    known = successor.begin(name, "", "another", cloud.worker.clock.now_us())
+                    waiting.append(known)
+                append(entry, done)
+
+            cloud.worker.journal.append = later
+            answer = await cloud.ask(HI, CHAT, KEY)
+            (known,) = waiting
+            assert known is not None
+            assert (known.done, known.body) == (True, answer.body)
 
     run(work)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,44 @@ def test_a_record_that_comes_after_the_end_still_corrects_the_receipt(tmp_path: 
 
 async def no_charges(*_: object) -> Charges:
     return Charges({})
+
+
+def test_who_is_cancelled_while_its_call_is_written_down_leaves_nothing_open(tmp_path: Path):
+    """Its sibling, for whose hold it waited, fails at that moment: the call was never sent, and its hold is free."""
+    text = """
+name: p
+limits: {width: 2, cost: 0.00000001}
+steps: {a: {each: [bad, good], chat: m, prompt: "{{ item }}", retries: 0}}
+output: ""
+"""
+
+    class Slow(Journal):
+        """Takes its time over the call of the second."""
+
+        turn = asyncio.Lock()
+
+        async def append(self, run: str, events: Sequence[bytes]) -> None:
+            async with self.turn:
+                if any(b'"called"' in event and b"a[1]" in event for event in events):
+                    await asyncio.sleep(0.01)
+                await super().append(run, events)
+
+    class Refusing(Model):
+        async def send(self, key: str, path: str, body: dict[str, Any], **more: Any) -> Said:
+            if body["messages"][-1]["content"] == "bad":
+                return Said(status=400, body={"error": {"message": "no"}}, charge_nanousd=0)
+            return await super().send(key, path, body, **more)
+
+    journal, model = Slow(), Refusing()
+
+    async def life() -> Run:
+        runner = Runner(world(journal, model), tmp_path)
+        return await asyncio.wait_for(runner.ended(await runner.start("t", "k", Wanted(text=text))), 5)
+
+    state = asyncio.run(life())
+    assert (state.phase, state.open, state.unsettled) == ("failed", {}, {})
+    assert (state.spent_nanousd, state.lost_nanousd, state.held_nanousd, model.charged) == (0, 0, 0, 0)
+    assert [span.outcome for span in state.spans.values()] == ["failed", "cancelled"]
 
 
 class Flaky(Model):

@@ -47,8 +47,7 @@ class Exchange:
         self, worker: Desk, client: Client, reply: Reply, record: Record, others: Sequence[RouteModel] = ()
     ) -> None:
         self._worker, self._client, self._reply, self._record = worker, client, reply, record
-        record.arrived_us = worker.clock.monotonic_us()
-        record.wall_us = worker.clock.now_us()
+        record.arrived_us, record.wall_us = worker.clock.monotonic_us(), worker.clock.now_us()
         self._order = Order(record, others)
         self._estimate = self._order.tokens
         self._attempt: Attempt | None = None
@@ -228,14 +227,17 @@ class Exchange:
             return
         record.first_us = now_us
         self._release(ok=True, now_us=now_us)  # the moment that was billed
+        if self._hedge is not None:
+            self._hedge.over()
         self._reply.headers += record.headers(record.first_us)
+        if events:
+            record.pieces = len(events)
+            self._reply.events(b"".join(events))
         if call.stream:
-            if events:
-                record.pieces = len(events)
-                self._reply.events(b"".join(events))
             self._settle("finished", 200, counts, lambda: self._reply.end_events(last, broken=False))
         else:
-            self._settle("finished", 200, counts, lambda: self._reply.whole(last, record.bill.header()))
+            said = lambda: self._reply.whole(last, record.bill.header())  # noqa: E731 - said once, twice as clear
+            self._reply.keep(last, lambda: self._settle("finished", 200, counts, said))
 
     def _billed(self, counts: Counts, busy_us: int) -> Counts:
         """The charge is fixed now; what the stream shows of it, if its client asked for usage."""
@@ -338,9 +340,8 @@ class Exchange:
                 self._commented_us = now_us + COMMENT_US
                 self._reply.comment(b"waiting for %b" % record.model.name.encode())
             return
-        if self._client.slow:
-            return  # it is the client that is slow, and its own deadline runs
-        if patience.at_end(record, self._heard_us, now_us):
+        # Of a client that is slow its own deadline runs.
+        if not self._client.slow and patience.at_end(record, self._heard_us, now_us):
             self._disbelieve(f"the engine was silent for {(now_us - self._heard_us) // 1_000_000} s")
 
     # --- settling -----------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ a refusal, a client that left) may be tried again with the same key.
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from typing import Final
 
 from headrace import telemetry
@@ -71,14 +72,18 @@ class RememberedReply(Reply):
         self._client.finished()
         return False
 
-    def whole(self, body: bytes, headers: bytes = b"") -> None:
-        """A good answer, kept before it leaves; a large one in a thread, since others wait for this one."""
+    def keep(self, body: bytes, then: Callable[[], None]) -> None:
+        """Kept before it is charged, so that nobody pays for what a killed gateway takes with it.
+
+        A large answer is kept in a thread, since others wait for this one; meanwhile its client may go.
+        """
         if len(body) <= SMALL_BYTES_MAX or not self.run.keeps:
             self._keep(body)
-            super().whole(body, headers)
+            then()
             return
+        self.run = self.run._replace(outlives=True)
         kept = asyncio.get_running_loop().run_in_executor(None, self._keep, body)
-        kept.add_done_callback(lambda _: super(RememberedReply, self).whole(body, headers))
+        kept.add_done_callback(lambda _: then())
 
     def _keep(self, body: bytes | None) -> None:
         """What cannot be kept is answered all the same: it was paid for."""

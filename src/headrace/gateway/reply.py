@@ -1,5 +1,6 @@
 """An answer on its way to its client: a whole one, or a stream whose head goes out with its first bytes."""
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from headrace.gateway import answers
@@ -74,6 +75,10 @@ class Reply:
         if self._chunked and not (broken and self.stream_kind):
             self._client.write(answers.LAST_CHUNK)
         self._client.finished(close=broken or not self._chunked)
+
+    def keep(self, body: bytes, then: Callable[[], None]) -> None:  # noqa: ARG002 - who keeps none needs none
+        """Before a good answer is charged: keep it for who will ask again, then go on."""
+        then()
 
     def whole(self, body: bytes, headers: bytes = b"") -> None:
         """A good answer."""

@@ -118,8 +118,8 @@ class Context:
                     elif name in self.run.doubts:
                         charge = None
                     if charge is not None:
-                        most = call.held_nanousd + self.run.doubts.get(name, (call, 0))[1]
-                        await self.tell(Settled(at_us=self.now_us, call=name, charge_nanousd=min(charge, most)))
+                        charge = min(charge, call.held_nanousd + self.run.doubts.get(name, (call, 0))[1])
+                        await self.tell(Settled(at_us=self.now_us, call=name, charge_nanousd=charge))
 
     async def step(self, name: str, inputs: Any, work: Callable[[str], Awaitable[Any]], *, soon: bool = False) -> Any:
         """The result of a step: from the journal, or of `work`, journaled. `work` is given the place to ask from.
@@ -319,7 +319,11 @@ class Context:
                                     choice=choice, scope=scope)  # fmt: skip
                     self.run.open[called.call] = called  # from this moment nobody else may have it
                     chosen = [Chosen(at_us=self.now_us, step=step, why=f"{ask.why}, since {why}")] if why else []
-                    await self.tell(*chosen, called)
+                    try:
+                        await self.tell(*chosen, called)
+                    except asyncio.CancelledError:
+                        await asyncio.shield(self._lost(called, "cancelled before it was sent", charge_nanousd=0))
+                        raise
                     return called, ask
                 why = f"{_dollars(quote.worst_nanousd)} at most is more than the {_dollars(left)} left of the cap"
                 if quote.worst_nanousd > self.run.could(scope):
@@ -361,9 +365,9 @@ class Context:
             raise self._late(step, scope)
         await asyncio.sleep(wait_us / 1e6)
 
-    async def _lost(self, called: Called, error: str) -> None:
-        await self.tell(Answered(at_us=self.now_us, call=called.call, charge_nanousd=None, outcome="cancelled",
-                                 error=error))  # fmt: skip
+    async def _lost(self, called: Called, error: str, charge_nanousd: int | None = None) -> None:
+        await self.tell(Answered(at_us=self.now_us, call=called.call, charge_nanousd=charge_nanousd,
+                                 outcome="cancelled", error=error))  # fmt: skip
 
     def _late(self, step: str, scope: str = "") -> StepFailed:
         own = self.run.deadline(scope) < self.run.deadline_us

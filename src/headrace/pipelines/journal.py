@@ -23,9 +23,11 @@ class Journal:
         self._failed: BaseException | None = None  # what nobody waited for could not be written
 
     async def tell(self, *events: AnyEvent) -> None:
-        """Commit, then let the state move; all of them or none. Raises Transient."""
-        if not events:
-            return
+        """Commit, then let the state move: one deed, also when who tells is cancelled meanwhile. Raises Transient."""
+        if events:
+            await asyncio.shield(self._tell(events))
+
+    async def _tell(self, events: Sequence[AnyEvent]) -> None:
         await self._runs.append(self._run.started.run, _encoded(events))
         self._check()
         self._move(events)

@@ -79,6 +79,7 @@ class FileRepeats:
     def drop(self, name: str) -> None:
         """It came to nothing: the next one may try."""
         self._path(name).unlink(missing_ok=True)
+        self.release(name)
 
     def release(self, name: str) -> None:
         """See `ports.Repeats`."""

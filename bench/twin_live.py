@@ -72,7 +72,7 @@ def main() -> None:
         now_us = time.time_ns() // 1000
         work = cloud.get(f"/headrace/v1/history?from={now_us - 3_600_000_000}&to={now_us}")["models"]["smollm2@v1"][
             "work"
-        ]
+        ]["work"]
         print(f"online fit: {work['residual_ppm'] / 10_000:.1f} % off on average, {work['samples']} requests; {work}")
 
 

@@ -13,7 +13,6 @@ from headrace.control.terms import Terms
 from headrace.economics.booking import cost_nanousd
 from headrace.economics.entries import HOUR_US
 from headrace.economics.overhead import LOAD_CAP_NANOUSD
-from headrace.economics.sharing import Member
 from headrace.ports import Rate
 from headrace.state.fleet import Device, Lease
 from headrace.state.usage import Usage

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from headrace.control.speeds import Company, Speeds, company, place, pool_place, presence
+from headrace.control.speeds import Speeds, company, place, pool_place, presence
 from headrace.economics.sharing import Member
-from headrace.economics.work import SAMPLES_MIN, WorkModel
+from headrace.economics.work import SAMPLES_MIN, Company, WorkModel
 from headrace.policy.performance import Measured, Scaled
 from headrace.specs.catalog import Catalog, EngineSpec, PoolSpec
 from headrace.state.fleet import Device, Lease

@@ -12,7 +12,7 @@ import msgspec
 
 from headrace.economics import work
 from headrace.economics.sharing import Member
-from headrace.economics.work import SAMPLES_MIN, Samples, WorkModel
+from headrace.economics.work import SAMPLES_MIN, Company, Samples, WorkModel
 from headrace.policy import performance
 from headrace.policy.performance import Measured, Performance
 from headrace.ports import Store
@@ -78,13 +78,10 @@ def _after(samples: Samples, row: Usage, there: list[Member]) -> Samples:
     """What was learned before, and one request more."""
     if row.task != "chat":
         return work.learn_items(samples, busy_us=row.left_us - row.sent_us, items=max(1, row.items))
-    shared = company(row, there, work.fitted(samples))
     return work.learn(
         samples,
         present=presence(row, there),
-        writing=shared.writing,
-        context=shared.context,
-        held_up_us=shared.held_up_us,
+        company=company(row, there, work.fitted(samples)),
         decode_us=row.engine_decode_us,
         decode_tokens=row.output_tokens,
         prefill_us=row.engine_prefill_us,
@@ -119,16 +116,6 @@ def presence(row: Usage, members: Iterable[Member]) -> float:
     if length <= 0:
         return 1.0
     return max(1.0, sum(_overlap(one.start_us, one.end_us, row.sent_us, row.left_us) for one in members) / length)
-
-
-class Company(msgspec.Struct, frozen=True):
-    """What a request shared its steps with: `writing` and `context`, those who wrote and the tokens that all of them
-    looked at, itself included, in its mean step; `held_up_us`, for how long others' prompts kept it from writing.
-    """
-
-    writing: float
-    context: float
-    held_up_us: int
 
 
 def company(row: Usage, members: Iterable[Member], model: WorkModel) -> Company:

@@ -61,6 +61,16 @@ class WorkModel(msgspec.Struct, frozen=True, kw_only=True):
         return self.fixed_ns + together * (self.decode_ns + context * self.context_ps / 1000)
 
 
+class Company(msgspec.Struct, frozen=True):
+    """What a request shared its steps with: `writing` and `context`, those who wrote and the tokens that all of them
+    looked at, itself included, in its mean step; `held_up_us`, for how long others' prompts kept it from writing.
+    """
+
+    writing: float
+    context: float
+    held_up_us: int
+
+
 class Samples(msgspec.Struct, frozen=True, kw_only=True):
     """All that a fit needs, of fixed size: sums of steps and of lone prompts, means where no fit is to be had."""
 
@@ -90,31 +100,28 @@ def learn(
     prefill_tokens: int,
     cached_tokens: int = 0,
     first_us: int = 0,
-    writing: float | None = None,
-    context: float | None = None,
-    held_up_us: int = 0,
+    company: Company | None = None,
 ) -> Samples:
     """One more request whose engine told its times; what it did not tell is 0.
 
-    `present` were there in the mean while it was, `writing` in its mean step, itself included, who looked at `context`
-    tokens together; for `held_up_us` of its writing others' prompts were read. `first_us` is from its sending to its
-    first token, of a stream.
+    `present` were there in the mean while it was, itself included, and wrote where no `company` is told. `first_us` is
+    from its sending to its first token, of a stream.
     """
     prefill_ns = prefill_us * 1000 if prefill_us and prefill_tokens else 0
     model = fitted(samples)
     changed = samples
     if prefill_ns:
         changed = _read(samples, model, prefill_ns, prefill_tokens, cached_tokens, present < LONE_PRESENCE, first_us)
-    each_ns = (decode_us - held_up_us) * 1000 / max(1, decode_tokens)
-    if decode_tokens < 2 or each_ns <= 0:
+    alike = Company(present, present * (cached_tokens + prefill_tokens + decode_tokens / 2), 0)
+    shared = company or alike
+    each_ns = (decode_us - shared.held_up_us) * 1000 / max(1, decode_tokens)
+    if decode_tokens < 2 or each_ns <= 0 or 2 * shared.held_up_us > decode_us:  # it hardly wrote by itself
         return changed
-    together = present if writing is None else writing
-    looked = together * (cached_tokens + prefill_tokens + decode_tokens / 2) if context is None else context
-    foretold = model.step_ns(together, looked / together) if model.samples >= SAMPLES_MIN else 0.0
+    foretold = model.step_ns(shared.writing, shared.context / shared.writing) if model.samples >= SAMPLES_MIN else 0.0
     error = samples.error
     if foretold:
         error += (abs(foretold - each_ns) / each_ns - error) / min(samples.count - SAMPLES_MIN + 1, MEMORY)
-    step = least_squares.added(samples.step, (1.0, together, looked), each_ns, foretold)
+    step = least_squares.added(samples.step, (1.0, shared.writing, shared.context), each_ns, foretold)
     return msgspec.structs.replace(changed, step=step, error=error)
 
 

@@ -139,7 +139,7 @@ def test_a_cpu_pool_that_served_nothing_is_foretold_from_the_other_by_its_thread
 
 def test_few_requests_teach_nothing_that_is_believed(tmp_path: Path) -> None:
     speeds = Speeds(SqliteStore(tmp_path / "s.db"))
-    rows, stays = Engine(TRUTH).serve(SAMPLES_MIN - 1, S)
+    rows, stays = Engine(TRUTH).serve(SAMPLES_MIN - 1, 20 * S)
     speeds.learn(device(WIDE), [lease(WIDE)], rows, {"r-wide/1": stays})
     assert speeds.of(MODEL, WIDE, CATALOG) is None
     assert speeds.at(MODEL.key, "wide").samples == SAMPLES_MIN - 1

@@ -184,7 +184,8 @@ def _prompt(samples: Samples) -> Three:
     sums = samples.prompt
     if sums.count >= LONE_MIN:
         for features in ((0, 1, 2), (0, 1), (1,)):
-            if (found := least_squares.solved(sums, features)) is not None:
+            found = least_squares.solved(sums, features)
+            if found is not None and found[1] > 0:  # what a token takes is never looks alone
                 return found
     return 0.0, (samples.prefill_ns / samples.prefill_tokens if samples.prefill_tokens else 0.0), 0.0
 

@@ -70,9 +70,8 @@ def main() -> None:
         command = ["simulate", "--trace", "ledger", "--last", f"{lasted_s + 8}s", "--compare", "--warm", "1"]
         print(cloud.run(*command).stdout)
         now_us = time.time_ns() // 1000
-        work = cloud.get(f"/headrace/v1/history?from={now_us - 3_600_000_000}&to={now_us}")["models"]["smollm2@v1"][
-            "work"
-        ]
+        past = cloud.get(f"/headrace/v1/history?from={now_us - 3_600_000_000}&to={now_us}")["models"]["smollm2@v1"]
+        work = past["work"]["local"]
         print(f"online fit: {work['residual_ppm'] / 10_000:.1f} % off on average, {work['samples']} requests; {work}")
 
 

@@ -352,8 +352,8 @@ def run_optimum() -> int:
 
     found = []
     for asked in json.load(sys.stdin):
-        pool = Pool(name="own", nanousd_per_hour=asked["nanousd_per_hour"], boot_us=asked["boot_us"])
-        found.append(optimum(asked["work_us"], [pool], slot_us=asked["slot_us"]).nanousd)
+        pools = [Pool(name=str(at), boot_us=asked["boot_us"], **kind) for at, kind in enumerate(asked["kinds"])]
+        found.append(optimum(asked["work_us"], pools, slot_us=asked["slot_us"]).nanousd)
     print(json.dumps(found))
     return 0
 

@@ -43,11 +43,13 @@ def clock() -> SimClock:
     return SimClock()
 
 
-def hindsights(home: Path, clock: SimClock, rate: WorkRate | None = RATE) -> tuple[SqliteStore, Hindsights]:
+def hindsights(
+    home: Path, clock: SimClock, rate: WorkRate | None = RATE, **able: float
+) -> tuple[SqliteStore, Hindsights]:
     home.mkdir(exist_ok=True)
     store = SqliteStore(home / "db")
     argv = assembly.command(Settings(home=home), "optimum")
-    return store, Hindsights(store, argv, lambda _: rate, clock)
+    return store, Hindsights(store, argv, lambda _: rate, lambda _: able or {"local": 1.0}, clock)
 
 
 async def test_an_hour_of_which_half_was_needed_cost_twice_the_least(tmp_path: Path, clock: SimClock) -> None:
@@ -82,3 +84,23 @@ async def test_too_little_time_or_work_that_nobody_knows_tells_nothing(tmp_path:
     store.usage_add([ended(1, clock.now_us())], {})
     await found.turn(priced(), lambda _: 0)
     assert found.last is None
+
+
+async def test_a_model_that_may_live_elsewhere_is_held_against_the_cheapest(tmp_path: Path, clock: SimClock) -> None:
+    """The other pool costs half and does as much: the hour cost four times the least, though it was paid on the first."""
+    store, found = hindsights(tmp_path, clock, local=1.0, other=1.0)
+    one = priced()
+    other = msgspec.structs.replace(one.pools[0], name="other", price_nanousd_per_hour=HOUR_NANOUSD // 2)
+    both = tuple(msgspec.structs.replace(model, pools=("local", "other")) for model in one.models)
+    wanted, began_us = msgspec.structs.replace(one, pools=(*one.pools, other), models=both), clock.now_us()
+    lease = Lease(
+        replica="r", incarnation="i", model="m", version="v1", pool="local", node="n", device="d",
+        memory_bytes=GIB, share_ppm=1_000_000, started_us=began_us,
+    )  # fmt: skip
+    store.lease_put(lease)
+    clock.us += 60 * SLOT_US
+    rows = [ended(minute * 3 + n, began_us + minute * SLOT_US + n * S) for minute in range(60) for n in range(3)]
+    store.usage_add(rows, {})
+    await found.turn(wanted, lambda _: 0)
+    assert found.last is not None
+    assert 3_920_000 < found.last.ratio_ppm < 4_160_000

@@ -125,6 +125,15 @@ async def test_demand_is_the_sum_of_living_gateways(publisher):
     assert publisher.demand()["m@v1"].queued == 3
 
 
+async def test_lengths_outlive_the_gateway_that_counted_them(publisher):
+    """Counted once however often they are told; a gateway of another epoch begins anew."""
+    for told in ({7: (2, 220, 30)}, {7: (2, 220, 30)}, {7: (3, 320, 40)}):
+        publisher.hear(report("a", held(sizes=told)))
+    publisher._clock.us += REPORT_STALE_US
+    publisher.hear(report("b", held(sizes={9: (1, 300, 5)})))
+    assert publisher.demand()["m@v1"].sizes == {7: (3, 320, 40), 9: (1, 300, 5)}
+
+
 async def test_work_is_supposed_until_every_gateway_could_say_otherwise(publisher):
     """Just started, and later for whoever does not know the table yet, a replica is not taken for free."""
     assert publisher.at_work("r", 0)

@@ -22,6 +22,7 @@ from headrace.twin import load
 from headrace.twin.scenario import Options, scenario
 from headrace.twin.world import World
 from tests.control.sim import S, SimCloud
+from tests.twin.test_choice import drifting
 
 pytestmark = pytest.mark.anyio
 
@@ -90,6 +91,48 @@ async def test_the_live_loop_does_what_the_twin_foretold(tmp_path: Path, source:
     cloud.loop._wake_us[wanted.models[0].key] = BOOT_US
     live = await played(cloud, sizing.rounds)
     assert live == foretold
+
+
+DRIFT = """\
+version: 1
+pools:
+  l40s: {accelerator: nvidia-l40s, count: 8, memory: 48GB, cpus: 8, price_per_hour: 1.20}
+  h100: {accelerator: nvidia-h100, count: 8, memory: 80GB, cpus: 8, price_per_hour: 2.95}
+models:
+  m:
+    task: chat
+    source: file:///w
+    engine: {kind: vllm, slots: 64, context: 16384}
+    memory: 44GB
+    shape: {like: llama-3.1-8b}
+    objective: {ttft: 2s, tpot: 50ms}
+    scaling: {min: 1, max: 8, idle_to_zero: never, queue: 10000}
+tenants: {default: {}}
+"""
+
+
+async def test_the_live_loop_changes_the_kind_of_gpu_when_the_twin_does(tmp_path: Path) -> None:
+    """Prompts become long within an hour; both leave the one pool for the other in the same round."""
+    wanted = load_text(DRIFT, "test", (1 << 40, 64))
+    sizing = Recorder()
+    trace = drifting(hours=2, rate=5)
+    made = scenario(wanted, trace, sizing=sizing, options=Options(boot_us=BOOT_US, wall_us=BEFORE_US + 1_000_000 * S))
+    world = World(made, lambda *_: None)
+    world.run()
+    foretold = replicas_over_time([(at_us, what) for at_us, what, _, _ in world.log if what in ("start", "stop")])
+    assert [what for _, what, _, _ in world.log].count("move") == 1
+
+    cloud = SimCloud(tmp_path, wanted)
+    cloud.clock.us = BEFORE_US
+    cloud.loop.machine = [
+        Device(node="n", device=f"{kind}{number}", pool=f"nvidia {kind}", memory_bytes=size * 10**9, cpus=8)
+        for kind, size in (("l40s", 48), ("h100", 80))
+        for number in range(8)
+    ]
+    cloud.speeds.update(made.speeds)
+    cloud.loop._wake_us[wanted.models[0].key] = BOOT_US
+    assert await played(cloud, sizing.rounds) == foretold
+    assert {replica.pool for replica in cloud.loop.fleet.replicas} == {"h100"}
 
 
 async def played(cloud: SimCloud, rounds: list[tuple[int, dict[str, Demand]]]) -> list[tuple[int, int]]:

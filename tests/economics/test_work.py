@@ -63,11 +63,11 @@ def test_whatever_engines_tell_work_is_never_negative(told):
                         prefill_tokens=prefill)  # fmt: skip
     found = fitted(samples)
     assert min(found.prefill_ns, found.decode_ns, found.item_ns, found.fixed_ns) >= 0
-    if samples.count:
-        assert found.decode_ns <= samples.y / samples.count + 1
+    steps = [decode_us * 1000 / decode for _, decode_us, decode, _, _ in told if decode >= 2 and decode_us]
+    assert found.decode_ns <= max(steps, default=0) + 1
 
 
-@given(st.integers(1_000, 10**7), st.integers(0, 10**9), st.integers(0, 50_000))
+@given(st.integers(10_000, 10**7), st.integers(0, 10**9), st.integers(0, 50_000))
 def test_a_prompt_has_a_fixed_part_and_a_first_token_is_on_its_way(own, fixed, way_us):
     """Of prompts that were alone; those in company say nothing of either."""
     samples = Samples()

@@ -4,8 +4,9 @@ import msgspec
 import pytest
 
 from headrace.policy.actions import Plan
+from headrace.policy.choice import Home
 from headrace.policy.plan import plan
-from headrace.policy.planning import replica_id
+from headrace.policy.planning import Learned, replica_id
 from headrace.specs.catalog import EngineSpec, Scaling
 from tests.policy.cloud import GIB, S, asked, catalog, demand, device, fleet, running, spec
 
@@ -199,3 +200,39 @@ def test_different_models_still_share_a_device_so_that_large_holes_stay_large() 
     models = [spec(f"{name}@v1", scaling=Scaling(min_replicas=1), memory_bytes=GIB) for name in "abc"]
     made = plan(catalog(*models), fleet(device("d1"), device("d2")), {}, NOW)
     assert len({start.device for start in made.starts}) == 1
+
+
+# --- homes ------------------------------------------------------------------------------------------------------
+
+
+def housed(*pools: str) -> Learned:
+    """The pools of `m@v1`, the chosen one first; a replica elsewhere does half as much."""
+    able = {pool: 1.0 if pool == pools[0] else 0.5 for pool in pools}
+    return Learned(homes={"m@v1": Home(pools, able, "on a at $1; b $2")})
+
+
+def test_a_model_that_moves_has_its_successors_ready_before_anybody_goes() -> None:
+    """Two on b do what one on a does: one starts on a, both stay; when it is ready both are drained."""
+    model = spec(pools=("a", "b"), min_replicas=1, idle_to_zero_us=None)
+    devices = (device("d1"), device("d2", pool="b"))
+    old = [running(model, number, pool="b", device="d2") for number in (1, 2)]
+    now = catalog(model)
+    first = plan(now, fleet(*devices, *old), asked(demand(in_flight=1)), NOW, learned=housed("a", "b"))
+    assert [(start.pool, start.reason.endswith("; on a at $1; b $2")) for start in first.starts] == [("a", True)]
+    assert not first.stops
+    starting = running(model, 3, phase="starting", ready_us=0)
+    there = fleet(*devices, *old, starting)
+    assert plan(now, there, asked(demand(in_flight=1)), NOW, learned=housed("a", "b")) == Plan()
+    there = fleet(*devices, *old, running(model, 3))
+    last = plan(now, there, asked(demand(in_flight=1)), NOW, learned=housed("a", "b"))
+    assert sorted(stopped(last)) == sorted(replica.id for replica in old)
+    assert all(stop.drain_us == model.scaling.drain_us for stop in last.stops)
+
+
+def test_what_the_chosen_pool_has_no_room_for_stands_on_the_next() -> None:
+    """Three wanted, one fits on a: the work of two takes four on b, of which three fit."""
+    model = spec(pools=("a", "b"), max_replicas=8)
+    devices = (device("d1", gib=1), device("d2", gib=3, pool="b"))
+    made = plan(catalog(model), fleet(*devices), asked(demand(queued=4)), NOW, learned=housed("a", "b"))
+    assert sorted(start.pool for start in made.starts) == ["a", "b", "b", "b"]
+    assert held(made) == ["m@v1"]

@@ -148,3 +148,13 @@ def test_answers_that_were_slower_than_promised_are_told() -> None:
     made.answered("m", "v1", 11, whole=False, decode_us=9 * S)
     (found,) = made.demand(30)
     assert (found.paced, found.slow) == (2, 1)
+
+
+def test_lengths_of_whole_answers_are_told_by_class() -> None:
+    """Prompts of 100 and 120 tokens are alike, one of 300 is not; batch work and what was cut tell nothing."""
+    made = brain()
+    for fresh, tokens in ((100, 10), (120, 20), (300, 5), (0, 50)):
+        made.answered("m", "v1", tokens, fresh=fresh)
+    made.answered("m", "v1", 7, whole=False, fresh=100)
+    (found,) = made.demand(30)
+    assert found.sizes == {7: (2, 220, 30), 9: (1, 300, 5)}

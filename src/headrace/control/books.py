@@ -310,4 +310,5 @@ def _member(row: Usage) -> Member:
         decode_tokens=row.output_tokens,
         items=0 if chat else max(1, row.items),
         failed=row.outcome == "failed",
+        read_us=row.engine_prefill_us,
     )

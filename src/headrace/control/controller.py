@@ -93,7 +93,7 @@ class Controller:
         self.speeds = Speeds(store)
         self.books = Books(store, self.records, self.terms, self.bookkeeper, self.speeds, clock)
         self.rates = Rates(self._speed)
-        self.hindsights = Hindsights(store, command("optimum"), self._rate, clock)
+        self.hindsights = Hindsights(store, command("optimum"), self._rate, self._able, clock)
         self.forecasts = Forecasts(store, self.bookkeeper.settled_until, clock, self.budgets.all)
         self.bookkeeper.charged, self.bookkeeper.ended = self.budgets.spent, self.budgets.gone
         self.rollouts = Rollouts(store, self.records, clock)
@@ -142,6 +142,10 @@ class Controller:
     def _rate(self, model: ModelSpec) -> WorkRate | None:
         """The work of a request."""
         return self.rates.of(model, self.catalog)
+
+    def _able(self, model: ModelSpec) -> dict[str, float]:
+        """What a replica of each pool does, of the one that work is told in."""
+        return self.rates.able(model, self.catalog)
 
     def _wake(self) -> None:
         self.loop.wake()

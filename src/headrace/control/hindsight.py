@@ -7,7 +7,7 @@ in it. A ratio says nothing without how many requests were on time, so that is t
 
 import asyncio
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -27,11 +27,18 @@ _WHOLE_PPM: Final = 1_000_000
 _ASK_S: Final = 120.0
 
 
+class Kind(msgspec.Struct, frozen=True):
+    """A pool that a model may live in: what a replica costs there, and what it does of the replica work is told in."""
+
+    nanousd_per_hour: int
+    capacity: float = 1.0
+
+
 class Question(msgspec.Struct, frozen=True):
-    """One model's work by slot, microseconds of a replica, and what a replica is like."""
+    """One model's work by slot, microseconds of a replica, and the pools for it."""
 
     work_us: list[float]
-    nanousd_per_hour: int
+    kinds: list[Kind]
     boot_us: int
     slot_us: int = SLOT_US
 
@@ -53,14 +60,20 @@ class Hindsight(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hindsights:
-    """Asks once an hour, and remembers the last answer."""
+    """Asks once an hour, and remembers the last answer. `able` tells what a replica of each known pool does."""
 
     def __init__(
-        self, store: Store, argv: Sequence[str], rate: Callable[[ModelSpec], WorkRate | None], clock: Clock
+        self,
+        store: Store,
+        argv: Sequence[str],
+        rate: Callable[[ModelSpec], WorkRate | None],
+        able: Callable[[ModelSpec], Mapping[str, float]],
+        clock: Clock,
     ) -> None:
         self._store = store
         self._argv = argv
         self._rate = rate
+        self._able = able
         self._clock = clock
         self.last: Hindsight | None = None
 
@@ -75,9 +88,9 @@ class Hindsights:
         asked = await asyncio.to_thread(self._store.work_by_slot, now_us - count * SLOT_US, SLOT_US)
         models, questions, paid = [], [], 0
         for model in catalog.models:
-            rate, price = self._rate(model), _nanousd_per_hour(model, catalog)
+            rate, kinds = self._rate(model), _kinds(model, self._able(model), catalog)
             mine = asked.get(model.name)
-            if rate is None or not price or not mine or model.weight == 0:
+            if rate is None or not kinds or not mine or model.weight == 0:
                 continue
             work = [0.0] * count
             for slot, requests, input_tokens, output_tokens in mine:
@@ -85,7 +98,7 @@ class Hindsights:
                     work_ns = requests * rate.fixed_ns + input_tokens * rate.input_ns + output_tokens * rate.output_ns
                     work[slot] += work_ns / 1000
             models.append(model)
-            questions.append(Question(work, price, wake_us(model.key)))
+            questions.append(Question(work, kinds, wake_us(model.key)))
             paid += _paid(model, leases, catalog, now_us - count * SLOT_US, now_us)
         if not questions:
             return
@@ -119,13 +132,19 @@ class Hindsights:
         return _WHOLE_PPM * kept // looked if looked else _WHOLE_PPM
 
 
-def _nanousd_per_hour(model: ModelSpec, catalog: Catalog) -> int:
-    """What one replica costs on its first pool; 0 when nobody said."""
-    pool = catalog.pool(model.pools[0]) if model.pools else None
-    if pool is None or not pool.price_nanousd_per_hour or not pool.memory_bytes:
-        return 0
-    share_ppm = min(_WHOLE_PPM, _WHOLE_PPM * model.memory_bytes // pool.memory_bytes)
-    return pool.price_nanousd_per_hour * share_ppm // _WHOLE_PPM
+def _kinds(model: ModelSpec, able: Mapping[str, float], catalog: Catalog) -> list[Kind]:
+    """Its pools of known speed and price."""
+    known = ((pool, able[name]) for name in model.pools if name in able and (pool := catalog.pool(name)) is not None)
+    return [
+        Kind(
+            pool.price_nanousd_per_hour
+            * min(_WHOLE_PPM, _WHOLE_PPM * model.memory_bytes // pool.memory_bytes)
+            // _WHOLE_PPM,
+            does,
+        )
+        for pool, does in known
+        if pool.price_nanousd_per_hour and pool.memory_bytes
+    ]
 
 
 def _paid(model: ModelSpec, leases: Iterable[Lease], catalog: Catalog, from_us: int, to_us: int) -> int:

@@ -23,18 +23,27 @@ class Rates:
 
     def of(self, model: ModelSpec, catalog: Catalog) -> WorkRate | None:
         """The work of a request; None for tasks without tokens, and while nobody knows."""
-        if model.task != "chat" or not model.owned:
+        known = self._known(model, catalog)
+        if not known:
             return None
-        pools = (pool for name in model.pools if (pool := catalog.pool(name)) is not None)
-        known = next(((pool, found) for pool in pools if (found := self._speed(model, pool)) is not None), None)
-        if known is None:
-            return None
-        pool, engine = known
+        pool, engine = known[0]
         age = (pool.name, _age(engine))
         told = self._told.get(model.key)
         if told is None or told[0] != age:
             told = self._told[model.key] = age, lengths.rate(model, engine, TYPICAL)
         return told[1]
+
+    def able(self, model: ModelSpec, catalog: Catalog) -> dict[str, float]:
+        """Work that a replica of each pool of known speed does, of the replica that work is told in."""
+        found = {pool.name: lengths.serves(model, speed, TYPICAL)[0] for pool, speed in self._known(model, catalog)}
+        return {name: able / next(iter(found.values())) for name, able in found.items()}
+
+    def _known(self, model: ModelSpec, catalog: Catalog) -> list[tuple[PoolSpec, Performance]]:
+        """Its pools of known speed, in order."""
+        if model.task != "chat" or not model.owned:
+            return []
+        pools = (pool for name in model.pools if (pool := catalog.pool(name)) is not None)
+        return [(pool, found) for pool in pools if (found := self._speed(model, pool)) is not None]
 
 
 def _age(engine: Performance) -> int:

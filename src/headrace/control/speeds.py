@@ -5,13 +5,14 @@ out parts: the same model on two kinds of device is learned twice, and neither f
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Final
 
 import msgspec
 
 from headrace.economics import work
 from headrace.economics.sharing import Member
-from headrace.economics.work import SAMPLES_MIN, Samples, WorkModel
+from headrace.economics.work import SAMPLES_MIN, Company, Samples, WorkModel
 from headrace.policy import performance
 from headrace.policy.performance import Measured, Performance
 from headrace.ports import Store
@@ -80,10 +81,12 @@ def _after(samples: Samples, row: Usage, there: list[Member]) -> Samples:
     return work.learn(
         samples,
         present=presence(row, there),
+        company=company(row, there, work.fitted(samples)),
         decode_us=row.engine_decode_us,
         decode_tokens=row.output_tokens,
         prefill_us=row.engine_prefill_us,
         prefill_tokens=row.input_tokens - row.cached_tokens,
+        cached_tokens=row.cached_tokens,
         first_us=row.arrived_us + row.first_us - row.sent_us if row.stream and row.first_us else 0,
     )
 
@@ -107,10 +110,48 @@ def _place(pool: str, grain_bytes: int, of_bytes: int, memory_bytes: int) -> str
     return pool + parts
 
 
-def presence(row: Usage, members: list[Member]) -> float:
+def presence(row: Usage, members: Iterable[Member]) -> float:
     """How many requests were at the replica on average while this one was, itself included."""
     length = row.left_us - row.sent_us
     if length <= 0:
         return 1.0
-    shared = sum(max(0, min(member.end_us, row.left_us) - max(member.start_us, row.sent_us)) for member in members)
-    return max(1.0, shared / length)
+    return max(1.0, sum(_overlap(one.start_us, one.end_us, row.sent_us, row.left_us) for one in members) / length)
+
+
+def company(row: Usage, members: Iterable[Member], model: WorkModel) -> Company:
+    """Steps are shorter where fewer write, so that there are more of them there: by what is known of steps so far."""
+    first_us, own = _first_us(row), row.input_tokens + row.output_tokens / 2
+    others = [
+        one for one in members if one.start_us < row.left_us and one.end_us > first_us and one.request != row.request
+    ]
+    moments = {first_us, row.left_us}
+    for one in others:
+        moments |= {at for at in (_reads_from(one), one.first_us, one.end_us) if first_us < at < row.left_us}
+    steps = together = looked = 0.0
+    held_up_us = 0
+    for from_us, to_us in pairwise(sorted(moments)):
+        if any(_reads_from(one) <= from_us and one.first_us >= to_us for one in others):
+            held_up_us += to_us - from_us
+            continue
+        writers = [one for one in others if one.first_us <= from_us and one.end_us >= to_us]
+        count = 1 + len(writers)
+        context = own + sum(one.prefill_tokens + one.decode_tokens / 2 for one in writers)
+        passed = (to_us - from_us) / (model.step_ns(count, context / count) or 1.0)
+        steps, together, looked = steps + passed, together + passed * count, looked + passed * context
+    return Company(together / steps, looked / steps, held_up_us) if steps else Company(1.0, own, held_up_us)
+
+
+def _reads_from(one: Member) -> int:
+    """When the engine began with its prompt."""
+    return max(one.start_us, one.first_us - one.read_us) if one.read_us else one.start_us
+
+
+def _first_us(row: Usage) -> int:
+    """When it began to write: as was seen of a stream, else as the engine told."""
+    if row.first_us and row.stream:
+        return min(max(row.arrived_us + row.first_us, row.sent_us), row.left_us)
+    return max(row.sent_us, row.left_us - row.engine_decode_us)
+
+
+def _overlap(start_us: int, end_us: int, from_us: int, to_us: int) -> int:
+    return max(0, min(end_us, to_us) - max(start_us, from_us))

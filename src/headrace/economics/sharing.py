@@ -24,7 +24,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     """One request's stay at one incarnation of a replica.
 
     `start_us` to `first_us` it read its prompt, `first_us` to `end_us` it wrote its answer (`first_us` is `end_us` for
-    work without tokens). `failed`: the attempt came to nothing, so its time is an overhead.
+    work without tokens). `failed`: the attempt came to nothing, so its time is an overhead. The engine
+    was at its prompt for `read_us` before `first_us`; 0 is not known.
     """
 
     request: str
@@ -35,6 +36,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     decode_tokens: int = 0
     items: int = 0
     failed: bool = False
+    read_us: int = 0
 
 
 def rates(member: Member, model: WorkModel) -> tuple[int, int]:
@@ -46,8 +48,9 @@ def rates(member: Member, model: WorkModel) -> tuple[int, int]:
     (524288, 524288)
     """
     reading_us, writing_us = member.first_us - member.start_us, member.end_us - member.first_us
-    prefill_ns = member.prefill_tokens * model.prefill_ns + member.items * model.item_ns
-    decode_ns = member.decode_tokens * model.decode_ns
+    read, wrote = member.prefill_tokens, member.decode_tokens
+    prefill_ns = read * model.prefill_ns + read * read * model.look_ps // 2000 + member.items * model.item_ns
+    decode_ns = wrote * model.decode_ns + wrote * (2 * read + wrote) * model.context_ps // 2000
     if not writing_us:
         prefill_ns, decode_ns = prefill_ns + decode_ns, 0
     elif not reading_us:

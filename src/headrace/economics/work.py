@@ -1,30 +1,38 @@
 """The work model: how much time of a replica a token takes by itself, beside the fixed part of each engine step.
 
-Where an engine tells the time it spent on a request's prompt and answer, the model is fitted to it: over requests, the
-time of one output token is F + v n, with n the mean number of requests present; F is the fixed part of a step and v the
-own work of one token (ordinary least squares, Gauss 1809). A prompt of n tokens that is alone takes p + w n, likewise.
-Until there are enough of them a default says that FIXED_PPM of a lone request's step is fixed part. The residual of the
-fit is published with it.
+Where an engine tells the time it spent on a request's prompt and answer, the model is fitted to it as requests end. The
+time of one output token is F + n (v + k x), with n the requests that write meanwhile, F the fixed part of a step, v the
+own work of a token and k what it takes to look at each token of a context of x. A prompt of t tokens behind c cached
+ones that is alone takes p + w t + a t (c + t / 2), the last part being what its tokens look at; one that is read while
+others write holds them up. Until there are enough of them a default says that FIXED_PPM of a lone request's step is
+fixed part. The residual, of requests that were foretold before they were learned from, is published with it.
 
 Measured for llama.cpp on two CPU threads, 135M parameters: 16.7, 40.8 and 113 ms a step at 1, 4 and 16 streams, so
-F = 10.2 ms and v = 6.4 ms: 0.61 of a lone request's step is fixed.
+F = 10.2 ms and v = 6.4 ms: 0.61 of a lone request's step is fixed. Of lone requests of 20 to 750 tokens, in CPU time,
+p + w t is 7 % off, with a and k 5 %, when the same request again is 7 % off itself (docs/benchmarks.md).
 """
 
 from typing import Final
 
 import msgspec
 
+from headrace.economics import least_squares
+from headrace.economics.least_squares import MEMORY, Sums, Three
+
 FIXED_PPM: Final = 610_000
 SAMPLES_MIN: Final = 30
 LONE_MIN: Final = 8  # prompts seen while nobody else was there
 LONE_PRESENCE: Final = 1.25
+SPREAD_MIN: Final = 0.05  # of who writes together, below which a fixed part cannot be told apart
 _MILLION: Final = 1_000_000
+_NOBODY: Final[Three] = (0.0, 0.0, 0.0)
 
 
 class WorkModel(msgspec.Struct, frozen=True, kw_only=True):
     """Own work in nanoseconds of the replica's time: of a prompt token, an output token, an item. `fixed_ns` a step.
 
-    `prompt_ns` is a prompt's fixed part, and `first_ns` what passes besides until its first token is seen: the way
+    `prompt_ns` is a prompt's fixed part, `look_ps` and `context_ps` are picoseconds of each token that one token of a
+    prompt and one of an answer looks at. `first_ns` is what passes besides until its first token is seen: the way
     there and back, templates, tokenizers. `residual_ppm` is the mean relative error of the fit, -1 while the default
     stands; `samples` what it rests on.
     """
@@ -37,28 +45,49 @@ class WorkModel(msgspec.Struct, frozen=True, kw_only=True):
     samples: int = 0
     prompt_ns: int = 0
     first_ns: int = 0
+    look_ps: int = 0
+    context_ps: int = 0
+
+    def reads_ns(self, tokens: float, cached: float = 0) -> float:
+        """A prompt's time, alone.
+
+        >>> WorkModel(prompt_ns=1_000_000, prefill_ns=2_000, look_ps=10_000).reads_ns(100, 50)
+        1300000.0
+        """
+        return self.prompt_ns + tokens * (self.prefill_ns + (cached + tokens / 2) * self.look_ps / 1000)
+
+    def step_ns(self, together: float, context: float) -> float:
+        """A step in which so many write, of such contexts in the mean."""
+        return self.fixed_ns + together * (self.decode_ns + context * self.context_ps / 1000)
+
+
+class Company(msgspec.Struct, frozen=True):
+    """What a request shared its steps with: `writing` and `context`, those who wrote and the tokens that all of them
+    looked at, itself included, in its mean step; `held_up_us`, for how long others' prompts kept it from writing.
+    """
+
+    writing: float
+    context: float
+    held_up_us: int
 
 
 class Samples(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums over requests: all that a fit needs, of fixed size. `x` is presence, `y` nanoseconds an output token."""
+    """All that a fit needs, of fixed size: sums of steps and of lone prompts, means where no fit is to be had."""
 
-    count: int = 0
-    x: float = 0.0
-    y: float = 0.0
-    xx: float = 0.0
-    xy: float = 0.0
-    error: float = 0.0
+    step: Sums = Sums()
+    prompt: Sums = Sums()
+    error: float = 0.0  # running mean of the relative errors of steps that were foretold
     prefill_ns: float = 0.0
     prefill_tokens: int = 0
-    lone_ns: float = 0.0
-    lone_tokens: int = 0
-    lone_count: int = 0
-    lone_tt: float = 0.0
-    lone_tn: float = 0.0
     first_ns: float = 0.0
     first_count: int = 0
     item_ns: float = 0.0
     items: int = 0
+
+    @property
+    def count(self) -> int:
+        """Requests whose steps were seen."""
+        return self.step.count
 
 
 def learn(
@@ -69,58 +98,51 @@ def learn(
     decode_tokens: int,
     prefill_us: int,
     prefill_tokens: int,
+    cached_tokens: int = 0,
     first_us: int = 0,
+    company: Company | None = None,
 ) -> Samples:
     """One more request whose engine told its times; what it did not tell is 0.
 
-    `first_us` is from its sending to its first token, of a stream.
+    `present` were there in the mean while it was, itself included, and wrote where no `company` is told. `first_us` is
+    from its sending to its first token, of a stream.
     """
-    prefill = prefill_us * 1000 if prefill_us and prefill_tokens else 0
-    lone = bool(prefill) and present < LONE_PRESENCE
-    changed = msgspec.structs.replace(
-        samples,
-        prefill_ns=samples.prefill_ns + prefill,
-        prefill_tokens=samples.prefill_tokens + (prefill_tokens if prefill else 0),
-        lone_ns=samples.lone_ns + (prefill if lone else 0),
-        lone_tokens=samples.lone_tokens + (prefill_tokens if lone else 0),
-        lone_count=samples.lone_count + lone,
-        lone_tt=samples.lone_tt + (prefill_tokens * prefill_tokens if lone else 0),
-        lone_tn=samples.lone_tn + (prefill_tokens * prefill if lone else 0),
-        first_ns=samples.first_ns + (first_us * 1000 - prefill if lone and first_us > prefill_us else 0),
-        first_count=samples.first_count + (lone and first_us > prefill_us),
-    )
-    if decode_tokens < 2 or not decode_us:
+    prefill_ns = prefill_us * 1000 if prefill_us and prefill_tokens else 0
+    model = fitted(samples)
+    changed = samples
+    if prefill_ns:
+        changed = _read(samples, model, prefill_ns, prefill_tokens, cached_tokens, present < LONE_PRESENCE, first_us)
+    alike = Company(present, present * (cached_tokens + prefill_tokens + decode_tokens / 2), 0)
+    shared = company or alike
+    each_ns = (decode_us - shared.held_up_us) * 1000 / max(1, decode_tokens)
+    if decode_tokens < 2 or each_ns <= 0 or 2 * shared.held_up_us > decode_us:  # it hardly wrote by itself
         return changed
-    each_ns = decode_us * 1000 / decode_tokens
-    guess = fitted(samples)
-    expected = guess.fixed_ns + guess.decode_ns * present
-    error = abs(expected - each_ns) / each_ns if guess.samples >= SAMPLES_MIN else 0.0
+    foretold = model.step_ns(shared.writing, shared.context / shared.writing) if model.samples >= SAMPLES_MIN else 0.0
+    error = samples.error
+    if foretold:
+        error += (abs(foretold - each_ns) / each_ns - error) / min(samples.count - SAMPLES_MIN + 1, MEMORY)
+    step = least_squares.added(samples.step, (1.0, shared.writing, shared.context), each_ns, foretold)
+    return msgspec.structs.replace(changed, step=step, error=error)
+
+
+def _read(
+    samples: Samples, model: WorkModel, prefill_ns: int, tokens: int, cached: int, lone: bool, first_us: int
+) -> Samples:
+    """A prompt. In company it tells little: others' steps lie between its first batch and its last."""
+    seen = lone and first_us * 1000 > prefill_ns
+    prompt = samples.prompt
+    if lone:
+        foretold = model.reads_ns(tokens, cached) if prompt.count >= LONE_MIN else 0.0
+        features = (1.0, float(tokens), tokens * (cached + tokens / 2))
+        prompt = least_squares.added(prompt, features, prefill_ns, foretold)
     return msgspec.structs.replace(
-        changed,
-        count=samples.count + 1,
-        x=samples.x + present,
-        y=samples.y + each_ns,
-        xx=samples.xx + present * present,
-        xy=samples.xy + present * each_ns,
-        error=samples.error + error,
+        samples,
+        prompt=prompt,
+        prefill_ns=samples.prefill_ns + prefill_ns,
+        prefill_tokens=samples.prefill_tokens + tokens,
+        first_ns=samples.first_ns + (first_us * 1000 - prefill_ns if seen else 0),
+        first_count=samples.first_count + seen,
     )
-
-
-def _prefill(samples: Samples) -> tuple[int, int]:
-    """Own work of a prompt token, and a prompt's fixed part: where nobody else is, once that was seen often enough.
-
-    An engine tells the time from a prompt's first batch to its last, and others' steps lie between.
-    """
-    count = samples.lone_count
-    if count < LONE_MIN:
-        return (int(samples.prefill_ns / samples.prefill_tokens) if samples.prefill_tokens else 0), 0
-    mean_tokens, mean_ns = samples.lone_tokens / count, samples.lone_ns / count
-    spread = samples.lone_tt - count * mean_tokens * mean_tokens
-    if spread > 0.01 * samples.lone_tt:
-        slope = (samples.lone_tn - count * mean_tokens * mean_ns) / spread
-        if 0 <= slope <= mean_ns / mean_tokens:
-            return round(slope), round(mean_ns - slope * mean_tokens)
-    return int(mean_ns / mean_tokens), 0
 
 
 def learn_items(samples: Samples, *, busy_us: int, items: int) -> Samples:
@@ -137,36 +159,50 @@ def fitted(samples: Samples) -> WorkModel:
     >>> fitted(s).decode_ns, fitted(s).fixed_ns
     (3000000, 5000000)
     """
-    prefill, prompt = _prefill(samples)
     first = int(samples.first_ns / samples.first_count) if samples.first_count >= LONE_MIN else 0
     item = int(samples.item_ns / samples.items * (_MILLION - FIXED_PPM) / _MILLION) if samples.items else 0
-    if not samples.count:
-        return WorkModel(prefill_ns=prefill, item_ns=item, prompt_ns=prompt, first_ns=first)
-    mean_x, mean_y = samples.x / samples.count, samples.y / samples.count
-    spread = samples.xx - samples.count * mean_x * mean_x
-    if samples.count < SAMPLES_MIN or spread < 0.05 * samples.count:
-        # Everybody was as much alone as everybody else: take the default's split of the mean step.
-        fixed_share = FIXED_PPM / _MILLION
-        own = mean_y * (1 - fixed_share) / (fixed_share + (1 - fixed_share) * mean_x)
-        return WorkModel(
-            prefill_ns=prefill,
-            decode_ns=int(own),
-            item_ns=item,
-            fixed_ns=int(mean_y - own * mean_x),
-            samples=samples.count,
-            prompt_ns=prompt,
-            first_ns=first,
-        )
-    slope = (samples.xy - samples.count * mean_x * mean_y) / spread
-    own = min(max(0.0, slope), mean_y / max(1.0, mean_x))
-    tested = max(1, samples.count - SAMPLES_MIN)
+    prompt, prefill, look = _prompt(samples)
+    step = _step(samples.step)
+    told = step is not None and samples.count >= SAMPLES_MIN
+    fixed, decode, context = step or _guess(samples.step)
     return WorkModel(
-        prefill_ns=prefill,
-        decode_ns=round(own),
+        prefill_ns=round(prefill),
+        decode_ns=round(decode),
         item_ns=item,
-        fixed_ns=round(mean_y - own * mean_x),
-        residual_ppm=int(samples.error / tested * _MILLION),
+        fixed_ns=round(fixed),
+        residual_ppm=int(samples.error * _MILLION) if told else -1,
         samples=samples.count,
-        prompt_ns=prompt,
+        prompt_ns=round(prompt),
         first_ns=first,
+        look_ps=round(look * 1000),
+        context_ps=round(context * 1000),
     )
+
+
+def _prompt(samples: Samples) -> Three:
+    """A prompt's fixed part, own work of a token, and of each token it looks at: of lone ones, if enough were seen."""
+    sums = samples.prompt
+    if sums.count >= LONE_MIN:
+        for features in ((0, 1, 2), (0, 1), (1,)):
+            found = least_squares.solved(sums, features)
+            if found is not None and found[1] > 0:  # what a token takes is never looks alone
+                return found
+    return 0.0, (samples.prefill_ns / samples.prefill_tokens if samples.prefill_tokens else 0.0), 0.0
+
+
+def _step(sums: Sums) -> Three | None:
+    """A step's fixed part, own work of an output token, and of each token it looks at; None while it cannot be told."""
+    weight, together, _, squares, _, _ = sums.xx
+    if sums.count < SAMPLES_MIN or squares / weight - (together / weight) ** 2 < SPREAD_MIN:
+        return None
+    return least_squares.solved(sums) or least_squares.solved(sums, (0, 1))
+
+
+def _guess(sums: Sums) -> Three:
+    """Everybody was as much alone as everybody else: the default's split of the mean step."""
+    if not sums.count:
+        return _NOBODY
+    mean, _, context = least_squares.solved(sums, (0, 2)) or least_squares.solved(sums, (0,)) or _NOBODY
+    together, share = sums.xx[1] / sums.xx[0], FIXED_PPM / _MILLION
+    own = mean * (1 - share) / (share + (1 - share) * together)
+    return mean - own * together, own, context

@@ -5,6 +5,7 @@ the time per output token. One replica serves one second of work a second; that 
 and devices comparable, and is what scaling counts.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -42,17 +43,29 @@ def point(performance: Performance, input_tokens: int, output_tokens: int, tpot_
     context = input_tokens + output_tokens / 2
     prefill_ns = performance.prefill_ns(input_tokens)
     room = performance.kv_tokens * KV_PPM // _MILLION // max(1, input_tokens + output_tokens)
-    best: Point | None = None
-    strict: Point | None = None
-    for batch in range(1, min(slots, BATCH_MAX, room) + 1):
+    most = min(slots, BATCH_MAX, room)
+
+    def at(batch: int) -> Point:
         step_ns = performance.step_ns(batch, context)
-        work_ns = prefill_ns + output_tokens * step_ns / batch
-        if output_tokens > 1 and step_ns > tpot_us * 1000:
-            break
-        best = Point(batch, step_ns, prefill_ns, 3.6e12 / work_ns)
-        if output_tokens <= 1 or step_ns / max(1e-9, 1 - prefill_ns / work_ns) <= tpot_us * 1000:
-            strict = best
-    return strict or best
+        return Point(batch, step_ns, prefill_ns, 3.6e12 / (prefill_ns + output_tokens * step_ns / batch))
+
+    def strict(batch: int) -> bool:
+        found = at(batch)
+        return found.step_ns / max(1e-9, 1 - prefill_ns * found.requests_per_hour / 3.6e12) <= tpot_us * 1000
+
+    if output_tokens > 1:  # both grow with the batch
+        most = _largest(most, lambda batch: performance.step_ns(batch, context) <= tpot_us * 1000)
+        most = _largest(most, strict) or most
+    return at(most) if most > 0 else None
+
+
+def _largest(most: int, holds: Callable[[int], bool]) -> int:
+    """The largest number from 1 to `most` for which it holds, as it does for all below; 0 where for none."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle - 1)
+    return low
 
 
 def rate(performance: Performance, at: Point, input_tokens: int) -> WorkRate:

@@ -7,7 +7,7 @@ so noise moves nothing. Both the loop and the twin ask this object; it is told a
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Final
@@ -26,7 +26,9 @@ from headrace.units import US_PER_HOUR, US_PER_MINUTE, US_PER_S
 
 LOOK_US: Final = 10 * US_PER_S  # between two looks at a model
 HORIZON_US: Final = US_PER_HOUR  # whose work is compared, and within which a move pays for itself
-SETTLED_US: Final = 10 * US_PER_MINUTE  # between two moves, and of work before the first
+STARTS: Final = 5  # so many starts pass between two moves, and before the first, within these
+SETTLED_MIN_US: Final = US_PER_MINUTE
+SETTLED_MAX_US: Final = 10 * US_PER_MINUTE
 PAYS: Final = 2.0  # times what a move costs must be saved
 BETTER: Final = 0.05  # of what is paid now, at least
 LINGER_US: Final = 60 * US_PER_S  # for which those that move away are paid beside their successors, after the start
@@ -117,7 +119,7 @@ class Choices:
                 sizing.able.pop(model.key, None)
                 models.append(model)
                 continue
-            known = self._known.setdefault(model.key, _Known(Lengths(now_us), moved_us=now_us - SETTLED_US))
+            known = self._known.setdefault(model.key, _Known(Lengths(now_us), moved_us=now_us - SETTLED_MAX_US))
             if now_us - known.looked_us >= LOOK_US:
                 self._look(model, pools, known, demand.get(model.key), fleet, sizing, now_us)
             home = known.home
@@ -144,12 +146,16 @@ class Choices:
             known.home, known.options, known.rate = None, (), None
             sizing.able.pop(model.key, None)
             return
-        reference = lengths.able(model, speeds[0][1], mix)
+        serves = [lengths.serves(model, speed, mix) for _, speed in speeds]
+        reference = serves[0][0]
         steady = sizing.steady(model.key)
         if steady > 0 or known.asked:
             known.asked.append(steady * (known.able or reference))
         self.retold |= _retell(model, speeds[0][1], mix, known, reference)
-        known.options = tuple(option(model, pool, speed, mix, known.asked or [0.0]) for pool, speed in speeds)
+        known.options = tuple(
+            option(model, pool, able, mix, known.asked or (0.0,))
+            for (pool, _), able in zip(speeds, serves, strict=True)
+        )
         stands = known.home.pools[0] if known.home is not None else _most(model, fleet)
         boot_us = sizing.boot_us.get(model.key, BOOT_US)
         chosen, why = _choose(model, known, stands, boot_us, empty=not _there(model, fleet), now_us=now_us)
@@ -171,21 +177,21 @@ def candidates(model: ModelSpec, catalog: Catalog) -> list[PoolSpec]:
 
 
 def option(
-    model: ModelSpec, pool: PoolSpec, performance: Performance, mix: Mix, asked_per_hour: Iterable[float]
+    model: ModelSpec, pool: PoolSpec, serves: tuple[float, bool], mix: Mix, asked_per_hour: Sequence[float]
 ) -> Option:
     """All replicas of a model on one pool.
 
-    Formula: mean over looks of max(least, ceil(asked / able - 1/5)) p; able is what one replica serves while it keeps
-        its promises, of requests like the mean; the longest one in a hundred has its first token in time, too.
+    Formula: mean over looks of max(least, ceil(asked / able - 1/5)) p; able and
+        whether promises are kept as `lengths.serves` says.
     Units: asked and able requests an hour; p nano-dollars a replica an hour.
     Source: Melange (Griggs et al. 2024): the cheapest kind of GPU follows from lengths, rate and objective together.
     Assumes: a replica costs its part of a device, as many of them as fit on it.
     """
-    able = lengths.able(model, performance, mix)
+    able, keeps = serves
     share = capacity.part(model, pool)
     if not share:
         return Option(pool.name, able, why="a replica needs more memory than one of its devices has")
-    if not lengths.kept(model, performance, mix):
+    if not keeps:
         size = f"{mix.input_tokens} tokens in (up to {mix.longest_tokens}) and {mix.output_tokens} out"
         return Option(pool.name, able, why=f"it cannot keep its promises for {size}")
     counts = [max(1, model.scaling.min_replicas, ceil(asked / able - SLACK)) for asked in asked_per_hour]
@@ -221,7 +227,8 @@ def _choose(
     if here is None:
         return best, f"on {best.told()}; {beside}"
     stay = here, f"on {here.told()}; {beside}"
-    calm = empty or (known.lengths.requests >= REQUESTS_MIN and now_us - known.moved_us >= SETTLED_US)
+    settled_us = min(max(SETTLED_MIN_US, STARTS * boot_us), SETTLED_MAX_US)
+    calm = empty or (known.lengths.requests >= REQUESTS_MIN and now_us - known.moved_us >= settled_us)
     if here.nanousd is None:
         return (best, f"moves to {best.told()}: {here.told()}") if calm else stay
     assert best.nanousd is not None, "it fits"
@@ -230,7 +237,7 @@ def _choose(
         return stay
     moved = boot_us * best.nanousd / US_PER_HOUR + min(LINGER_US, model.scaling.drain_us) * here.nanousd / US_PER_HOUR
     moved *= not empty
-    calm &= empty or len(known.asked) * LOOK_US >= SETTLED_US
+    calm &= empty or len(known.asked) * LOOK_US >= settled_us
     if calm and saved * HORIZON_US / US_PER_HOUR >= PAYS * moved:
         return best, (
             f"moves from {here.told()} to {best.told()}: saves ${saved / 1e9:.4f} an hour, moving costs "

@@ -128,21 +128,22 @@ class _Blend:
         return self.of.step_ns(batch, context)
 
 
-def kept(model: ModelSpec, performance: Performance, mix: Mix) -> bool:
-    """Whether a replica keeps the promises for such requests, the longest prompt's first token included."""
-    long = performance.prefill_ns(mix.longest_tokens) <= model.objective.ttft_us * 1000
-    return long and _point(model, performance, mix, model.objective.tpot_us) is not None
+def serves(model: ModelSpec, performance: Performance, mix: Mix) -> tuple[float, bool]:
+    """Requests an hour of one replica, and whether it keeps the promises, the longest prompt's first token included.
 
-
-def able(model: ModelSpec, performance: Performance, mix: Mix) -> float:
-    """Requests an hour of one replica, at its promises or, where it cannot keep them, with all its slots."""
-    at = _best(model, performance, mix)
-    return at.requests_per_hour if at is not None else 1e-9  # it does not fit there at all
+    Where it cannot keep them it is what all its slots do.
+    """
+    at = _point(model, performance, mix, model.objective.tpot_us)
+    in_time = performance.prefill_ns(mix.longest_tokens) <= model.objective.ttft_us * 1000
+    if at is not None:
+        return at.requests_per_hour, in_time
+    at = _point(model, performance, mix, _FOREVER_US)
+    return (at.requests_per_hour if at is not None else 1e-9), False  # else it does not fit there at all
 
 
 def rate(model: ModelSpec, performance: Performance, mix: Mix) -> WorkRate | None:
     """The work of a request, exact for the mean: least squares over classes of prompts, or what longer ones take."""
-    at = _best(model, performance, mix)
+    at = _point(model, performance, mix, model.objective.tpot_us) or _point(model, performance, mix, _FOREVER_US)
     if at is None:
         return None
     mean_tokens = sum(part * tokens for part, tokens in mix.prompts)
@@ -166,11 +167,6 @@ def drifted(mix: Mix, told: Mix, times: float) -> bool:
     """Whether requests are so many times longer or shorter now."""
     pairs = ((mix.input_tokens, told.input_tokens), (mix.output_tokens, told.output_tokens))
     return any(max(pair) > times * max(1, min(pair)) for pair in pairs)
-
-
-def _best(model: ModelSpec, performance: Performance, mix: Mix) -> Point | None:
-    at = _point(model, performance, mix, model.objective.tpot_us)
-    return at or _point(model, performance, mix, _FOREVER_US)
 
 
 def _point(model: ModelSpec, performance: Performance, mix: Mix, tpot_us: int) -> Point | None:

@@ -124,12 +124,12 @@ class Measured:
 
     def prefill_ns(self, tokens: int, cached: int = 0) -> float:
         """A prompt: its fixed part, and its own work, token by token."""
-        return float(self.work.prompt_ns + max(1, tokens - cached) * (self.work.prefill_ns or self.work.item_ns))
+        fresh = max(1, tokens - cached)
+        return self.work.reads_ns(fresh, cached) if self.work.prefill_ns else float(fresh * self.work.item_ns)
 
     def step_ns(self, batch: float, context: float) -> float:
         """One output token each: the fixed part once, own work of each."""
-        del context  # the fit does not tell it apart
-        return float(self.work.fixed_ns + batch * self.work.decode_ns)
+        return self.work.step_ns(batch, context)
 
 
 def foretold(model: ModelSpec, pool: PoolSpec) -> Roofline | None:

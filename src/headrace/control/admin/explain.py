@@ -33,11 +33,11 @@ class Explain:
     def routes(self) -> list[AdminRoute]:
         """What is served."""
         path = "/headrace/v1/explain/{id}"
-        summary = "Explain a request, `last`, or a replica."
+        summary = "Explain a request, `last`, a replica, or where a model stands."
         return [AdminRoute("GET", path, "user", summary, self.explain, gives=views.Explained)]
 
     async def explain(self, request: Request) -> Response:
-        """A request of the caller's tenant (any, for admins), or, for admins, a replica."""
+        """A request of the caller's tenant (any, for admins); for admins a replica, or where a model stands and why."""
         control, key, name = self._controller, request.state.key, request.path_params["id"]
         await control.bookkeeper.catch_up()
         control.records.flush()
@@ -53,11 +53,13 @@ class Explain:
                     return json(self._request(found, admin=key.role == "admin"))
                 return json(_at_work(found, control.clock))
         if key.role == "admin" and name != "last":
-            events = control.store.decisions(limit=50, subject=name)
-            if events:
-                return json(self._subject(name, events))
+            subject = self._model(name) or name
+            events = control.store.decisions(limit=50, subject=subject)
+            if events or subject in control.loop.choices.homes:
+                return json(self._subject(subject, events))
         raise errors.Invalid(
-            f"nothing is known of {name[:80]!r}; give a request id (x-request-id of its answer), `last`, or a replica",
+            f"nothing is known of {name[:80]!r}; give a request id (x-request-id of its answer), `last`, a replica, "
+            "or a model",
             code="not_found",
             status=404,
         )
@@ -101,9 +103,16 @@ class Explain:
         leases = self._leases(name)
         lines = [f"{_clock(event.at_us)}  {event.kind:<16} {event.reason}" for event in reversed(events)]
         lines += [lease_line(lease) for lease in reversed(leases)]
+        home = self._controller.loop.choices.homes.get(name)
+        lines += [f"stands    {home.reason}"] if home is not None else []
         return views.Explained(
             id=name, kind="replica" if leases else "subject", events=events, leases=leases, text=lines
         )
+
+    def _model(self, name: str) -> str:
+        """`name@version` of a model; of one by its name alone when there is one version. Empty when there is none."""
+        found = [model.key for model in self._controller.catalog.models if name in (model.key, model.name)]
+        return found[0] if len(found) == 1 else ""
 
     def _leases(self, replica: str) -> list[Lease]:
         return [lease for lease in self._controller.store.lease_list() if lease.replica == replica] if replica else []

@@ -196,8 +196,8 @@ def test_a_fault_is_told_with_place_path_value_and_fix(old: str, new: str, told:
     ("wanted", "told"),
     [
         ("small", "is the model itself; name another one, or one of its versions"),
-        ("small@v7", "there is no version v7 of small; there are small@v1"),
-        ("big@v1", "no model is called big"),
+        ("small@v7", "there is no version 'v7' of small; there are small@v1"),
+        ("big@v1", "no model is called 'big'"),
         ("Small@", "write NAME or NAME@VERSION"),
     ],
 )

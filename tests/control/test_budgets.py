@@ -262,3 +262,29 @@ async def test_what_a_dead_gateway_held_is_free_once_it_is_settled(cloud: Cloud)
     cloud.budgets.gone("g0")
     assert await cloud.want("g1", 850) is None
     assert await cloud.want("g1", 1) is not None
+
+
+def test_a_model_is_out_of_service_once_its_own_budget_is_spent_and_back_with_the_next_period(desk: Desk):
+    """All charges for it count, whoever is charged; nothing is held in it."""
+    name, day_us = model().name, 24 * 3600 * 1_000_000
+    desk.store.terms(budgets=[Budget(scope=f"model:{name}", period="day", limit_nanousd=500)])
+    budgets = desk.budgets = desk.fresh()
+    assert [b.scope for b in budgets.of_model(name)] == [f"model:{name}"]
+    desk.name = Budget(scope=f"model:{name}", period="day", limit_nanousd=500).id(desk.clock.now_us())
+    desk.charge("a", "g0", 499)
+    assert budgets.used_up(name) == ""
+    desk.charge("b", "g1", 1)
+    assert "$0.000000500 of $0.000000500" in budgets.used_up(name)
+    assert f"headrace budget set model:{name}" in budgets.used_up(name)
+    assert budgets.used_up("another") == ""
+    desk.clock.us += day_us
+    assert budgets.used_up(name) == ""
+
+
+def test_a_models_budget_that_only_notifies_takes_nothing_out_of_service(desk: Desk):
+    name = model().name
+    desk.store.terms(budgets=[Budget(scope=f"model:{name}", period="total", limit_nanousd=5, at_limit="notify")])
+    budgets = desk.budgets = desk.fresh()
+    desk.name = f"model:{name}|total|ever"
+    desk.charge("a", "g0", 50)
+    assert budgets.used_up(name) == ""

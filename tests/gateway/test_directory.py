@@ -107,3 +107,15 @@ def test_a_version_that_is_not_there_is_named_with_those_that_are():
 def test_a_version_needs_the_permission_for_its_model():
     with pytest.raises(Invalid, match="'talker@v2' does not exist or this key may not use it"):
         directory().find("talker@v2", key("vectors"), "chat")
+
+
+def test_who_stands_in_is_a_model_by_its_weights_or_one_version():
+    """Those the key may use, of the same task, that are there; nobody for who named a version."""
+    made = directory()
+    asked = msgspec.structs.replace(model("talker"), fallback=("talker@v2", "vectors", "gone", "talker@v9", "talker"))
+    found = made.stand_ins(asked, key("*"), "talker")
+    assert [(one.name, one.model.version, one.pinned) for one in found] == [
+        ("talker@v2", "v2", True), ("talker", "v1", False),
+    ]  # fmt: skip
+    assert made.stand_ins(asked, key("vectors"), "talker") == []
+    assert made.stand_ins(asked, key("*"), "talker@v1") == []

@@ -7,7 +7,7 @@ from headrace.policy.sharing import Row
 
 
 def row(at_work: int, served: int = 0) -> Row:
-    return at_work, served, -5, 7, 1 << 60, 9
+    return at_work, served, -5, 7, 1 << 60, 9, 4
 
 
 def test_each_reads_what_the_others_told(tmp_path: Path) -> None:

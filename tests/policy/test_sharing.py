@@ -7,7 +7,7 @@ from collections import defaultdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.policy.actions import Assign
+from headrace.policy.actions import Assign, Reject, Wait
 from headrace.policy.dispatch import Dispatch
 from headrace.policy.fairness import Front
 from headrace.policy.sharing import FRESH_US, GIVE_US, MEET_US, TOLERANCE_US, Row, SharedFairness
@@ -237,9 +237,9 @@ def test_a_silent_sibling_is_believed_for_a_moment_only() -> None:
     dead.came("poor")
     alive.came("rich")
     alive.sent("rich", 9 * S)
-    dead.meet(Front(INTERACTIVE, "poor", 0), S)
+    dead.meet(Front(INTERACTIVE, "poor", 0), 1, S)
     mine = Front(INTERACTIVE, "rich", 0)
-    alive.meet(mine, S)
+    alive.meet(mine, 1, S)
     assert alive.gives_way(mine, S)
     assert alive.gives_way(mine, S + FRESH_US - 1)
     assert not alive.gives_way(mine, S + FRESH_US)
@@ -252,8 +252,27 @@ def test_a_slot_that_nobody_takes_is_used() -> None:
     alive.came("rich")
     mine, free_for = Front(BATCH, "rich", 0), []
     for at_us in range(S, 2 * S, 10 * MS):
-        odd.meet(Front(INTERACTIVE, "poor", 0), at_us)
-        alive.meet(mine, at_us)
+        odd.meet(Front(INTERACTIVE, "poor", 0), 1, at_us)
+        alive.meet(mine, 1, at_us)
         if not alive.gives_way(mine, at_us):
             free_for.append(at_us)
     assert free_for == list(range(S + GIVE_US, 2 * S, GIVE_US))
+
+
+def test_what_waits_at_other_workers_is_before_a_deadline_and_in_retry_after() -> None:
+    """One slot, 100 ms each: what cannot begin in time is refused by any worker, wherever the others wait."""
+    cloud = Workers(2, 1)
+    for worker, count in ((1, 20), (0, 50), (1, 20)):  # first, the worker that is asked learns how long they take
+        for _ in range(count):
+            cloud.ask(worker, "t", 100 * MS)
+        cloud.run(cloud.now_us + 20 * 100 * MS, lambda *_: 0)
+    left = sum(brain.held for brain in cloud.brains)
+    here = cloud.brains[1]
+    asked = request("late", tenant="t", deadline_us=cloud.now_us + (left - 5) * 100 * MS, strict=True)
+    refused = here.arrive(asked, cloud.now_us)
+    assert isinstance(refused, Reject)
+    assert refused.code == "deadline_unreachable"
+    assert refused.retry_after_us is not None
+    assert abs(refused.retry_after_us - left * 100 * MS) <= 500 * MS
+    soon = request("soon", tenant="t", deadline_us=cloud.now_us + (left + 5) * 100 * MS, strict=True)
+    assert isinstance(here.arrive(soon, cloud.now_us), Wait)

@@ -192,6 +192,23 @@ def test_a_fault_is_told_with_place_path_value_and_fix(old: str, new: str, told:
     assert only(changed(old, new)) == told
 
 
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ("small", "is the model itself; name another one, or one of its versions"),
+        ("small@v7", "there is no version 'v7' of small; there are small@v1"),
+        ("big@v1", "no model is called 'big'"),
+        ("Small@", "write NAME or NAME@VERSION"),
+    ],
+)
+def test_who_cannot_stand_in_is_told(wanted: str, told: str):
+    assert told in only(changed("    task: chat\n", f'    task: chat\n    fallback: ["{wanted}"]\n'))
+
+
+def test_a_version_of_the_model_itself_may_stand_in():
+    assert problems(changed("    task: chat\n", "    task: chat\n    fallback: [small@v1]\n")) == []
+
+
 def test_all_faults_are_told_at_once_in_the_order_of_the_file():
     """One reading is enough."""
     text = GOOD.replace("slots: 4", "slots: 0").replace("600MiB", "lots").replace("accelerator", "acelerator")

@@ -54,7 +54,7 @@ def show_budgets(as_json: bool) -> None:
 @click.option("--warn", type=click.IntRange(1, 100), multiple=True, help="Percent to be told at; repeat for more.")
 @json_option
 def set_budget(scope: str, amount: str, per: str, at_limit: str, warn: tuple[int, ...], as_json: bool) -> None:
-    """Set the budget of SCOPE (tenant:NAME, team:TENANT/NAME or key:ID); in force when this returns."""
+    """Set the budget of SCOPE (tenant:NAME, team:TENANT/NAME, key:ID or model:NAME); in force when this returns."""
     wanted = {"scope": scope, "limit_nanousd": parsed(amount), "period": per, "at_limit": at_limit}
     found = client().write(AT, {**wanted, **({"warn_percent": warn} if warn else {})})
     left = f"{dollars(found['left_nanousd'])} of {dollars(found['limit_nanousd'])} left"

@@ -14,6 +14,7 @@ from headrace.economics.budgets import Budget, Escrow
 from headrace.ports import Clock, Store
 from headrace.specs.catalog import Catalog
 from headrace.state.table import Grant, Grants, Purse, Purses, RouteBudget
+from headrace.units import dollars
 
 RECALL_S: Final = 0.15
 _WARNED: Final = "budget-warned:"
@@ -74,6 +75,28 @@ class Budgets:
             for (scope, _), budget in sorted(self._wanted.items())
             if scope in scopes
         )
+
+    def of_model(self, model: str) -> tuple[RouteBudget, ...]:
+        """The budgets that all charges for a model count against."""
+        return tuple(
+            RouteBudget(scope=budget.scope, period=budget.period, at_limit=budget.at_limit)
+            for (scope, _), budget in sorted(self._wanted.items())
+            if scope == f"model:{model}"
+        )
+
+    def used_up(self, model: str) -> str:
+        """Why a model is out of service by a budget of its own, empty when it is not."""
+        for budget in self.all():
+            if budget.scope != f"model:{model}" or budget.at_limit == "notify":
+                continue
+            spent = self.state(budget).settled
+            if spent >= budget.limit_nanousd:
+                what = f"${dollars(spent)} of ${dollars(budget.limit_nanousd)}"
+                return (
+                    f"its budget of the {budget.period} is spent, {what}; raise it with: "
+                    f"headrace budget set {budget.scope} DOLLARS --per {budget.period}"
+                )
+        return ""
 
     def state(self, budget: Budget) -> Escrow:
         """What a budget's current period has come to."""

@@ -257,13 +257,20 @@ class Loop:
             engine = self._parts.engines[model.engine.kind]
             wake_us = self._wake_us.get(model.key, 0)
             found[model.key] = tables.route_model(
-                model, engine, state, fault, wake_us, self.created_s, rates.get(model.key) or self._parts.rate(model)
+                model,
+                engine,
+                state,
+                fault,
+                wake_us,
+                self.created_s,
+                rates.get(model.key) or self._parts.rate(model),
+                self._parts.budgets.of_model(model.name),
             )
         return found
 
     def fault(self, model: ModelSpec) -> str:
         """Why a model cannot be served at all, empty when it can."""
-        if problem := self._parts.terms.problem(model):
+        if problem := self._parts.terms.problem(model) or self._parts.budgets.used_up(model.name):
             return problem
         if not model.owned:
             if problem := self._parts.upstream_keys.problem(model):

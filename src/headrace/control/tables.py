@@ -31,6 +31,7 @@ def route_model(
     wake_us: int,
     created_s: int,
     rate: WorkRate | None = None,
+    budgets: tuple[RouteBudget, ...] = (),
 ) -> RouteModel:
     """One model version as gateways see it."""
     return RouteModel(
@@ -53,6 +54,7 @@ def route_model(
         fallback=model.fallback,
         tpot_us=model.objective.tpot_us,
         hedge=model.hedge,
+        budgets=budgets,
     )
 
 

@@ -21,7 +21,9 @@ _PPM: Final = 1_000_000
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A limit on what a scope may spend in each period. `scope` is `tenant:NAME`, `team:TENANT/NAME` or `key:ID`.
+    """A limit on what a scope may spend in each period. `scope` is `tenant:NAME`, `team:TENANT/NAME`, `key:ID`,
+    or `model:NAME` for what all together are charged for a model: nothing is held in that one, and the model is out of
+    service once it is spent, so that it may be passed by what was under way.
 
     `at_limit`: refuse; degrade (shorter answers as long as there is something left); notify (nothing is refused).
     `warn_percent`: at these the operator is told.

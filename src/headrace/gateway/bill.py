@@ -8,7 +8,7 @@ from headrace.economics.metering import measured
 from headrace.economics.prices import Book, charge_nanousd
 from headrace.errors import Refused
 from headrace.specs.priced import ITEMS, Unit
-from headrace.state.table import Price, RouteKey, RouteModel
+from headrace.state.table import Price, RouteBudget, RouteKey, RouteModel
 from headrace.wire.call import ONCE, Asking, Call
 from headrace.wire.instructed import SHOWN_MAX
 from headrace.wire.usage import Counts
@@ -51,10 +51,7 @@ class Bill:
         self.asking: Asking = ONCE
         self.held_in: tuple[str, ...] = ()
         if key.budgets:
-            every = [
-                (Budget(scope=b.scope, period=b.period, limit_nanousd=0).id(now_us), b.at_limit)  # type: ignore[arg-type] # one of its literals
-                for b in key.budgets
-            ]
+            every = list(zip(named(key.budgets, now_us), (b.at_limit for b in key.budgets), strict=True))
             self.budgets = tuple(name for name, _ in every)
             self.held_in = tuple(name for name, at_limit in every if at_limit != "notify")
             self.degrades = all(at_limit == "degrade" for _, at_limit in every if at_limit != "notify")
@@ -175,3 +172,11 @@ def dollars(nanousd: int) -> str:
     """
     whole, rest = divmod(nanousd, NANOUSD_PER_USD)
     return f"{whole}.{rest:09}"
+
+
+def named(budgets: Sequence[RouteBudget], now_us: int) -> tuple[str, ...]:
+    """The ids of budgets in the period of a moment."""
+    return tuple(
+        Budget(scope=b.scope, period=b.period, limit_nanousd=0).id(now_us)  # type: ignore[arg-type] # one of its literals
+        for b in budgets
+    )

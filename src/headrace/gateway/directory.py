@@ -1,5 +1,7 @@
 """The table as one worker looks things up in it: models by name, replicas by id, and what a key may use."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from headrace.economics.prices import Book
@@ -8,6 +10,18 @@ from headrace.gateway.film_server import FilmServer
 from headrace.gateway.upstream import Pool
 from headrace.state.table import RouteKey, RouteModel, RouteReplica, Table
 from headrace.wire.fault import suggestion
+
+
+class StandIn(NamedTuple):
+    """A model that may answer for another: by its weights, or `pinned` to this version."""
+
+    model: RouteModel
+    pinned: bool
+
+    @property
+    def name(self) -> str:
+        """As the cloud file names it."""
+        return f"{self.model.name}@{self.model.version}" if self.pinned else self.model.name
 
 
 class Directory:
@@ -85,13 +99,17 @@ class Directory:
             )
         return named
 
-    def stand_ins(self, model: RouteModel, key: RouteKey, asked: str) -> list[RouteModel]:
+    def stand_ins(self, model: RouteModel, key: RouteKey, asked: str) -> list[StandIn]:
         """Who may answer where `model` cannot, in order; nobody for a client that named a version."""
         if not model.fallback or "@" in asked:
             return []
-        usable = self.usable(key)
-        found = [self.models[name][0] for name in model.fallback if name in usable]
-        return [other for other in found if other.task == model.task]
+        usable, found = self.usable(key), []
+        for name, at, version in (one.partition("@") for one in model.fallback):
+            versions = self.models[name] if name in usable else []
+            other = next((each for each in versions if not at or each.version == version), None)
+            if other is not None and other.task == model.task:
+                found.append(StandIn(other, pinned=bool(at)))
+        return found
 
     def listing(self, key: RouteKey) -> list[dict[str, object]]:
         """The models of `GET /v1/models`."""

@@ -15,13 +15,13 @@ from headrace.gateway import codes, patience
 from headrace.gateway.attempt import Attempt, attempt_at
 from headrace.gateway.client import Client
 from headrace.gateway.desk import Desk
+from headrace.gateway.directory import StandIn
 from headrace.gateway.hedge import Hedge
 from headrace.gateway.hold import Hold
 from headrace.gateway.order import Order
 from headrace.gateway.record import Record
 from headrace.gateway.reply import Reply
 from headrace.policy.actions import Answer, Assign, Wait
-from headrace.state.table import RouteModel
 from headrace.state.usage import Outcome
 from headrace.wire import fault
 from headrace.wire.sse import EventScanner, StreamMeter
@@ -44,7 +44,7 @@ class Exchange:
     )  # fmt: skip
 
     def __init__(
-        self, worker: Desk, client: Client, reply: Reply, record: Record, others: Sequence[RouteModel] = ()
+        self, worker: Desk, client: Client, reply: Reply, record: Record, others: Sequence[StandIn] = ()
     ) -> None:
         self._worker, self._client, self._reply, self._record = worker, client, reply, record
         record.arrived_us, record.wall_us = worker.clock.monotonic_us(), worker.clock.now_us()
@@ -299,8 +299,6 @@ class Exchange:
         """The end without an answer, unless another model stands in."""
         record = self._record
         if code in codes.ELSEWHERE and not record.first_us and self._order.stand_in(f"{code}: {message}"):
-            if not self._reply.started:
-                self._reply.headers += b"x-headrace-fallback: %b\r\n" % record.model.name.encode()
             self._ask(self._worker.clock.monotonic_us())
             return
         headers = b"" if retry_after_us is None else b"retry-after: %d\r\n" % -(-retry_after_us // 1_000_000)

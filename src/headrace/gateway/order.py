@@ -1,15 +1,15 @@
 """What is asked of engines for one request: the body for each, its bounds, and the models that may stand in.
 
-A model that cannot serve a request may name others (`fallback` in the cloud file); they are tried in order, once each,
-as long as the client has been sent nothing. Their worst case is held from the beginning, so that a budget covers
-whichever answers.
+A model that cannot serve a request may name others, or versions (`fallback` in the cloud file); they are tried in
+order, once each, as long as the client has been sent nothing. Their worst case is held from the beginning, so that a
+budget covers whichever answers.
 """
 
 from collections.abc import Sequence
 
 from headrace.errors import Invalid
+from headrace.gateway.directory import StandIn
 from headrace.gateway.record import Record
-from headrace.state.table import RouteModel
 
 
 class Order:
@@ -17,7 +17,7 @@ class Order:
 
     __slots__ = ("_others", "_record", "_rendered", "bounds")
 
-    def __init__(self, record: Record, others: Sequence[RouteModel] = ()) -> None:
+    def __init__(self, record: Record, others: Sequence[StandIn] = ()) -> None:
         self._record = record
         self._others = list(others) if others else []
         self._rendered: tuple[str, str, bytes] | None = None
@@ -65,13 +65,14 @@ class Order:
         """Turn to the next model that can be asked; False when there is none."""
         record, first = self._record, self._record.model.name
         while self._others:
-            record.model, self._rendered = self._others.pop(0), None
+            other = self._others.pop(0)
+            record.model, record.pinned, self._rendered = other.model, other.pinned, None
             try:
                 record.call.check_context(record.model.context_tokens)
                 self.render(record.model.name)
             except Invalid:
                 continue  # it cannot be asked of that one
-            record.stands_in_for(first, why)
+            record.stands_in_for(other.name, first, why)
             return True
         return False
 
@@ -79,11 +80,12 @@ class Order:
         call, model = self._record.call, self._record.model
         self.bounds = call.output_bound(model.output_tokens_default, model.context_tokens)
         for other in self._others:
-            self.bounds = max(self.bounds, call.output_bound(other.output_tokens_default, other.context_tokens))
+            bound = call.output_bound(other.model.output_tokens_default, other.model.context_tokens)
+            self.bounds = max(self.bounds, bound)
 
     def _bind(self) -> None:
         self._record.bill.bind(self._record.call, self.bounds, self._context())
 
     def _context(self) -> int:
         own = self._record.model.context_tokens
-        return max(own, *(other.context_tokens for other in self._others)) if self._others else own
+        return max(own, *(other.model.context_tokens for other in self._others)) if self._others else own

@@ -3,7 +3,7 @@
 import zlib
 from typing import Final
 
-from headrace.gateway.bill import Bill
+from headrace.gateway.bill import Bill, named
 from headrace.gateway.sizes import Sizes
 from headrace.policy.actions import Assign
 from headrace.state.request import BATCH, INTERACTIVE, Request
@@ -21,13 +21,14 @@ class Record:
     """The facts of one request as they come in. `*_us` without `wall` are of the clock that never goes back.
 
     `first_us`: first byte of the answer sent, 0 before. `busy_us`: how long it held its slots, over all attempts.
-    `pieces`: events with content that were sent. `served_by`: the last replica that worked on it.
+    `pieces`: events with content that were sent. `served_by`: the last replica that worked on it. `pinned`: `model` is
+    asked as this version and no other. `stood_in`: who stands in for the model that was asked, empty for nobody.
     """
 
     __slots__ = (
         "arrived_us", "attempts", "bill", "busy_us", "call", "cold", "counted", "epoch", "failed", "first_us", "key",
-        "label", "left_us", "model", "pieces", "queue_us", "request_id", "sent_us", "served_by", "sizes", "wall_us",
-        "why",
+        "label", "left_us", "model", "pieces", "pinned", "queue_us", "request_id", "sent_us", "served_by", "sizes",
+        "stood_in", "wall_us", "why",
     )  # fmt: skip
 
     def __init__(
@@ -53,9 +54,10 @@ class Record:
         self.queue_us = self.first_us = self.sent_us = self.left_us = self.busy_us = 0
         self.failed: tuple[Span, ...] = ()
         self.attempts = self.pieces = 0
+        self.pinned = call.model == f"{model.name}@{model.version}"
         self.cold = self.counted = False
         self.served_by: Assign | None = None
-        self.why = ""
+        self.why = self.stood_in = ""
 
     def arriving(self, output_max: int) -> Request:
         """What the fast brain sees of it; `model@version` asks for that version and no other."""
@@ -71,7 +73,7 @@ class Record:
             arrived_us=self.arrived_us,
             deadline_us=self.arrived_us + (call.patience_us or max(model.start_timeout_us, PATIENCE_US[call.priority])),
             prefix_hash=zlib.crc32(call.prefix, zlib.crc32(key.tenant.encode())) if call.prefix else 0,
-            version=model.version if call.model == f"{model.name}@{model.version}" else "",
+            version=model.version if self.pinned else "",
             priority=call.priority,
             strict=call.patience_us > 0,
             short=model.hedge and _short(call, model.task, output_max),
@@ -87,11 +89,12 @@ class Record:
         self.bill.served_by(f"{self.model.name}@{assign.version}")
         self.why = f"{assign.reason}; before that: {self.why}" if self.why else assign.reason
 
-    def stands_in_for(self, model: str, why: str) -> None:
-        """Another model is asked, because the one that was could not serve it."""
-        told = f"{self.model.name} stands in for {model} ({why})"
+    def stands_in_for(self, name: str, model: str, why: str) -> None:
+        """Another model or version, called `name`, is asked, because the one that was could not serve it."""
+        told = f"{name} stands in for {model} ({why})"
         self.why = f"{told}; before that: {self.why}" if self.why else told
-        self.bill.note = f"{self.model.name} stood in for {model}"
+        self.stood_in = name
+        self.bill.note = f"{name} stood in for {model}"
 
     def released(self, now_us: int, *, failed: bool = False) -> None:
         """The replica has it no more. What a failed attempt took is nobody's work."""
@@ -158,6 +161,7 @@ class Record:
             f"openai-processing-ms: {total_us // 1_000}\r\nx-headrace-replica: {replica}\r\n"
             f"x-headrace-model-version: {version}\r\nx-headrace-queue-ms: {self.queue_us // 1_000}\r\n"
             f"x-headrace-overhead-ms: {overhead_us // 1_000}\r\n"
+            + (f"x-headrace-fallback: {self.stood_in}\r\n" if self.stood_in else "")
         ).encode()
 
     def begun(self) -> Begun:
@@ -229,7 +233,7 @@ class Record:
             charge_nanousd=bill.charge,
             price=bill.price.id if bill.price is not None else "",
             held_nanousd=bill.bound if bill.held_in else 0,
-            budgets=bill.budgets,
+            budgets=(*bill.budgets, *named(self.model.budgets, self.wall_us)) if self.model.budgets else bill.budgets,
             note=bill.note,
             label=self.label,
             agent_steps=self.call.agent_steps,

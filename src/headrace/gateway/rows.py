@@ -15,7 +15,7 @@ from headrace.policy.sharing import Row
 
 SLOTS: Final = 4_096
 _PROBES: Final = 16
-_CELLS: Final = 8  # a tag, six of the row, one left empty: a line of the processor's cache
+_CELLS: Final = 8  # a tag and seven of the row: a line of the processor's cache
 _REGION: Final = SLOTS * _CELLS
 
 
@@ -43,7 +43,7 @@ class SharedRows:
         cells, at = self._cells, self._places.get(name)
         if at is None:
             at = self._place(name)
-        cells[at + 1], cells[at + 2], cells[at + 3], cells[at + 4], cells[at + 5], cells[at + 6] = row
+        cells[at + 1], cells[at + 2], cells[at + 3], cells[at + 4], cells[at + 5], cells[at + 6], cells[at + 7] = row
 
     def own(self, name: str) -> Row | None:
         """What this worker, or the one before it, told last; None when it is forgotten."""
@@ -63,8 +63,8 @@ class SharedRows:
         return found
 
     def _row(self, at: int) -> Row:
-        first, second, third, fourth, fifth, sixth = self._cells[at + 1 : at + 7].tolist()
-        return first, second, third, fourth, fifth, sixth
+        first, second, third, fourth, fifth, sixth, last = self._cells[at + 1 : at + 8].tolist()
+        return first, second, third, fourth, fifth, sixth, last
 
     def _tag(self, name: str) -> int:
         tag = self._tags.get(name)

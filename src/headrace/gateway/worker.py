@@ -183,7 +183,7 @@ class Worker:
             self.journal.append(Progress(request=request_id, output_tokens=0, at_us=self.clock.now_us()), self.stored)
             raise Refused(fault.CATALOGUE["storage_unavailable"][2], status=503, code="storage_unavailable")
         others, known = self.directory.stand_ins(model, key, call.model), self.directory.models
-        versions = [*known[model.name], *(one for other in others for one in known[other.name])]
+        versions = [*known[model.name], *(one for other in others for one in known[other.model.name])]
         bill = Bill(self.directory.book, versions, key, self.clock.now_us())
         label, bill.cap, call.agent_steps, *_ = reply.run
         if dry_run:

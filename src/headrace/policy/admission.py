@@ -73,7 +73,7 @@ def wait_us(lane: Lane, ahead: int) -> int:
     Formula: (ahead + 1) * mean_us / slots
     Units: microseconds; mean_us is slot time of one request.
     Source: Little's law with all slots busy.
-    Assumes: siblings leave the slots to us, and requests to come are like the last 16.
+    Assumes: requests to come are like the last 16; those that siblings hold are among those before it.
     Example: 9 ahead, 400 ms each, 8 slots: 500 ms.
     """
     slots = lane.slots()
@@ -97,7 +97,7 @@ def refusal(limits: DispatchLimits, lane: Lane, ticket: Ticket, now_us: int) -> 
     left_us = request.deadline_us - now_us
     if left_us <= 0:
         return late(lane, ticket, now_us)
-    ahead = lane.queue.ahead(request.priority)
+    ahead = lane.queue.ahead(request.priority) + lane.fair.elsewhere
     predicted_us = wait_us(lane, ahead) if lane.measured >= limits.evidence else 0
     if request.strict:
         predicted_us = predicted_us if lane.open else lane.route.wake_us
@@ -140,7 +140,7 @@ def no_retry(lane: Lane, ticket: Ticket) -> Reject:
 
 def retry_after_us(lane: Lane) -> int:
     """When another try has a chance: the time to work off the queue, or to wake; from 1 s to 1 min."""
-    known_us = wait_us(lane, len(lane.queue)) if lane.open else lane.route.wake_us
+    known_us = wait_us(lane, len(lane.queue) + lane.fair.elsewhere) if lane.open else lane.route.wake_us
     return min(max(known_us, _RETRY_MIN_US), _RETRY_MAX_US)
 
 

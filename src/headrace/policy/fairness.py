@@ -24,15 +24,19 @@ class Front(NamedTuple):
 
 
 class Fairness:
-    """Counters of one lane. `served` is by tenant; `shared` tells whether siblings have counters of the same lane."""
+    """Counters of one lane. `served` is by tenant; `shared` tells whether siblings have counters of the same lane.
 
-    __slots__ = ("_at_work", "_now", "served")
+    `elsewhere` is how many requests that are not of the batch class siblings hold.
+    """
+
+    __slots__ = ("_at_work", "_now", "elsewhere", "served")
 
     shared: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.served: dict[str, int] = {}
         self._at_work: dict[str, int] = {}
+        self.elsewhere = 0
         self._now = 0  # the counter of the tenant that was sent last
 
     def came(self, tenant: str) -> None:
@@ -66,10 +70,10 @@ class Fairness:
         else:
             del self._at_work[tenant]
 
-    def tell(self, front: Front | None, now_us: int) -> None:
-        """Siblings are told who goes next here, None for nobody: alone, there is no one to tell."""
+    def tell(self, front: Front | None, waiting: int, now_us: int) -> None:
+        """Siblings are told who goes next here, None for nobody, and how many wait: alone, there is no one to tell."""
 
-    def meet(self, front: Front | None, now_us: int) -> None:
+    def meet(self, front: Front | None, waiting: int, now_us: int) -> None:
         """Siblings are told, and heard: there is none."""
 
     def gives_way(self, front: Front, now_us: int) -> bool:

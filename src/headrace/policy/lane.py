@@ -236,19 +236,24 @@ class Lane:
         """It waits; siblings hear of the first one at once."""
         self.queue.add(ticket)
         if self.fair.shared and len(self.queue) == 1:
-            self.fair.tell(ticket.front(), ticket.held_us)
+            self.fair.tell(ticket.front(), self.waiting(), ticket.held_us)
 
     def unhold(self, ticket: Ticket) -> None:
         """It waits no more."""
         self.queue.remove(ticket)
         if self.fair.shared and not self.queue:
-            self.fair.tell(None, 0)
+            self.fair.tell(None, 0, 0)
 
     def meet(self, now_us: int) -> None:
         """Tell siblings who goes next, of those that may go to any seat, and hear what they served."""
         turns = self.queue.turns(self.fair.served) if self.queue else ()
         first = next((one for one in turns if not (one.avoid or one.request.excluded)), None)
-        self.fair.meet(None if first is None else first.front(), now_us)
+        self.fair.meet(None if first is None else first.front(), self.waiting(), now_us)
+
+    def waiting(self) -> int:
+        """How many are held, without batch work."""
+        held = len(self.queue)
+        return held - self.queue.count(BATCH) if held else 0
 
     def slots(self) -> int:
         """Slots of the open seats, together."""
@@ -293,8 +298,7 @@ class Lane:
     def report(self, now_us: int) -> Demand:
         """What was asked for since the last report; `work_us` is slot time used within that window."""
         work_us = self.balance_us + self.running * now_us
-        held = len(self.queue)
-        waiting = held - self.queue.count(BATCH) if held else 0
+        held, waiting = len(self.queue), self.waiting()
         demand = Demand(
             model=self.route.name,
             version=self.route.version,

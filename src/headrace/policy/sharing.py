@@ -22,7 +22,7 @@ TOLERANCE_US: Final = 250_000  # of slot time, or of waiting: nobody gives way f
 FRESH_US: Final = 100_000  # what a sibling said longer ago is not believed: it may have died
 GIVE_US: Final = 100_000  # a free slot is not left for longer to a sibling that does not take it
 
-Row = tuple[int, int, int, int, int, int]  # the first cell is 0 when its worker has nothing there
+Row = tuple[int, int, int, int, int, int, int]  # the first cell is 0 when its worker has nothing there
 
 
 class Rows(Protocol):
@@ -62,7 +62,7 @@ class _Account:
         _, self.own, self.lift, *_ = row or (0, 0, 0)
 
     def row(self) -> Row:
-        return self.at_work, self.own, self.lift, 0, 0, 0
+        return self.at_work, self.own, self.lift, 0, 0, 0, 0
 
 
 class SharedFairness(Fairness):
@@ -120,19 +120,21 @@ class SharedFairness(Fairness):
             account.at_work = 0
             self._rows.put(account.name, account.row())
 
-    def tell(self, front: Front | None, now_us: int) -> None:
+    def tell(self, front: Front | None, waiting: int, now_us: int) -> None:
         """See `Fairness`; at once when the first request is held, and when none is any more."""
         told = 0, 0, 0, 0
         if front is not None:
             told = front.priority + 1, _tag(front.tenant), self.served[front.tenant], front.since_us
-        self._rows.put(self._lane, (*told, now_us, self._now))
+        self._rows.put(self._lane, (*told, now_us, self._now, waiting))
 
-    def meet(self, front: Front | None, now_us: int) -> None:
-        """Read again what siblings served our tenants, and tell them who goes next here."""
+    def meet(self, front: Front | None, waiting: int, now_us: int) -> None:
+        """Read again what siblings served our tenants and how many wait there, and tell them who goes next here."""
         if front is not None:
             for tenant in self._at_work:
                 self._read(self._accounts[tenant], tenant)
-        self.tell(front, now_us)
+        self.tell(front, waiting, now_us)
+        rows = self._rows.others(self._lane, present=True)
+        self.elsewhere = sum(row[6] for row in rows if now_us - row[4] < FRESH_US)
 
     def gives_way(self, front: Front, now_us: int) -> bool:
         """Whether a free slot is a sibling's: it holds a request of a better class or of a tenant that had less.

@@ -20,6 +20,7 @@ from headrace.specs.literals import (
     Duration,
     Money,
     Name,
+    NameAtVersion,
     Reference,
     Size,
 )
@@ -300,8 +301,8 @@ class Model(Section, frozen=True):
         dict[Name, Version] | None, Meta(description="several versions share the traffic; one called v1 when left out")
     ] = None
     fallback: Annotated[
-        Annotated[list[Name], Meta(max_length=8)],
-        Meta(description="models of the same task that answer where this one cannot, in order"),
+        Annotated[list[NameAtVersion], Meta(max_length=8)],
+        Meta(description="models of the same task, or NAME@VERSION, that answer where this one cannot, in order"),
     ] = []
     hedge: Annotated[
         bool, Meta(description="ask a second replica when a short call takes longer than nineteen of twenty do")

@@ -5,6 +5,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]*$"
+NAME_AT_VERSION_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]*(@[a-z0-9][a-z0-9._-]*)?$"
 REFERENCE_PATTERN: Final = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$"
 URL_PATTERN: Final = r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"
 ARG_PATTERN: Final = r"^[a-z][a-z0-9_-]*$"
@@ -17,6 +18,7 @@ MIG_PATTERN: Final = r"^\d+g\.\d+gb$"
 PATTERN_WORDS: Final = {
     NAME_PATTERN: "use small letters, digits, dot, dash and underscore, beginning with a letter or digit",
     REFERENCE_PATTERN: "name where the secret is found, env:NAME or file:/absolute/path, never the secret itself",
+    NAME_AT_VERSION_PATTERN: "write NAME or NAME@VERSION, in small letters, digits, dot, dash and underscore",
     URL_PATTERN: "write it like http://127.0.0.1:8000, without user, query or fragment",
     ARG_PATTERN: "write the option without its dashes, like max_model_len",
     DATE_PATTERN: "write a date like 2026-12-01",
@@ -37,6 +39,7 @@ Name = Annotated[
         description="small letters, digits, dot, dash and underscore; begins with a letter or digit",
     ),
 ]
+NameAtVersion = Annotated[str, Meta(pattern=NAME_AT_VERSION_PATTERN, max_length=129)]
 Duration = Annotated[
     str,
     Meta(pattern=r"^\d+(\.\d+)?\s*(us|ms|s|m|h|d)$", max_length=24, extra=_DURATION, examples=["800ms", "30s", "5m"]),

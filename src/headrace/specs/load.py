@@ -133,13 +133,16 @@ class _Resolver:
     def _fallbacks(self, models: dict[str, doc.Model]) -> None:
         """Who stands in is another model of the same task."""
         for name, model in models.items():
-            for index, other in enumerate(model.fallback):
-                path = ("models", name, "fallback", f"[{index}]")
+            for index, wanted in enumerate(model.fallback):
+                path, (other, at, version) = ("models", name, "fallback", f"[{index}]"), wanted.partition("@")
                 if other not in models:
                     hint = closest(other, models) or f"; there are {', '.join(models)}"
                     self._note(path, f"no model is called {shown(other)}{hint}")
-                elif other == name:
-                    self._note(path, "is the model itself; name another one")
+                elif other == name and not at:
+                    self._note(path, "is the model itself; name another one, or one of its versions")
+                elif at and version not in (versions := list(models[other].versions or ("v1",))):
+                    there = ", ".join(f"{other}@{one}" for one in versions)
+                    self._note(path, f"there is no version {shown(version)} of {other}; there are {there}")
                 elif models[other].task != model.task:
                     self._note(path, f"does {models[other].task}, this one {model.task}; name one of the same task")
 

@@ -60,12 +60,24 @@ class Ability(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return n == 1 or (self.n and (not self.n_max or n <= self.n_max))
 
 
+class RouteBudget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A budget that requests of a key, or of a model, count against.
+
+    Its id in a period is `scope|period|name of the period`.
+    """
+
+    scope: str
+    period: str
+    at_limit: str
+
+
 class RouteModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One model version that may be asked for. `state` is for people: asleep, preparing, waking, ready, failed.
 
     `wake_us` is how long a wake is expected to take (last measured), 0 when unknown. `fault` says why it cannot be
     served at all; then requests are refused instead of held. `rate` is the work of a request, None while not known.
     `tpot_us` is the promised time per output token, 0 for none. `hedge`: short calls may be asked of two replicas.
+    `budgets` are those of the model itself, which its charges count against.
     `shadow` is the percent of the model's requests that are copied to it, for nobody. `fallback` are models that may
     answer where this one cannot.
     """
@@ -89,6 +101,7 @@ class RouteModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fallback: tuple[str, ...] = ()
     tpot_us: int = 0
     hedge: bool = False
+    budgets: tuple[RouteBudget, ...] = ()
 
 
 class RouteReplica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -122,14 +135,6 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tenant: str = ""
     from_us: int = 0
     basis: str = ""
-
-
-class RouteBudget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A budget that a key's requests count against; its id in a period is `scope|period|name of the period`."""
-
-    scope: str
-    period: str
-    at_limit: str
 
 
 class RouteKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -14,11 +14,12 @@ from headrace.control.controller import Controller
 from headrace.economics.budgets import AtLimit, Budget, Period, period_name
 
 LIMIT_MAX_NANOUSD: Final = 10**18
-_SCOPE: Final = r"^(tenant:[a-z0-9][a-z0-9._-]*|team:[a-z0-9][a-z0-9._-]*/[A-Za-z0-9._-]+|key:[a-z0-9]+)$"
+_NAME: Final = "[a-z0-9][a-z0-9._-]*"
+_SCOPE: Final = rf"^(tenant:{_NAME}|team:{_NAME}/[A-Za-z0-9._-]+|key:[a-z0-9]+|model:{_NAME})$"
 
 
 class NewBudget(msgspec.Struct, forbid_unknown_fields=True):
-    """A budget to set. `scope` is tenant:NAME, team:TENANT/NAME or key:ID."""
+    """A budget to set. `scope` is tenant:NAME, team:TENANT/NAME, key:ID or model:NAME."""
 
     scope: Annotated[str, Meta(pattern=_SCOPE, max_length=200)]
     limit_nanousd: Annotated[int, Meta(ge=1, le=LIMIT_MAX_NANOUSD)]
@@ -36,7 +37,10 @@ class Budgets:
     def routes(self) -> list[AdminRoute]:
         """What is served."""
         at = "/headrace/v1/budgets"
-        which = (Query("scope", "tenant:NAME, team:TENANT/NAME or key:ID."), Query("period", "day, month or total."))
+        which = (
+            Query("scope", "tenant:NAME, team:TENANT/NAME, key:ID or model:NAME."),
+            Query("period", "day, month or total."),
+        )
         return [
             AdminRoute("GET", at, "user", "Budgets and what is left of them.", self.every, gives=views.BudgetsView),
             AdminRoute(
@@ -93,6 +97,11 @@ class Budgets:
         tenants = [tenant.name for tenant in control.catalog.tenants]
         if kind == "key" and name not in {record.id for record in control.keyring.records()}:
             raise errors.Invalid(f"there is no key {name[:40]!r}; see: headrace key list", param="scope", status=404)
+        if kind == "model":
+            if name not in control.catalog.names():
+                there = ", ".join(control.catalog.names()) or "none"
+                raise errors.Invalid(f"there is no model {name[:80]!r}; there are: {there}", param="scope", status=404)
+            return
         if kind != "key" and name.partition("/")[0] not in tenants:
             raise errors.Invalid(
                 f"there is no tenant {name.partition('/')[0][:80]!r}; there are: {', '.join(tenants)}",

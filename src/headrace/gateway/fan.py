@@ -14,6 +14,7 @@ from headrace.errors import HeadraceError, Refused
 from headrace.gateway import codes
 from headrace.gateway.client import Client
 from headrace.gateway.desk import Desk
+from headrace.gateway.directory import StandIn
 from headrace.gateway.exchange import ANSWER_BYTES_MAX, COMMENT_US, FIRST_COMMENT_US
 from headrace.gateway.hold import Hold
 from headrace.gateway.order import Order
@@ -30,11 +31,11 @@ from headrace.wire.usage import Counts
 _NOT_RECORDED: Final = fault.CATALOGUE["storage_unavailable"][2]
 
 
-def asking(call: Call, model: RouteModel, others: Sequence[RouteModel]) -> Asking:
+def asking(call: Call, model: RouteModel, others: Sequence[StandIn]) -> Asking:
     """The most calls of engines that it may come to, whichever of the models answers; ONCE needs no fan."""
     most = call.asking(model.ability)
     for other in others:
-        most = Asking(*map(max, most, call.asking(other.ability)))
+        most = Asking(*map(max, most, call.asking(other.model.ability)))
     return most
 
 
@@ -59,7 +60,7 @@ class Fan:
     )  # fmt: skip
 
     def __init__(
-        self, worker: Desk, client: Client, reply: Reply, record: Record, others: Sequence[RouteModel] = ()
+        self, worker: Desk, client: Client, reply: Reply, record: Record, others: Sequence[StandIn] = ()
     ) -> None:
         self._worker, self._client, self._reply, self._record = worker, client, reply, record
         record.arrived_us = worker.clock.monotonic_us()

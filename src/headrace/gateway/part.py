@@ -164,7 +164,7 @@ class _Record(Record):
         bill = copy.copy(parent.bill)  # the prices that are pinned
         bill.held_in, bill.cap, bill.asking = (), None, ONCE  # the whole request holds for all of its parts
         super().__init__(name, parent.epoch, parent.key, parent.model, call, bill, parent.sizes)
-        self._group = parent.request_id
+        self.pinned, self._group = parent.pinned, parent.request_id
 
     def arriving(self, output_max: int) -> Request:
         """See `Record.arriving`."""

@@ -107,6 +107,10 @@ class Pool(Section, frozen=True):
         Annotated[str, Meta(pattern=MIG_PATTERN, max_length=16)] | None,
         Meta(description="each device is cut into instances of this MIG profile, like 1g.10gb"),
     ] = None
+    host_memory: Annotated[
+        Size | None,
+        Meta(description="RAM of its machine, for each device, in which sleeping replicas may keep their weights"),
+    ] = None
     share: Annotated[
         Annotated[float, Meta(ge=0.01, le=1)] | None,
         Meta(
@@ -154,6 +158,14 @@ class Engine(Section, frozen=True):
         Annotated[float, Meta(ge=-10, le=10)] | None,
         Meta(description="how strongly the adapter is applied; 1 when left out"),
     ] = None
+    sleep_level: Annotated[
+        Literal[1, 2] | None,
+        Meta(description="for vllm: 1 keeps the weights in RAM while it sleeps, 2 reads them again; 1 when left out"),
+    ] = None
+    sleep_memory: Annotated[
+        Size | None,
+        Meta(description="what a sleeping replica keeps of its device; the engine's own figure when left out"),
+    ] = None
     args: Annotated[
         dict[_ArgName, str | int | float | bool] | None,
         Meta(
@@ -198,6 +210,13 @@ class Scaling(Section, frozen=True):
         Literal["never", "auto"] | Duration,
         Meta(description="how long the last idle replica is kept when min is 0; auto: as long as that is cheaper"),
     ] = "5m"
+    idle_to_sleep: Annotated[
+        Literal["never", "auto"] | Duration | None,
+        Meta(
+            description="how long an idle replica stays awake before it sleeps with its process alive; auto: as long "
+            "as that is cheaper; when left out, auto beside idle_to_zero: auto (not for vllm), else never"
+        ),
+    ] = None
     queue: Annotated[
         int, Meta(ge=0, le=1_000_000, description="requests each gateway holds for the model before it refuses")
     ] = 512

@@ -43,6 +43,7 @@ def pool(name: str, given: doc.Pool, machine: tuple[int, int] | None, note: Note
         mig=given.mig or "",
         slices=slices,
         grain_bytes=_grain(given, memory_bytes, path, note),
+        host_bytes=units.size_bytes(given.host_memory) // slices if given.host_memory else 0,
     )
 
 

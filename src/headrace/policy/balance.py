@@ -66,7 +66,9 @@ def _leave(work: Work, model: ModelSpec, want: Want, current: list[Replica], lea
     for number, replica in enumerate(sorted(leaving, key=lambda one: (work.left_us(one), one.id))):
         left_us = work.left_us(replica) or 0
         drain_us = min(model.scaling.drain_us, max(0, left_us - LAST_US))
-        told = f"{replica.device} will be taken away in {format_us(left_us)}" if left_us else f"{replica.device} is gone"
+        told = (
+            f"{replica.device} will be taken away in {format_us(left_us)}" if left_us else f"{replica.device} is gone"
+        )
         if replica.phase != "ready":
             work.stop(replica, 0, f"{told}, and it is not ready")
         elif number < may_go:

@@ -17,9 +17,10 @@ from headrace.units import US_PER_HOUR, US_PER_MINUTE, US_PER_S
 
 FAILED_PAUSE_US: Final = US_PER_MINUTE  # after a failed start, unless the model is changed
 BOOT_US: Final = 30 * US_PER_S  # until one was measured
-WAKE_US: Final = 3 * US_PER_S  # from sleep, as above
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9.-]+")
-_WORKING: Final = frozenset({"pending", "starting", "waking", "ready", "lost"})  # lost: its substrate brings it back or fails it
+_WORKING: Final = frozenset(
+    {"pending", "starting", "waking", "ready", "lost"}
+)  # lost: its substrate brings it back or fails it
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ class Work:
 
     def wake_us(self, model: ModelSpec) -> int:
         """How long a wake from sleep takes."""
-        return min(self.learned.wake_us.get(model.key, WAKE_US), self.boot_us(model))
+        return min(self.learned.wake_us.get(model.key, model.scaling.wake_us), self.boot_us(model))
 
     def share_nanousd(self, held_bytes: int, pool: str, time_us: int) -> int:
         """What so much memory of a device of that pool costs for that time; 0 where nobody said."""

@@ -42,8 +42,8 @@ def make(work: Work, lack: Lack) -> str:
 
     1. Enough is being freed already: it waits for that, and it is promised to it.
     2. A replica of its own earlier spec gives way, unless a successor is just starting.
-    3. Idle replicas of other models sleep or go, those that cost least; for one that is merely one more, only those that
-       have been idle for a minute.
+    3. Idle replicas of other models sleep or go, those that cost least; for one that is merely one more, only those
+       that have been idle for a minute.
     4. Idle replicas that nothing may stop for good move together, so that what is free lies on one device.
     5. For a model that nobody serves: second replicas of models that work.
     """
@@ -68,8 +68,9 @@ def make(work: Work, lack: Lack) -> str:
 
 
 def rouse(work: Work, lack: Lack, asleep: list[Replica]) -> bool:
-    """Make room for one of its sleepers to wake, the cheapest; whether that is right: a start that has its place already
-    may cost less.
+    """Make room for one of its sleepers to wake, the cheapest; whether that is right.
+
+    A start that has its place already may cost less.
     """
     model, space = lack.model, work.space
     each = work.share_nanousd(model.memory_bytes, model.pools[0], US_PER_S) / US_PER_S
@@ -136,14 +137,16 @@ def _ways(work: Work, model: ModelSpec, idle: list[Replica]) -> list[list[Leaver
     ram, resting = dict(work.space.ram), list[Leaver]()
     for leaver in gone:
         replica, spec = leaver.replica, work.models[leaver.replica.key]
-        place = place_of(replica)
+        place, made = place_of(replica), leaver
         if may_sleep(spec, replica) and replica.host_bytes <= ram.get(place, 0) and place not in work.doomed:
             ram[place] -= replica.host_bytes
             freed = replica.memory_bytes - replica.kept_bytes
-            leaver = Leaver(replica, freed, regret(work, replica, sleeps=True), sleeps=True)
-        resting.append(leaver)
+            made = Leaver(replica, freed, regret(work, replica, sleeps=True), sleeps=True)
+        resting.append(made)
     ways = [resting, gone] if resting != gone else [gone]
-    return [sorted([*way, *asleep], key=lambda one: one.rank) for way in ways]  # stable: those used least recently first
+    return [
+        sorted([*way, *asleep], key=lambda one: one.rank) for way in ways
+    ]  # stable: those used least recently first
 
 
 def _stopped(replicas: Iterable[Replica]) -> list[Leaver]:

@@ -1,15 +1,15 @@
 """Replicas between hot and gone: who falls asleep, who is woken instead of started, and which sleepers are let go.
 
-A sleeper's process lives and holds a little of its device; its weights do not. Idle times say when an idle replica falls
-asleep and when a sleeper goes (`keepalive` chooses them by cost); for room, `room` has others sleep. Pure; called by
-`balance` and `plan`.
+A sleeper's process lives and holds a little of its device; its weights do not. Idle times say when an idle replica
+falls asleep and when a sleeper goes (`keepalive` chooses them by cost); for room, `room` has others sleep. Pure; called
+by `balance` and `plan`.
 """
 
 import msgspec
 
 from headrace.policy import room, scaling
-from headrace.policy.planning import Lack, Work, is_current, may_sleep
 from headrace.policy.placement import place_of
+from headrace.policy.planning import Lack, Work, is_current, may_sleep
 from headrace.policy.scaling import Want
 from headrace.policy.sizing import Sizing
 from headrace.specs.catalog import ModelSpec
@@ -74,8 +74,8 @@ def prune(work: Work, model: ModelSpec, working: int) -> None:
 def serve(work: Work, lack: Lack) -> bool:
     """Wake a sleeper for who is missing; whether that is done, or waited for.
 
-    1. One whose memory is free. 2. One whose memory is being freed. 3. One for whom others make room, if that costs less
-    than a start where there is room.
+    1. One whose memory is free. 2. One whose memory is being freed. 3. One for whom others make room, if that costs
+    less than a start where there is room.
     """
     model = lack.model
     mine = [replica for replica in work.sleepers(model.key) if is_current(model, replica)]

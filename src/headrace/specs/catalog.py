@@ -97,6 +97,7 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     With `idle_auto` the idle time follows from what idling and waking cost; `wait_nanousd_per_s` is what a second of a
     user's wait for a wake is worth. `schedule` are hours with other numbers.
     An idle replica sleeps after `idle_to_sleep_us`, None for never; with `sleep_auto` as long as it is cheaper awake.
+    A wake from sleep takes `wake_us` until one was measured.
     `start_timeout_us` bounds a replica's start; `drain_us` bounds the wait for its work when it is stopped.
     """
 
@@ -111,6 +112,7 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     schedule: tuple[Hours, ...] = ()
     idle_to_sleep_us: int | None = None
     sleep_auto: bool = False
+    wake_us: int = 3_000_000
 
 
 class PriceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -194,7 +196,8 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `price_nanousd_per_hour` is per device; None means not yet known, which is never the same as zero. With `mig`, a
     device here is one instance of that profile, of which a whole one makes `slices`. `grain_bytes`, when not 0, is the
     part of a device's memory that a replica takes one or more of. `interruptible` devices may be taken away, in the
-    mean `loss_ppm_per_day` millionths of a time a day. `host_bytes` of RAM beside each device are for what sleeps there.
+    mean `loss_ppm_per_day` millionths of a time a day, told `notice_us` before. `host_bytes` of RAM beside each device
+    are for what sleeps there.
     """
 
     name: str
@@ -211,6 +214,7 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     slices: int = 1
     grain_bytes: int = 0
     host_bytes: int = 0
+    notice_us: int = 0
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

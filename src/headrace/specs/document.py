@@ -103,6 +103,10 @@ class Pool(Section, frozen=True):
         Annotated[float, Meta(ge=0, le=1000)] | None,
         Meta(description="how often one interruptible device is taken away, on average; 0.15 when left out"),
     ] = None
+    notice: Annotated[
+        Duration | None,
+        Meta(description="how long before it is taken away that is told, for simulate; not at all when left out"),
+    ] = None
     mig: Annotated[
         Annotated[str, Meta(pattern=MIG_PATTERN, max_length=16)] | None,
         Meta(description="each device is cut into instances of this MIG profile, like 1g.10gb"),
@@ -226,6 +230,9 @@ class Scaling(Section, frozen=True):
         Money,
         Meta(description="what a second of a user's wait for a wake is worth, in US dollars; for auto"),
     ] = 0.001
+    wake: Annotated[
+        Duration, Meta(description="how long a wake from sleep takes, until one was measured; for simulate, too")
+    ] = "3s"
     schedule: Annotated[
         Annotated[list[Hours], Meta(max_length=50)], Meta(description="hours of the week with other numbers; see Hours")
     ] = []

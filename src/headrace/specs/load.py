@@ -310,6 +310,7 @@ class _Resolver:
             start_timeout_us=units.duration_us(scaling.start_timeout),
             drain_us=units.duration_us(scaling.drain),
             idle_to_sleep_us=rest_us,
+            wake_us=units.duration_us(scaling.wake),
             sleep_auto=rest == "auto" or (rest is None and idle == "auto"),
         )
 

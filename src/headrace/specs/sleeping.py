@@ -48,7 +48,9 @@ def sleep(
     if kept >= memory_bytes:
         if given.sleep_memory or wanted:
             most, keeps = units.format_bytes(memory_bytes), units.format_bytes(kept)
-            note(path, f"asleep it keeps {keeps} and awake it takes {most}: give sleep_memory less, or let it not sleep")
+            note(
+                path, f"asleep it keeps {keeps} and awake it takes {most}: give sleep_memory less, or let it not sleep"
+            )
         return None
     if kind != "vllm":
         return Sleep(kept_bytes=kept)

@@ -17,8 +17,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """One device of a pool on a node. Memory in bytes; a CPU pool's device is the machine's share of RAM.
 
     `grain_bytes`, when not 0, is the part in which its memory is handed out; `whole_bytes` what is built in, where the
-    pool was given less of it. `host_bytes` of its machine's RAM are for what sleeps here. `doomed_us` is when it will be
-    taken away, as far as was told; 0 for never.
+    pool was given less of it. `host_bytes` of its machine's RAM are for what sleeps here. `doomed_us` is when it
+    will be taken away, as far as was told; 0 for never.
     """
 
     node: str

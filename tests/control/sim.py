@@ -102,6 +102,8 @@ class SimSubstrate:
         self.launched: list[str] = []
         self.stopped: list[str] = []
         self.killed: list[tuple[str, str]] = []
+        self.slept: list[tuple[str, str]] = []
+        self.woken: list[tuple[str, str]] = []
         self.listeners: list[Callable[[WorkerStatus], None]] = []
         self.loses_launches = False
 
@@ -123,6 +125,12 @@ class SimSubstrate:
 
     async def kill(self, worker: str, incarnation: str, reason: str) -> None:
         self.killed.append((worker, incarnation))
+
+    async def sleep(self, worker: str, incarnation: str) -> None:
+        self.slept.append((worker, incarnation))
+
+    async def wake(self, worker: str, incarnation: str) -> None:
+        self.woken.append((worker, incarnation))
 
     async def workers(self) -> list[WorkerStatus]:
         return [status for status in self.kept.values() if status.phase != "stopped"]

@@ -93,7 +93,7 @@ class Work:
         for replica in fleet.replicas:
             if replica.phase in _WORKING:
                 self._by_key.setdefault(replica.key, []).append(replica)
-            elif replica.phase == "asleep":
+            elif replica.phase in ("asleep", "dozing"):
                 self._asleep.setdefault(replica.key, []).append(replica)
 
     def works(self, replica: Replica) -> bool:
@@ -107,7 +107,11 @@ class Work:
     def sleepers(self, key: str) -> list[Replica]:
         """The replicas of one model version that sleep, and will after this plan, too."""
         gone = self.stopped | self.turned
-        return [replica for replica in self._asleep.get(key, ()) if replica.id not in gone]
+        return [one for one in self._asleep.get(key, ()) if one.phase == "asleep" and one.id not in gone]
+
+    def dozing(self, key: str) -> list[Replica]:
+        """The replicas of one model version that are about to sleep."""
+        return [one for one in self._asleep.get(key, ()) if one.phase == "dozing" and one.id not in self.turned]
 
     def left_us(self, replica: Replica) -> int | None:
         """For how long its device stays; None where nobody said that it goes."""
@@ -159,6 +163,16 @@ class Work:
         self.space.count(replica.key, place_of(replica), -1)
         self.turned.add(replica.id)
         self.sleeps.append(Sleep(replica.id, reason))
+
+    def stir(self, replica: Replica, reason: str) -> bool:
+        """Have one that dozes stay awake, unless what it would free is promised to others; whether it does."""
+        if not self.space.wakes(replica, soon=True):
+            return False
+        self.space.wake(replica, soon=True)
+        self.space.count(replica.key, place_of(replica), 1)
+        self.turned.add(replica.id)
+        self.wakes.append(Wake(replica.id, reason))
+        return True
 
     def wake(self, replica: Replica, reason: str) -> None:
         """Wake a replica whose memory is there."""

@@ -74,20 +74,23 @@ def prune(work: Work, model: ModelSpec, working: int) -> None:
 def serve(work: Work, lack: Lack) -> bool:
     """Wake a sleeper for who is missing; whether that is done, or waited for.
 
-    1. One whose memory is free. 2. One whose memory is being freed. 3. One for whom others make room, if that costs
-    less than a start where there is room.
+    1. One that only dozes. 2. One whose memory is free. 3. One whose memory is being freed. 4. One for whom others make
+    room, if that costs less than a start where there is room.
     """
     model = lack.model
+    for replica in work.dozing(model.key):
+        if is_current(model, replica) and work.left_us(replica) is None and work.stir(replica, lack.reason):  # 1.
+            return True
     mine = [replica for replica in work.sleepers(model.key) if is_current(model, replica)]
     mine = [replica for replica in mine if work.left_us(replica) is None]
     for replica in mine:
-        if work.space.wakes(replica):  # 1.
+        if work.space.wakes(replica):  # 2.
             work.wake(replica, lack.reason)
             return True
     for replica in mine:
-        if work.space.wakes(replica, soon=True):  # 2.
+        if work.space.wakes(replica, soon=True):  # 3.
             work.space.wake(replica, soon=True)
             lacking = format_bytes(replica.memory_bytes - replica.kept_bytes)
             work.hold(model, f"{replica.id} waits for {lacking} on {replica.device}, which is being freed, to wake")
             return True
-    return bool(mine) and room.rouse(work, lack, mine)
+    return bool(mine) and room.rouse(work, lack, mine)  # 4.

@@ -36,13 +36,31 @@ def main() -> None:
     wakened, waker = os.pipe()
     os.set_blocking(waker, False)
     signal.set_wakeup_fd(waker)
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    signal.signal(signal.SIGINT, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, lambda *_: None)
     ready = {"ready": True, "address": f"unix:{given.listen}", "load_ms": round(1000 * (time.monotonic() - began))}
     print(json.dumps(ready), flush=True)
-    os.read(wakened, 1)
-    _drain(server, given.listen)
+    server = _rest(server, given, wakened, json.dumps(ready))
+    if server is not None:
+        _drain(server, given.listen)
     os._exit(0)  # the server's destructor would wait for idle connections
+
+
+def _rest(server: object | None, given: argparse.Namespace, wakened: int, ready: str) -> object | None:
+    """Sleep and wake as the host asks until it says that it is over; the server then, None when it sleeps."""
+    while (number := os.read(wakened, 1)[0]) in (signal.SIGUSR1, signal.SIGUSR2):
+        if number == signal.SIGUSR1:
+            from headrace.engines.runners import resting
+
+            server = None  # with it go the weights and the cache; clients that have nothing at work are cut off
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(given.listen)  # noqa: PTH108 - pathlib costs start-up time here
+            resting.give_back()
+            resting.say_asleep()
+        else:
+            server = server or _server(given)
+            print(ready, flush=True)
+    return server
 
 
 def _server(given: argparse.Namespace) -> object:

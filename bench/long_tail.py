@@ -25,9 +25,7 @@ SWAP_US = 3_000_000
 PRICE_NANOUSD = 2_000_000_000
 SOON_US = 10_000_000
 IDLES = ("auto", "30s", "5m")
-POOL = (
-    "{{accelerator: nvidia-h100, count: {devices}, memory: 80GB, cpus: 8, price_per_hour: 2.00, host_memory: 200GB}}"
-)
+POOL = "{{accelerator: nvidia-h100, count: {devices}, memory: 80GB, cpus: 8, price_per_hour: 2.00, host_memory: 200GB}}"
 SHAPE = "{like: llama-3.1-8b}"
 
 
@@ -61,8 +59,9 @@ def main() -> None:
         soon = (served & (first - trace.arrival_us <= SOON_US)).sum() / len(trace)
         starts = sum(model.starts for model in found.models)
         print(
-            f"idle_to_zero {idle:>4}, idle_to_sleep {sleep:>5}: {found.cost_nanousd / 1e9:8.2f} dollars, {found.cost_nanousd / least:6.2f} of "
-            f"the optimum, {100 * soon:5.1f} % begun within 10 s, {starts} starts, {wakes} wakes"
+            f"idle {idle:>4}, sleep {sleep:>5}: {found.cost_nanousd / 1e9:8.2f} dollars, "
+            f"{found.cost_nanousd / least:6.2f} of the optimum, {100 * soon:5.1f} % begun within 10 s, {starts} starts, "
+            f"{wakes} wakes"
         )
 
 

@@ -14,6 +14,7 @@ from headrace.control.leases import Leases
 from headrace.control.loop import Loop, Parts
 from headrace.control.market import Market
 from headrace.control.metrics import Metrics
+from headrace.control.notices import Notices
 from headrace.control.prepare import Preparer
 from headrace.control.publisher import REPORT_STALE_US, Publisher
 from headrace.control.records import Records
@@ -177,6 +178,7 @@ class SimCloud:
         )
         self.actuator = Actuator(self.settings, self.substrate, self.engines, self.records, self.clock)
         self.leases = Leases(self.store, self.records, self.clock)
+        self.notices = Notices(self.store, self.records, self.clock)
         self.preparer = Preparer(self.find, ("false",), self.clock, lambda: self.loop.wake())
         self.health = Health(self.substrate, self.records, self.clock, lambda: self.loop.wake())
         self.keyring = Keyring(self.store, b"pepper", no_secret)
@@ -191,6 +193,7 @@ class SimCloud:
             clock=self.clock,
             records=self.records,
             leases=self.leases,
+            notices=self.notices,
             actuator=self.actuator,
             publisher=self.publisher,
             keyring=self.keyring,

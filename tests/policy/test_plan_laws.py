@@ -138,7 +138,12 @@ def test_never_more_than_fits_never_above_max_never_below_min(given_case: Case) 
             assert len(current) <= found.scaling.max_replicas or not _starts(made, found)
             fell = len(working[found.key]) - len(_working(after, found))
             doomed = any(where.doomed_us for where in so.devices)
-            assert doomed or fell <= 0 or len(_working(after, found)) >= found.scaling.min_replicas or _replaced(made, found)
+            assert (
+                doomed
+                or fell <= 0
+                or len(_working(after, found)) >= found.scaling.min_replicas
+                or _replaced(made, found)
+            )
         so = applied(wanted, so, made, drained=True)
         if made.quiet:
             break

@@ -88,7 +88,7 @@ class Actuator:
             self._dozing[sleep.replica] = (incarnation, _Drain(self._clock.monotonic_us() + DOZE_US))
 
     async def wake(self, wake: Wake, incarnation: str) -> None:
-        """Have one that sleeps wake, once; one that dozes just stays, and one that is falling asleep does that first."""
+        """Have one that sleeps wake, once; one that dozes just stays, one that falls asleep does that first."""
         if self._dozing.pop(wake.replica, None) is not None:
             self._records.decide("replica.stays", wake.replica, f"awake: {wake.reason}")
         elif wake.replica in self._falling:

@@ -18,6 +18,7 @@ from headrace.control.health import Health
 from headrace.control.keys import Keyring
 from headrace.control.leases import Leases
 from headrace.control.metrics import Metrics
+from headrace.control.notices import Notices
 from headrace.control.prepare import Preparer
 from headrace.control.publisher import Publisher
 from headrace.control.records import Records
@@ -55,6 +56,7 @@ class Parts:
     clock: Clock
     records: Records
     leases: Leases
+    notices: Notices
     actuator: Actuator
     publisher: Publisher
     keyring: Keyring
@@ -237,7 +239,7 @@ class Loop:
     def observe(self) -> None:
         """Make the fleet of what is known."""
         parts = self._parts
-        devices = observer.pooled(self.catalog, self.machine)
+        devices = parts.notices.over(observer.pooled(self.catalog, self.machine))
         foreign = self._health.foreign(self.catalog)
         going, turning = parts.actuator.going, parts.actuator.turning
         self.fleet = observer.fleet(devices, self._workers, going, foreign, parts.clock, turning)

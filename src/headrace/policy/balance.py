@@ -25,7 +25,8 @@ def balance(work: Work, model: ModelSpec, sizing: Sizing) -> list[Lack]:
     demand = work.demand.get(model.key)
     kinds = spot.pools_of(model, work.pools)
     there = None if kinds is None else _there(work, model, kinds, current)
-    have = len(leaving) + (len(current) if there is None else spot.without_spare(model.scaling, there))
+    have = len(current) if there is None else spot.without_spare(model.scaling, there)
+    have = max(have, len(leaving))  # those who come for who leaves are no more than there were
     have = 1 if old else have  # while successors start, the load alone says how many
     want, resting = sleep.wanted(model, have, current or leaving or old, work, sizing)
     if resting:

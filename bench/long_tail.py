@@ -60,8 +60,8 @@ def main() -> None:
         starts = sum(model.starts for model in found.models)
         print(
             f"idle {idle:>4}, sleep {sleep:>5}: {found.cost_nanousd / 1e9:8.2f} dollars, "
-            f"{found.cost_nanousd / least:6.2f} of the optimum, {100 * soon:5.1f} % begun within 10 s, {starts} starts, "
-            f"{wakes} wakes"
+            f"{found.cost_nanousd / least:6.2f} of the optimum, {100 * soon:5.1f} % begun within 10 s, "
+            f"{starts} starts, {wakes} wakes"
         )
 
 

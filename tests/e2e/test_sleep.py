@@ -79,7 +79,8 @@ def test_many_who_come_at_once_wake_one_replica_and_all_are_answered(cloud: Clou
     assert ask("What is the capital of France?") == before
     events = [event["kind"] for event in cloud.json("events", "--subject", one["id"], "--limit", "100")["events"]]
     assert events.count("replica.start") == 1
-    assert events.count("replica.wake") == events.count("replica.asleep") == 3
+    assert events.count("replica.wake") == 3
+    assert events.count("replica.asleep") in (3, 4)  # it may sleep again by now
     told = cloud.run("explain", one["id"]).stdout
     assert "asleep it keeps" in told
     assert "% of it, asleep; ended" in told

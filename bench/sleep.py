@@ -2,9 +2,9 @@
 
 python bench/sleep.py [--runs 5]
 
-Starts and wakes take turns, so that a busy machine slows both; the median of all runs, of the clock and of the CPU time
-of the process, which neighbours change less. Weights are in the page cache for both. Prepares the default cloud's models
-when they are not in this checkout's cache.
+Starts and wakes take turns, so that a busy machine slows both; the median of all runs, of the clock and of the CPU
+time of the process, which neighbours change less. Weights are in the page cache for both. Prepares the default cloud's
+models when they are not in this checkout's cache.
 """
 
 import argparse

@@ -105,7 +105,7 @@ def _statement(found: dict[str, Any]) -> list[str]:
         [
             model["model"],
             *(
-                dollars(model[f"{part}_nanousd"])
+                dollars(model.get(f"{part}_nanousd", 0))
                 for part in ("used", "load", "idle", "sleep", "drain", "failed", "total")
             ),
             percent(model["used_nanousd"], model["total_nanousd"]),

@@ -1,9 +1,12 @@
-"""Eighty models that are seldom asked, on a shared pool with 3 s swaps: their cost over the exact optimum.
+"""Eighty models that are seldom asked, on a shared pool: their cost over the exact optimum, with and without sleep.
 
-python bench/long_tail.py [--hours 4] [--models 80] [--rate 0.08] [--wait-price 0.001]
+python bench/long_tail.py [--hours 4] [--models 80] [--rate 0.08] [--wait-price 0.001] [--boot 3] [--wake 3]
+                          [--devices 80] [--kept 3.5]
 
 Simulated: each model takes a whole device and one request at a time; a device is paid for while a replica has it. The
-optimum knows all requests and is exact (minimum-cost flow); it lets no request wait, which a policy may.
+optimum knows all requests and is exact (minimum-cost flow); it lets no request wait, which a policy may. It swaps
+models in 3 s, however long a start takes here. Asleep, a replica is paid for the part of a device that it keeps, beside
+one that is awake and paid for all of it.
 """
 
 import argparse
@@ -22,7 +25,7 @@ SWAP_US = 3_000_000
 PRICE_NANOUSD = 2_000_000_000
 SOON_US = 10_000_000
 IDLES = ("auto", "30s", "5m")
-POOL = "{accelerator: nvidia-h100, count: 80, memory: 80GB, cpus: 8, price_per_hour: 2.00}"
+POOL = "{{accelerator: nvidia-h100, count: {devices}, memory: 80GB, cpus: 8, price_per_hour: 2.00, host_memory: 200GB}}"
 SHAPE = "{like: llama-3.1-8b}"
 
 
@@ -32,6 +35,11 @@ def main() -> None:
     words.add_argument("--models", type=int, default=80)
     words.add_argument("--rate", type=float, default=0.08)
     words.add_argument("--wait-price", type=float, default=0.001)
+    words.add_argument("--boot", type=float, default=3, help="seconds of a start")
+    words.add_argument("--wake", type=float, default=3, help="seconds of a wake from sleep")
+    words.add_argument("--devices", type=int, default=80)
+    words.add_argument("--kept", type=float, default=3.5, help="GB of its device that a replica keeps asleep")
+    words.add_argument("--idle", nargs="+", default=IDLES, help="times for idle_to_zero")
     given = words.parse_args()
     source = (
         f"generate:longtail,rate={given.rate},hours={given.hours},models={given.models},input=900,output=1200,"
@@ -39,32 +47,37 @@ def main() -> None:
     )
     trace = load.load(source, None, 0)
     least = 0
-    for idle in IDLES:
-        world = _run(trace, given.models, idle, given.wait_price)
+    for idle, sleep in ((idle, sleep) for idle in given.idle for sleep in ("never", "auto")):
+        world = _run(trace, given, idle, sleep)
         if not least:
             least, busy = _least(world)
             print(f"{len(trace)} requests, {busy:.1f} h of work; exact optimum {least / 1e9:.2f} dollars")
         found = outcome(world, idle)
+        wakes = sum(model.wakes for model in found.models)
         first = np.frombuffer(world.first_us, np.int64)
         served = np.frombuffer(world.fate, np.uint8) == SERVED
         soon = (served & (first - trace.arrival_us <= SOON_US)).sum() / len(trace)
         starts = sum(model.starts for model in found.models)
         print(
-            f"idle_to_zero {idle:>6}: {found.cost_nanousd / 1e9:8.2f} dollars, {found.cost_nanousd / least:6.2f} of "
-            f"the optimum, {100 * soon:5.1f} % begun within 10 s, {starts} starts"
+            f"idle {idle:>4}, sleep {sleep:>5}: {found.cost_nanousd / 1e9:8.2f} dollars, "
+            f"{found.cost_nanousd / least:6.2f} of the optimum, {100 * soon:5.1f} % begun within 10 s, "
+            f"{starts} starts, {wakes} wakes"
         )
 
 
-def _run(trace: Trace, models: int, idle: str, wait: float) -> World:
+def _run(trace: Trace, given: argparse.Namespace, idle: str, sleep: str) -> World:
     lines = [
         f"  model-{number}: {{task: chat, source: file:///w, memory: 70GB, shape: {SHAPE}, "
-        f"engine: {{kind: vllm, slots: 1, context: 8192}}, objective: {{ttft: 10s, tpot: 1s}}, "
-        f"scaling: {{min: 0, max: 8, idle_to_zero: {idle}, wait_price: {wait}}}}}"
-        for number in range(models)
+        f"engine: {{kind: vllm, slots: 1, context: 8192, sleep_memory: {given.kept}GB}}, "
+        f"objective: {{ttft: 10s, tpot: 1s}}, "
+        f"scaling: {{min: 0, max: 8, idle_to_zero: {idle}, wait_price: {given.wait_price}, "
+        f"idle_to_sleep: {sleep}, wake: {given.wake}s}}}}"
+        for number in range(given.models)
     ]
-    text = f"version: 1\npools:\n  gpus: {POOL}\nmodels:\n" + "\n".join(lines) + "\ntenants: {default: {}}\n"
+    pool = POOL.format(devices=given.devices)
+    text = f"version: 1\npools:\n  gpus: {pool}\nmodels:\n" + "\n".join(lines) + "\ntenants: {default: {}}\n"
     catalog = load_text(text, "bench", (1 << 40, 64))
-    made = scenario(catalog, trace, options=Options(boot_us=SWAP_US, round_us=1_000_000))
+    made = scenario(catalog, trace, options=Options(boot_us=round(given.boot * 1e6), round_us=1_000_000))
     world = World(made, lambda *_: None)
     world.run()
     return world

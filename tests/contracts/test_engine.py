@@ -23,7 +23,8 @@ from headrace.errors import Permanent
 from headrace.gateway.counting import tokens
 from headrace.gateway.upstream import Pool
 from headrace.ports import Artifact, Engine
-from headrace.specs.catalog import EngineSpec, ModelSpec
+from headrace.specs import sleeping
+from headrace.specs.catalog import EngineSpec, ModelSpec, Sleep
 from headrace.state.table import RouteReplica
 from headrace.wire import stops
 from tests.conftest import ARTIFACTS, CAPITAL, MODELS, SMOLLM2
@@ -425,3 +426,58 @@ def test_a_prompt_is_counted_before_as_it_is_after(replica: Replica) -> None:
             pool.close()
 
     assert asyncio.run(counted()) == replica.post(path, **body).json()["usage"]["prompt_tokens"]
+
+
+def rests(model: ModelSpec) -> ModelSpec:
+    """The model, as one that sleeps where its engine can."""
+    level = 1 if model.engine.kind == "vllm" else 0
+    able = model.engine.kind in sleeping.SLEEPERS
+    return changed(model, sleep=Sleep(kept_bytes=1 << 20, level=level) if able else None)
+
+
+@pytest.mark.parametrize("model", OWNED, ids=named)
+def test_an_adapter_says_how_to_sleep_exactly_where_its_kind_can(model: ModelSpec) -> None:
+    """What the cloud file may say and what the adapter does agree."""
+    engine = ENGINES[model.engine.kind]
+    can = engine.command(rests(model), MADE, "unix:/run/engine.sock", 9).rest is not None
+    assert can == (model.engine.kind in sleeping.SLEEPERS)
+    assert engine.command(changed(model, sleep=None), MADE, "unix:/run/engine.sock", 9).rest is None
+
+
+@pytest.mark.parametrize("name", ["smollm2", "minilm", "minilm-rerank"])
+def test_a_runner_sleeps_at_what_its_kind_keeps_and_answers_the_same_when_it_wakes(
+    name: str, prepared: Callable[[str], tuple[ModelSpec, Artifact]], tmp_path: Path
+) -> None:
+    """Twice: the weights go, the process stays, and the first answer after a wake is that of before."""
+    model, artifact = prepared(name)
+    replica = start(ENGINES[model.engine.kind], model, artifact, tmp_path)
+
+    def answer() -> Any:
+        if model.task == "chat":
+            return replica.ask(max_tokens=12, temperature=0).json()["choices"][0]["message"]
+        if model.task == "embed":
+            return replica.post("/v1/embeddings", input="a cat").json()["data"]
+        return replica.post("/v1/rerank", query="a cat", documents=["stocks", "a kitten"]).json()["results"]
+
+    def turn(number: signal.Signals) -> Any:
+        replica.process.send_signal(number)
+        assert replica.process.stdout is not None
+        return json.loads(replica.process.stdout.readline())
+
+    try:
+        before = answer()
+        for _ in range(2):
+            assert turn(signal.SIGUSR1) == {"asleep": True}
+            assert rss_bytes(replica.process.pid) <= sleeping.KEPT_BYTES[model.engine.kind]
+            assert turn(signal.SIGUSR2)["ready"] is True
+            assert answer() == before
+        assert turn(signal.SIGUSR1) == {"asleep": True}
+        replica.process.send_signal(signal.SIGTERM)
+        assert replica.process.wait(20) == 0
+    finally:
+        end(replica)
+
+
+def rss_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmRSS"))

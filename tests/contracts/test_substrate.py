@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from headrace.errors import Permanent
-from headrace.ports import Substrate
+from headrace.ports import Rest, Substrate
 from tests.substrates import programs
 from tests.substrates.conftest import _short_names  # noqa: F401 - a fixture
 from tests.substrates.programs import alive, spec, status, until
@@ -275,5 +275,66 @@ def test_an_end_is_noticed_at_once(within):
         await until(lambda: news[-1].incarnation != first.incarnation)
         assert loop.time() - start < 1
         listening.cancel()
+
+    within(body)
+
+
+def test_a_worker_sleeps_and_wakes_as_another_incarnation_of_the_same_process(within):
+    """Each stretch has its own name, so that what was known of the one before is not believed of it."""
+
+    async def body(client):
+        substrate = await connected(client)
+        await substrate.launch(spec("one", programs.RESTS, rest=Rest()))
+        first = await status(substrate, "one", "ready")
+        await substrate.sleep("one", "another")
+        await substrate.sleep("one", first.incarnation)
+        asleep = await status(substrate, "one", "asleep")
+        assert (asleep.pid, asleep.incarnation != first.incarnation) == (first.pid, True)
+        await substrate.sleep("one", asleep.incarnation)
+        await substrate.wake("one", first.incarnation)
+        await substrate.wake("one", asleep.incarnation)
+        again = await status(substrate, "one", "ready", after=first.incarnation)
+        assert (again.pid, again.woken, again.restarts) == (first.pid, True, 0)
+        assert again.started_us <= again.ready_us
+        assert len({first.incarnation, asleep.incarnation, again.incarnation}) == 3
+
+    within(body)
+
+
+def test_a_worker_that_dies_asleep_is_forgotten_and_one_that_dies_awake_again_is_not(within):
+    """Nobody waits for a sleeper; who was woken is waited for."""
+
+    async def body(client):
+        substrate = await connected(client)
+        await substrate.launch(spec("one", programs.RESTS, rest=Rest()))
+        await substrate.sleep("one", (await status(substrate, "one", "ready")).incarnation)
+        async with asyncio.timeout(20):
+            async for told in substrate.watch():
+                if told.phase == "asleep":
+                    os.kill(told.pid, signal.SIGKILL)
+                elif told.phase == "stopped":
+                    break
+        assert "SIGKILL while it slept" in told.reason
+        assert await substrate.workers() == []
+        await substrate.launch(spec("one", programs.RESTS, rest=Rest()))
+        await substrate.sleep("one", (await status(substrate, "one", "ready")).incarnation)
+        await substrate.wake("one", (await status(substrate, "one", "asleep")).incarnation)
+        woken = await status(substrate, "one", "ready")
+        os.kill(woken.pid, signal.SIGKILL)
+        again = await status(substrate, "one", "ready", after=woken.incarnation)
+        assert (again.restarts, again.woken) == (1, False)
+
+    within(body)
+
+
+def test_a_worker_that_cannot_sleep_is_never_asked(within):
+    """The signal would end it."""
+
+    async def body(client):
+        substrate = await connected(client)
+        await substrate.launch(spec("one", programs.GOOD))
+        first = await status(substrate, "one", "ready")
+        await substrate.sleep("one", first.incarnation)
+        assert await substrate.workers() == [first]
 
     within(body)

@@ -14,6 +14,7 @@ from headrace.control.leases import Leases
 from headrace.control.loop import Loop, Parts
 from headrace.control.market import Market
 from headrace.control.metrics import Metrics
+from headrace.control.notices import Notices
 from headrace.control.prepare import Preparer
 from headrace.control.publisher import REPORT_STALE_US, Publisher
 from headrace.control.records import Records
@@ -103,6 +104,8 @@ class SimSubstrate:
         self.launched: list[str] = []
         self.stopped: list[str] = []
         self.killed: list[tuple[str, str]] = []
+        self.slept: list[tuple[str, str]] = []
+        self.woken: list[tuple[str, str]] = []
         self.listeners: list[Callable[[WorkerStatus], None]] = []
         self.loses_launches = False
 
@@ -124,6 +127,12 @@ class SimSubstrate:
 
     async def kill(self, worker: str, incarnation: str, reason: str) -> None:
         self.killed.append((worker, incarnation))
+
+    async def sleep(self, worker: str, incarnation: str) -> None:
+        self.slept.append((worker, incarnation))
+
+    async def wake(self, worker: str, incarnation: str) -> None:
+        self.woken.append((worker, incarnation))
 
     async def workers(self) -> list[WorkerStatus]:
         return [status for status in self.kept.values() if status.phase != "stopped"]
@@ -170,6 +179,7 @@ class SimCloud:
         )
         self.actuator = Actuator(self.settings, self.substrate, self.engines, self.records, self.clock)
         self.leases = Leases(self.store, self.records, self.clock)
+        self.notices = Notices(self.store, self.records, self.clock)
         self.preparer = Preparer(self.find, ("false",), self.clock, lambda: self.loop.wake())
         self.health = Health(self.substrate, self.records, self.clock, lambda: self.loop.wake())
         self.keyring = Keyring(self.store, b"pepper", no_secret)
@@ -185,6 +195,7 @@ class SimCloud:
             clock=self.clock,
             records=self.records,
             leases=self.leases,
+            notices=self.notices,
             actuator=self.actuator,
             publisher=self.publisher,
             keyring=self.keyring,

@@ -108,3 +108,13 @@ def test_busy_time_is_reproduced():
     lease = Tenure(name="l", model="m@v1", share_ppm=1_000_000, start_us=0, ready_us=1, end_us=0, members=members)
     parts = book(10**9, 0, 10_000_000, [lease], {"m@v1": MODEL}, "d")
     assert sum(p.time_us for p in parts if p.cause == "request") == sharing.busy_us(members)
+
+
+def test_a_sleeper_is_booked_at_what_it_holds():
+    """Awake a quarter of the device, asleep a hundredth, which is nobody's idle time; the rest is free."""
+    awake = Tenure(name="r/1", model="m@v1", share_ppm=250_000, start_us=0, ready_us=1, end_us=1_000_000)
+    asleep = Tenure(name="r/2", model="m@v1", share_ppm=10_000, start_us=1_000_000, ready_us=0, end_us=0, asleep=True)
+    parts = book(3_600_000_000, 1_000_000, 3_000_000, [awake, asleep], {}, "d")
+    assert {part.cause: (part.nanousd, part.time_us) for part in parts} == {
+        "sleep": (20_000, 20_000), "free": (1_980_000, 1_980_000)
+    }  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 
 from headrace.engines.vllm import Vllm
 from headrace.ports import Artifact
-from headrace.specs.catalog import EngineSpec
+from headrace.specs.catalog import EngineSpec, Sleep
 from tests.conftest import CAPITAL
 from tests.conftest import model as model_of
 
@@ -69,3 +69,19 @@ def test_tools_need_a_parser() -> None:
     args = {"tool-call-parser": "hermes"}
     with_parser = msgspec.structs.replace(MODEL, engine=msgspec.structs.replace(MODEL.engine, args=args))
     assert Vllm().ability(with_parser).tools
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_it_is_started_so_that_it_can_sleep_only_where_it_may(level: int) -> None:
+    """Sleep is served among vLLM's endpoints for development, which nobody opens unasked."""
+    rests = msgspec.structs.replace(MODEL.engine, sleep=Sleep(kept_bytes=1, level=level))
+    command = Vllm().command(msgspec.structs.replace(MODEL, engine=rests), MADE, "unix:/run/e.sock", 0)
+    assert "--enable-sleep-mode" in command.argv
+    assert command.env["VLLM_SERVER_DEV_MODE"] == "1"
+    assert command.rest is not None
+    assert [post.path for post in command.rest.sleep] == [f"/sleep?level={level}"]
+    assert command.rest.wake[0].path.startswith("/wake_up")
+    reads = any("reload_weights" in post.body for post in command.rest.wake)
+    assert reads == (level == 2)
+    plain = Vllm().command(MODEL, MADE, "unix:/run/e.sock", 0)
+    assert ("--enable-sleep-mode" in plain.argv, "VLLM_SERVER_DEV_MODE" in plain.env) == (False, False)

@@ -21,6 +21,19 @@ CRASH = SAY_READY + "print('I give up', flush=True); sys.exit(3)"
 READY_THEN_CRASH = SAY_READY + "ready(); sys.exit(4)"
 STUBBORN = SAY_READY + "signal.signal(signal.SIGTERM, signal.SIG_IGN); ready(); time.sleep(600)"
 
+RESTS = (
+    SAY_READY
+    + """
+asleep = lambda *_: print(json.dumps({'asleep': True}), flush=True)
+signal.signal(signal.SIGUSR1, asleep)
+signal.signal(signal.SIGUSR2, lambda *_: ready())
+ready()
+while True:
+    time.sleep(600)
+"""
+)
+SLEEPLESS = RESTS.replace("SIGUSR1, asleep", "SIGUSR1, lambda *_: None")
+
 
 def spec(name: str, code: str, *words: str, **more: Any) -> WorkerSpec:
     return WorkerSpec(id=name, argv=(sys.executable, "-I", "-S", "-c", code, *words), **more)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.ports import WorkerStatus
+from headrace.ports import Post, Rest, WorkerStatus
+from headrace.substrates import supervisor
 from headrace.substrates.supervisor import Supervisor
 from tests.substrates import programs
 from tests.substrates.programs import spec, until
@@ -173,3 +174,81 @@ def test_a_worker_stopped_while_it_starts_is_gone(tmp_path, code):
     (pid,) = {status.pid for status in told} - {0}
     assert group(pid) == []
     assert not (tmp_path / "home/scratch/one").exists()
+
+
+def test_a_worker_that_does_not_fall_asleep_in_time_is_started_anew(tmp_path, monkeypatch):
+    """It would hold its memory, and nobody would send it anything."""
+    monkeypatch.setattr(supervisor, "SLEEP_S", 0.05)
+    settings, told = programs.home(tmp_path), []
+
+    async def body() -> None:
+        one = spec("one", programs.SLEEPLESS, rest=Rest())
+        worker = Supervisor(one, settings.logs, settings.home / "scratch", told.append)
+        await until(lambda: told and told[-1].phase == "ready")
+        await worker.sleep(told[-1].incarnation)
+        await until(lambda: told[-1].phase == "ready" and told[-1].restarts == 1)
+        await worker.stop(0)
+
+    asyncio.run(body())
+    assert next(s.reason for s in told if s.phase == "starting" and s.reason) == "was not asleep within 0 s"
+
+
+SERVER = """
+import http.server, json, socket, sys
+class Answers(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers['content-length'])).decode()
+        print(self.path, body, flush=True)
+        self.send_response(500 if 'bad' in self.path else 200); self.end_headers()
+    def address_string(self):
+        return ''
+    def log_message(self, *_): pass
+class Server(http.server.HTTPServer):
+    address_family = socket.AF_UNIX
+    def server_bind(self):
+        self.socket.bind(self.server_address)
+Server(sys.argv[1], Answers).serve_forever()
+"""
+
+
+def test_a_program_of_others_is_asked_by_requests_in_order(tmp_path):
+    """On its unix socket: ready when its health answers, asleep and awake when each request was answered well."""
+    settings, told = programs.home(tmp_path), []
+    path = settings.run / "engine-one" / "e.sock"
+    rest = Rest(sleep=(Post("/sleep?level=1"),), wake=(Post("/wake_up"), Post("/rpc", '{"method": "x"}')))
+
+    async def body() -> list[str]:
+        one = spec("one", SERVER, str(path), address=f"unix:{path}", ready_path="/health", rest=rest)
+        worker = Supervisor(one, settings.logs, settings.home / "scratch", told.append)
+        await until(lambda: told and told[-1].phase == "ready")
+        await worker.sleep(told[-1].incarnation)
+        await until(lambda: told[-1].phase == "asleep")
+        await worker.wake(told[-1].incarnation)
+        await until(lambda: told[-1].phase == "ready")
+        lines = list(worker.log.lines)
+        await worker.stop(0)
+        return lines
+
+    lines = asyncio.run(body())
+    assert [line.strip() for line in lines if line.startswith("/")] == [
+        "/sleep?level=1", "/wake_up", '/rpc {"method": "x"}'
+    ]  # fmt: skip
+
+
+def test_a_program_that_refuses_to_sleep_is_started_anew(tmp_path):
+    """What it holds then nobody knows."""
+    settings, told = programs.home(tmp_path), []
+    path = settings.run / "engine-one" / "e.sock"
+
+    async def body() -> None:
+        rest = Rest(sleep=(Post("/bad"),))
+        one = spec("one", SERVER, str(path), address=f"unix:{path}", ready_path="/health", rest=rest)
+        worker = Supervisor(one, settings.logs, settings.home / "scratch", told.append)
+        await until(lambda: told and told[-1].phase == "ready")
+        await worker.sleep(told[-1].incarnation)
+        await until(lambda: told[-1].phase == "ready" and told[-1].restarts == 1)
+        await worker.stop(0)
+
+    asyncio.run(body())

@@ -100,11 +100,14 @@ def idle(as_json: bool, **span: Any) -> None:
 def _statement(found: dict[str, Any]) -> list[str]:
     """Where each dollar that is owed went; the last line says whether it adds up."""
     owed = found["owed_nanousd"]
-    heads = ["MODEL", "USED", "COLD STARTS", "IDLE", "DRAINS", "FAILED", "ALL", "USED OF IT", "CHARGED"]
+    heads = ["MODEL", "USED", "COLD STARTS", "IDLE", "ASLEEP", "DRAINS", "FAILED", "ALL", "USED OF IT", "CHARGED"]
     rows = [
         [
             model["model"],
-            *(dollars(model[f"{part}_nanousd"]) for part in ("used", "load", "idle", "drain", "failed", "total")),
+            *(
+                dollars(model.get(f"{part}_nanousd", 0))
+                for part in ("used", "load", "idle", "sleep", "drain", "failed", "total")
+            ),
             percent(model["used_nanousd"], model["total_nanousd"]),
             dollars(model["charged_nanousd"]),
         ]

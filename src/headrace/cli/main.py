@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "speak": "Speak a text into a file.",
     "key": "Make, list and revoke API keys.",
     "replicas": "Every replica.",
+    "pool": "The devices there are, and which will be taken away.",
     "explain": "Why a request or a replica went as it did.",
     "cost": "What it cost and why, by whom and for what.",
     "budget": "What may be spent, by whom.",

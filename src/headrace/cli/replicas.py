@@ -21,5 +21,6 @@ def command(as_json: bool) -> None:
 
 def _row(r: dict[str, Any]) -> list[object]:
     place = f"{r['node']}/{r['device']}" if r["device"] else r["node"]
-    model, memory = f"{r['model']}@{r['version']}", format_bytes(r["memory_bytes"])
+    model, held = f"{r['model']}@{r['version']}", r["kept_bytes"] if r["phase"] == "asleep" else r["memory_bytes"]
+    memory = format_bytes(held)
     return [r["id"], model, dot(r["phase"]), place, r["pid"] or "-", r["slots"], memory, r["restarts"], r["reason"]]

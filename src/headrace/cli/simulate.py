@@ -209,7 +209,18 @@ def _text(trace: "Trace", outcomes: "list[Outcome]", html: Path | None) -> str:
         table(HEADS, [_row(outcome) for outcome in outcomes]),
     ]
     first = outcomes[0]
-    heads = ["MODEL", "REQUESTS", "COST", "AT WORK", "STARTING", "IDLE", "DRAINING", "A MILLION TOKENS", "TTFT KEPT"]
+    heads = [
+        "MODEL",
+        "REQUESTS",
+        "COST",
+        "AT WORK",
+        "STARTING",
+        "IDLE",
+        "DRAINING",
+        "ASLEEP",
+        "A MILLION TOKENS",
+        "TTFT KEPT",
+    ]
     rows = []
     for model in first.models:
         tokens = model.input_tokens + model.output_tokens
@@ -218,7 +229,7 @@ def _text(trace: "Trace", outcomes: "list[Outcome]", html: Path | None) -> str:
                 model.name,
                 model.requests,
                 dollars(model.cost_nanousd),
-                *(dollars(model.causes_nanousd[cause]) for cause in ("work", "start", "idle", "drain")),
+                *(dollars(model.causes_nanousd[cause]) for cause in ("work", "start", "idle", "drain", "sleep")),
                 dollars(model.cost_nanousd * 1_000_000 // tokens) if tokens else "-",
                 f"{model.ttft.kept_ppm / 10_000:.2f} % of {model.ttft.objective_us / US_PER_S:g} s",
             ]

@@ -151,6 +151,7 @@ class Books:
                 ready_us=lease.ready_us,
                 end_us=lease.ended_us,
                 drain_us=lease.drain_us,
+                asleep=lease.way == "sleep",
                 members=tuple(m for m in members.get(lease.name, ()) if m.end_us > from_us and m.start_us < to_us),
             )
             for lease in leases
@@ -228,7 +229,7 @@ class Books:
             moves: list[Entry] = []
             for account, amount in sorted(sums.items()):
                 cause, _, model = account.partition("/")
-                if cause in ("idle", "drain"):
+                if cause in ("idle", "drain", "sleep"):
                     moves += overhead.move_in_proportion(
                         cause, model, amount, used.get(model, {}), hour_us + HOUR_US, hour_us
                     )

@@ -26,6 +26,7 @@ from headrace.control.leases import Leases
 from headrace.control.loop import Loop, Parts
 from headrace.control.market import Market
 from headrace.control.metrics import Metrics
+from headrace.control.notices import Notices
 from headrace.control.prepare import Preparer
 from headrace.control.publisher import Publisher
 from headrace.control.rates import Rates
@@ -101,6 +102,7 @@ class Controller:
         self.witness = Witness(settings.witness, clock)
         self._actuator = Actuator(settings, substrate, self.engines, self.records, clock)
         self._leases = Leases(store, self.records, clock)
+        self.notices = Notices(store, self.records, clock)
         self._upstream_keys = UpstreamKeys(process_settings.secret)
         self.preparer = Preparer(find_artifact, command("prepare"), clock, self._wake)
         self._health = Health(substrate, self.records, clock, self._wake)
@@ -118,6 +120,7 @@ class Controller:
             clock=self.clock,
             records=self.records,
             leases=self._leases,
+            notices=self.notices,
             actuator=self._actuator,
             publisher=self.publisher,
             keyring=self.keyring,
@@ -263,7 +266,7 @@ class Controller:
 
     async def _book(self) -> None:
         if self.records.flush():
-            await self.books.turn(self.loop.fleet.devices, self.catalog.models)
+            await self.books.turn(self.notices.there(self.loop.fleet.devices), self.catalog.models)
 
     async def _back_up(self) -> None:
         began_s = time.monotonic()

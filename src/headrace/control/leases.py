@@ -17,6 +17,7 @@ from headrace.state.fleet import Lease
 
 ALIVE_EVERY_US: Final = 10_000_000
 _ALIVE: Final = "alive_us"
+_TURNS: Final = {"asleep": "it fell asleep", "waking": "it was woken"}
 
 
 class Leases:
@@ -43,7 +44,7 @@ class Leases:
         lease = self._open.get(status.id)
         if lease is not None and lease.incarnation != status.incarnation:
             ended_us = min(now_us, status.started_us) if status.incarnation else now_us
-            self._close(lease, max(ended_us, lease.started_us), status.reason or status.phase)
+            self._close(lease, max(ended_us, lease.started_us), status.reason or _TURNS.get(status.phase, status.phase))
             lease = None
         if status.phase in ("failed", "stopped"):
             if lease is not None:
@@ -82,6 +83,7 @@ class Leases:
 
 def _lease(status: WorkerStatus) -> Lease:
     labels = status.labels
+    asleep = status.phase == "asleep"
     again = f"started again, since its predecessor {status.reason}" if status.reason else "started again"
     return Lease(
         replica=status.id,
@@ -92,7 +94,11 @@ def _lease(status: WorkerStatus) -> Lease:
         node=labels["node"],
         device=labels["device"],
         memory_bytes=int(labels["memory_bytes"]),
-        share_ppm=int(labels["share_ppm"]),
+        share_ppm=int(labels["kept_ppm" if asleep else "share_ppm"]),
         started_us=status.started_us,
-        cause=again if status.restarts else labels["cause"],
+        cause=_WHY[status.phase] if status.phase in _WHY else again if status.restarts else labels["cause"],
+        way="sleep" if asleep else "wake" if status.woken else "start",
     )
+
+
+_WHY: Final = {"asleep": "asleep, at what it keeps of its device", "waking": "woken from sleep"}

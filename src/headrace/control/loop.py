@@ -18,6 +18,7 @@ from headrace.control.health import Health
 from headrace.control.keys import Keyring
 from headrace.control.leases import Leases
 from headrace.control.metrics import Metrics
+from headrace.control.notices import Notices
 from headrace.control.prepare import Preparer
 from headrace.control.publisher import Publisher
 from headrace.control.records import Records
@@ -38,6 +39,7 @@ from headrace.state.demand import Demand
 from headrace.state.fleet import Device, Fleet, Lease
 from headrace.state.table import Report, RouteModel
 from headrace.state.work import WorkRate
+from headrace.units import format_bytes
 
 ROUND_S: Final = 0.25
 IDLE_ROUND_S: Final = 1.0
@@ -55,6 +57,7 @@ class Parts:
     clock: Clock
     records: Records
     leases: Leases
+    notices: Notices
     actuator: Actuator
     publisher: Publisher
     keyring: Keyring
@@ -86,7 +89,8 @@ class Loop:
         self._workers: dict[str, WorkerStatus] = {}
         self._expected: dict[str, int] = {}  # launched, and not heard of yet
         self._unstartable: dict[str, tuple[str, str, int]] = {}  # model key: digest, reason, when
-        self._wake_us: dict[str, int] = {}
+        self._wake_us: dict[str, int] = {}  # starts
+        self._rise_us: dict[str, int] = {}  # wakes from sleep
         self._synced_us = 0
         self.changed = asyncio.Event()
 
@@ -99,8 +103,9 @@ class Loop:
     def learn(self, leases: Iterable[Lease]) -> None:
         """How long wakes took, from leases newest first."""
         for lease in leases:
-            if lease.ready_us:
-                self._wake_us.setdefault(f"{lease.model}@{lease.version}", lease.ready_us - lease.started_us)
+            if lease.ready_us and lease.way != "sleep":
+                known = self._rise_us if lease.way == "wake" else self._wake_us
+                known.setdefault(f"{lease.model}@{lease.version}", lease.ready_us - lease.started_us)
 
     def heard(self, report: Report) -> None:
         """A gateway's report: act at once when somebody waits for a replica that is not on its way."""
@@ -111,7 +116,7 @@ class Loop:
             self.wake()
 
     def _has(self, key: str) -> bool:
-        return any(r.key == key and r.phase in ("pending", "starting", "ready") for r in self.fleet.replicas)
+        return any(r.key == key and r.phase in ("pending", "starting", "waking", "ready") for r in self.fleet.replicas)
 
     def news(self, status: WorkerStatus) -> None:
         """A worker changed."""
@@ -122,6 +127,7 @@ class Loop:
             return
         self._expected.pop(status.id, None)
         self._parts.leases.heard(status)
+        self._parts.actuator.heard(status)
         if status.phase == "stopped":
             self._workers.pop(status.id, None)
             self._parts.actuator.gone(status.id)
@@ -136,10 +142,13 @@ class Loop:
         if status.phase == "ready" and adopted:
             decide("replica.adopt", status.id, f"found running, process {status.pid}", incarnation=status.incarnation)
         elif status.phase == "ready":
-            took_us = status.ready_us - status.started_us
-            self._wake_us[f"{model}@{status.labels['version']}"] = took_us
+            took_us, known = status.ready_us - status.started_us, self._rise_us if status.woken else self._wake_us
+            known[f"{model}@{status.labels['version']}"] = took_us
             self._parts.metrics.started(model, took_us)
-            decide("replica.ready", status.id, f"ready after {took_us // 1000} ms", took_us=took_us)
+            how = "awake" if status.woken else "ready"
+            decide("replica.ready", status.id, f"{how} after {took_us // 1000} ms", took_us=took_us)
+        elif status.phase == "asleep" and not adopted:
+            decide("replica.asleep", status.id, f"it holds {format_bytes(int(status.labels['kept_bytes']))} now")
         elif status.phase == "failed" or (status.phase == "starting" and status.reason):
             self._parts.metrics.lost(model)
             self._prepare.forget(f"{model}@{status.labels['version']}")
@@ -160,12 +169,16 @@ class Loop:
         self._sizing.tpot_percent = {model.key: model.objective.tpot_percent for model in self.catalog.models}
         self._sizing.note(demand, now_us, parts.clock.now_us())
         wanted = self._now(demand, now_us)
-        learned = Learned(self._sizing.boot_us, self.keepalive.gaps, self.choices.homes)
+        learned = Learned(self._sizing.boot_us, self.keepalive.gaps, self.choices.homes, self._rise_us)
         made = plan(wanted, self.fleet, demand, now_us, self._sizing, learned)
         self.holds = made.holds
         for stop in made.stops:
             parts.actuator.stop(stop)
             parts.leases.draining(stop.replica)
+        for sleep in made.sleeps:
+            parts.actuator.sleep(sleep, self._workers[sleep.replica].incarnation)
+        for wake in made.wakes:
+            await parts.actuator.wake(wake, self._workers[wake.replica].incarnation)
         asked: list[ModelSpec] = []
         for start in made.starts:
             await self._start(start, asked, now_us)
@@ -184,7 +197,7 @@ class Loop:
         for key, why in self.choices.moves.items():
             self._parts.records.decide("model.move", key, why)
         wanted = schedule.over(wanted, boots_us, self._parts.clock.now_us())
-        wanted = self.keepalive.over(wanted, demand, boots_us, now_us)
+        wanted = self.keepalive.over(wanted, demand, boots_us, now_us, self._rise_us)
         for key, why in self.keepalive.woken.items():
             if key not in before:
                 self._parts.records.decide("model.prewarm", key, why)
@@ -232,9 +245,10 @@ class Loop:
     def observe(self) -> None:
         """Make the fleet of what is known."""
         parts = self._parts
-        devices = observer.pooled(self.catalog, self.machine)
+        devices = parts.notices.over(observer.pooled(self.catalog, self.machine))
         foreign = self._health.foreign(self.catalog)
-        self.fleet = observer.fleet(devices, self._workers, parts.actuator.going, foreign, parts.clock)
+        going, turning = parts.actuator.going, parts.actuator.turning
+        self.fleet = observer.fleet(devices, self._workers, going, foreign, parts.clock, turning)
 
     def publish(self) -> None:
         """Tell gateways, if anything they need has changed."""
@@ -255,7 +269,7 @@ class Loop:
             preparing = self._prepare.busy_with == model.key
             state = tables.state_of(model, self.fleet, prepared=prepared, preparing=preparing, fault=fault)
             engine = self._parts.engines[model.engine.kind]
-            wake_us = self._wake_us.get(model.key, 0)
+            wake_us = self._awake_in_us(model.key)
             found[model.key] = tables.route_model(
                 model,
                 engine,
@@ -268,6 +282,11 @@ class Loop:
             )
         return found
 
+    def _awake_in_us(self, key: str) -> int:
+        """How long its next replica will probably take: one that sleeps is woken, which is quicker."""
+        rests = any(replica.rests for replica in self.fleet.of(key))
+        return (self._rise_us.get(key, 0) if rests else 0) or self._wake_us.get(key, 0)
+
     def fault(self, model: ModelSpec) -> str:
         """Why a model cannot be served at all, empty when it can."""
         if problem := self._parts.terms.problem(model) or self._parts.budgets.used_up(model.name):
@@ -276,7 +295,7 @@ class Loop:
             if problem := self._parts.upstream_keys.problem(model):
                 return f"the key of its server is missing: {problem}"
             return f"its server at {model.engine.url} does not answer" if self._health.answering(model) is False else ""
-        if any(r.phase in ("ready", "starting", "pending") for r in self.fleet.of(model.key)):
+        if any(r.phase in ("ready", "starting", "pending") or r.rests for r in self.fleet.of(model.key)):
             return ""
         failed = next((r for r in self.fleet.replicas if r.key == model.key and r.phase == "failed"), None)
         if failed is not None:

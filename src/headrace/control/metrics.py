@@ -19,7 +19,7 @@ from headrace.state.usage import Usage
 
 TENANTS_MAX: Final = 50
 OTHER: Final = "other"
-PHASES: Final = ("pending", "starting", "ready", "draining", "lost", "failed")
+PHASES: Final = ("pending", "starting", "ready", "draining", "lost", "failed", "dozing", "asleep", "waking")
 _FAST: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _TOKEN: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5)
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter
@@ -145,7 +145,7 @@ class Metrics:
         for device in fleet.devices:
             held = [r for r in fleet.replicas if r.phase in LIVE and (r.pool, r.device) == (device.pool, device.device)]
             self._memory.labels(device.pool, device.device).set(device.memory_bytes)
-            self._used.labels(device.pool, device.device).set(sum(replica.memory_bytes for replica in held))
+            self._used.labels(device.pool, device.device).set(sum(replica.held_bytes for replica in held))
         registries = {"headrace": [self.own], "vllm": [self.vllm]}.get(names, [self.own, self.vllm])
         return b"".join(generate_latest(registry) for registry in registries)
 

@@ -12,6 +12,7 @@ from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.fleet import Device, Fleet, Phase, Replica
 
 FOREIGN_NODE: Final = "elsewhere"
+_TURNS: Final = frozenset({("dozing", "ready"), ("waking", "asleep")})  # what is asked for, and what still is
 WHOLE_PPM: Final = 1_000_000
 _LABELS: Final = frozenset(
     {"model", "version", "digest", "pool", "node", "device", "memory_bytes", "slots", "share_ppm", "cause"}
@@ -57,6 +58,7 @@ def pooled(catalog: Catalog, seen: Iterable[Device]) -> list[Device]:
                     cpus=cpus,
                     grain_bytes=pool.grain_bytes,
                     whole_bytes=device.memory_bytes,
+                    host_bytes=pool.host_bytes,
                 )
             )
     return found
@@ -72,20 +74,26 @@ def fleet(
     draining: Iterable[str],
     foreign: Iterable[Replica],
     clock: Clock,
+    turning: Mapping[str, Phase] = {},
 ) -> Fleet:
-    """The fleet now."""
+    """The fleet now. `turning` says what replicas were asked to be and are not yet: dozing, or waking."""
     now_us = clock.monotonic_us()
     offset_us = clock.now_us() - now_us
     going = set(draining)
-    replicas = [replica(status, offset_us, draining=status.id in going) for status in workers.values()]
+    replicas = [
+        replica(status, offset_us, draining=status.id in going, turning=turning.get(status.id))
+        for status in workers.values()
+    ]
     return Fleet(devices=tuple(devices), replicas=(*replicas, *foreign), at_us=now_us)
 
 
-def replica(status: WorkerStatus, offset_us: int, *, draining: bool) -> Replica:
+def replica(status: WorkerStatus, offset_us: int, *, draining: bool, turning: Phase | None = None) -> Replica:
     """One worker as a replica; its labels say what it is."""
     labels = status.labels
-    phase: Phase = "draining" if draining and status.phase in ("pending", "starting", "ready") else status.phase
-    return Replica(
+    phase: Phase = status.phase
+    if turning is not None and (turning, phase) in _TURNS:
+        phase = turning
+    made = Replica(
         id=status.id,
         model=labels["model"],
         version=labels["version"],
@@ -103,7 +111,10 @@ def replica(status: WorkerStatus, offset_us: int, *, draining: bool) -> Replica:
         ready_us=status.ready_us - offset_us if status.ready_us else 0,
         restarts=status.restarts,
         reason=status.reason,
+        kept_bytes=int(labels.get("kept_bytes", "0")),
+        host_bytes=int(labels.get("host_bytes", "0")),
     )
+    return made.going() if draining and made.phase not in ("failed", "stopped") else made
 
 
 def ours(status: WorkerStatus) -> bool:
@@ -115,6 +126,13 @@ def labels(model: ModelSpec, device: Device, cause: str) -> dict[str, str]:
     """What a worker carries so that a later controller knows it again, and why it was started."""
     whole, held = device.memory_bytes, device.takes(model.memory_bytes)
     share_ppm = min(WHOLE_PPM, WHOLE_PPM * held // whole) if whole else WHOLE_PPM
+    rest = model.engine.sleep
+    kept = device.takes(rest.kept_bytes) if rest else 0
+    slept = {
+        "kept_bytes": str(kept),
+        "kept_ppm": str(min(WHOLE_PPM, WHOLE_PPM * kept // whole) if whole else WHOLE_PPM),
+        "host_bytes": str(rest.host_bytes if rest else 0),
+    }
     return {
         "model": model.name,
         "version": model.version,
@@ -126,6 +144,7 @@ def labels(model: ModelSpec, device: Device, cause: str) -> dict[str, str]:
         "slots": str(model.engine.slots),
         "share_ppm": str(share_ppm),
         "cause": cause,
+        **(slept if rest else {}),
     }
 
 

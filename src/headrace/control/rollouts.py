@@ -34,7 +34,7 @@ DEAR_PERCENT: Final = 125  # of what a token cost with the stable version
 _BASELINE_LEAST: Final = 20
 _NAME: Final = "rollouts"
 _US_PER_HOUR: Final = 3600 * US_PER_S
-_THERE: Final = frozenset({"pending", "starting", "ready"})
+_THERE: Final = frozenset({"pending", "starting", "waking", "ready"})
 
 
 class Round(Protocol):

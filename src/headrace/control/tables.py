@@ -16,11 +16,11 @@ def state_of(model: ModelSpec, fleet: Fleet, *, prepared: bool, preparing: bool,
         return "ready"
     if fault:
         return "failed"
-    if phases & {"pending", "starting"}:
+    if phases & {"pending", "starting", "waking"}:
         return "waking"
     if not model.owned:
         return "unreachable"
-    return "asleep" if prepared else "preparing" if preparing else "unprepared"
+    return "asleep" if prepared or phases & {"dozing", "asleep"} else "preparing" if preparing else "unprepared"
 
 
 def route_model(
@@ -65,7 +65,7 @@ def route_replicas(
     found = []
     for replica in fleet.replicas:
         model = catalog.model(replica.key)
-        if replica.phase not in ("ready", "draining") or not replica.address or not replica.incarnation:
+        if replica.phase not in ("ready", "draining", "dozing") or not replica.address or not replica.incarnation:
             continue
         api_key = secret(model) if model and not model.owned else ""
         if api_key is None:
@@ -78,7 +78,7 @@ def route_replicas(
                 incarnation=replica.incarnation,
                 address=replica.address,
                 slots=replica.slots,
-                phase=replica.phase,
+                phase="ready" if replica.phase == "ready" else "draining",
                 upstream_model=(model.engine.upstream_model if model else "") or replica.model,
                 api_key=api_key,
             )

@@ -7,6 +7,7 @@ capacity, and a lease's piece goes to the requests present (`sharing`) or to the
 
     load    from start to ready: a cold start      idle    ready, and nobody there
     drain   nobody there any more, and told to go  failed  an attempt that came to nothing
+    sleep   its process kept, at what it holds of the device
     free    nobody's share of the device           fragment  what is left beside others, too little for any model
 
 Pieces are split in 2^-20 nano-dollars and added up by party, then cut to whole nano-dollars by cumulative floors: every
@@ -25,7 +26,7 @@ from headrace.units import US_PER_HOUR
 
 FINE_BITS: Final = 20
 WHOLE_PPM: Final = 1_000_000
-Cause = Literal["request", "load", "idle", "drain", "failed", "free", "fragment"]
+Cause = Literal["request", "load", "idle", "drain", "failed", "free", "fragment", "sleep"]
 _DEFAULT_MODEL: Final = WorkModel()
 
 
@@ -39,6 +40,7 @@ class Tenure(msgspec.Struct, frozen=True, kw_only=True):
     ready_us: int
     end_us: int
     drain_us: int = 0
+    asleep: bool = False
     members: tuple[Member, ...] = ()
 
 
@@ -159,6 +161,9 @@ class _Shares:
 
     def _lease(self, number: int, from_us: int, to_us: int, cost: int, time: int) -> None:
         tenure, stays = self._tenures[number]
+        if tenure.asleep:
+            self._add(("sleep", tenure.name, tenure.name, tenure.model), cost, 0, time)
+            return
         if not tenure.ready_us or tenure.ready_us > from_us:
             self._add(("load", tenure.name, tenure.name, tenure.model), cost, 0, time)
             return

@@ -5,7 +5,7 @@ A correction is a reversing entry; nothing is ever changed. Accounts are few (te
 request; what an entry is about stands in its `subject`.
 
     owed/POOL             what devices cost us            used/TENANT/MODEL   what requests took of it
-    load|idle|drain|failed/MODEL, free|fragment/POOL      time that no request took, by cause
+    load|idle|drain|sleep|failed/MODEL, free|fragment/POOL      time that no request took, by cause
     borne/TENANT/CAUSE    overhead moved to a tenant      moved/CAUSE/MODEL   its other side: the cause stays visible
     due/TENANT            what tenants owe us             revenue/MODEL       what we charged for
 """

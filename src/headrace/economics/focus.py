@@ -37,7 +37,7 @@ from headrace.state.table import Price
 VERSION: Final = "1.2"
 ISSUER: Final = "Headrace"
 REQUESTS: Final = "requests"
-OVERHEADS: Final = ("load", "idle", "drain", "failed", "free", "fragment")
+OVERHEADS: Final = ("load", "idle", "drain", "sleep", "failed", "free", "fragment")
 COLUMNS: Final = (
     "BilledCost", "BillingAccountId", "BillingAccountName", "BillingAccountType", "BillingCurrency", "BillingPeriodEnd",
     "BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency", "ChargePeriodEnd",
@@ -62,7 +62,7 @@ _SAME: Final = {
 }
 _WHY: Final = {
     "load": "starting replicas", "idle": "replicas that were ready and had nothing to do",
-    "drain": "replicas that were told to go", "failed": "attempts that came to nothing",
+    "sleep": "replicas that slept", "drain": "replicas that were told to go", "failed": "attempts that came to nothing",
     "free": "capacity that nobody held",
     "fragment": "capacity beside replicas, too little for any model",
 }  # fmt: skip

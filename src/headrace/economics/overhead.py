@@ -4,6 +4,7 @@
 
     load     to the tenant whose request caused the start, up to a cap; the rest stays with the operator
     idle     to the tenants of the model in proportion to what they used of it in that hour; unused hours stay
+    sleep    as idle
     drain    as idle                failed   stays: faults of ours are not the tenant's
     free     stays: capacity nobody asked for is the operator's price of having it
     fragment stays: so is what is left beside replicas and fits no model

@@ -102,5 +102,5 @@ def _idle_share(entry: Entry, model: str, balances: Mapping[str, int]) -> int:
     used = sum(
         amount for account, amount in balances.items() if account.startswith("used/") and account.endswith(f"/{model}")
     )
-    idle = balances.get(f"idle/{model}", 0) + balances.get(f"drain/{model}", 0)
+    idle = sum(balances.get(f"{cause}/{model}", 0) for cause in ("idle", "drain", "sleep"))
     return idle * entry.nanousd // used if used else 0

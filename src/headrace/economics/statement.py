@@ -9,7 +9,7 @@ from headrace.economics.prices import charge_nanousd
 from headrace.specs.priced import Unit
 from headrace.state.table import Price
 
-OVERHEADS: Final = ("load", "idle", "drain", "failed")
+OVERHEADS: Final = ("load", "idle", "drain", "sleep", "failed")
 PPM: Final = 1_000_000
 
 
@@ -21,6 +21,7 @@ class ModelCost(msgspec.Struct, frozen=True, kw_only=True):
     load_nanousd: int = 0
     idle_nanousd: int = 0
     drain_nanousd: int = 0
+    sleep_nanousd: int = 0
     failed_nanousd: int = 0
     charged_nanousd: int = 0
 
@@ -32,7 +33,7 @@ class ModelCost(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def overhead_nanousd(self) -> int:
         """Time of its replicas that no request used."""
-        return self.load_nanousd + self.idle_nanousd + self.drain_nanousd + self.failed_nanousd
+        return self.load_nanousd + self.idle_nanousd + self.drain_nanousd + self.sleep_nanousd + self.failed_nanousd
 
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True):

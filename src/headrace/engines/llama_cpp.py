@@ -12,7 +12,7 @@ from typing import Final
 from headrace.engines import artifact as artifacts_on_disk
 from headrace.engines import gguf_header, preparing, sources
 from headrace.errors import Permanent
-from headrace.ports import Artifact, Command
+from headrace.ports import Artifact, Command, Rest
 from headrace.settings import interpreter
 from headrace.specs.catalog import ModelSpec
 from headrace.state.table import Ability
@@ -66,7 +66,7 @@ class LlamaCpp:
             argv += [f"--lora={Path(artifact.path) / artifact.files['lora']}", f"--lora-scale={engine.lora_scale}"]
         # Waiting threads must sleep: spinning ones cost nine tenths of the tokens/s when neighbours are busy.
         env = {"GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(engine.threads)}
-        return Command(argv=tuple(argv), env=env, address=address)
+        return Command(argv=tuple(argv), env=env, address=address, rest=Rest() if engine.sleep else None)
 
     def _build(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
         source = sources.one(sources.fetch(model.source), ".gguf")

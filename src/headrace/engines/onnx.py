@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.engines import artifact as artifacts_on_disk
 from headrace.engines import preparing, sources
-from headrace.ports import Artifact, Command
+from headrace.ports import Artifact, Command, Rest
 from headrace.settings import interpreter
 from headrace.specs.catalog import ModelSpec
 from headrace.state.table import Ability
@@ -70,7 +70,7 @@ class Onnx:
             f"--threads={engine.threads}",
         )
         env = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(engine.threads), "TOKENIZERS_PARALLELISM": "false"}
-        return Command(argv=argv, env=env, address=address)
+        return Command(argv=argv, env=env, address=address, rest=Rest() if engine.sleep else None)
 
     def _build(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
         source = sources.fetch(model.source)

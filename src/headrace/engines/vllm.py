@@ -11,7 +11,7 @@ from typing import Final
 from headrace.engines import artifact as artifacts_on_disk
 from headrace.engines import golden, sources
 from headrace.errors import Permanent
-from headrace.ports import Artifact, Command
+from headrace.ports import Artifact, Command, Post, Rest
 from headrace.settings import interpreter
 from headrace.specs.catalog import ModelSpec
 from headrace.state.table import Ability
@@ -28,10 +28,24 @@ _OURS: Final = frozenset(
         "max-num-seqs",
         "api-key",
         "enable-lora",
+        "enable-sleep-mode",
         "lora-modules",
     }
 )
 _BASE: Final = "-without-adapter"  # what the weights alone are called
+# By level: 1 copies the weights to RAM and back; 2 drops them, and has them read again before the cache is made.
+_RESTS: Final = {
+    1: Rest(sleep=(Post("/sleep?level=1"),), wake=(Post("/wake_up"),)),
+    2: Rest(
+        sleep=(Post("/sleep?level=2"),),
+        wake=(
+            Post("/wake_up?tags=weights"),
+            Post("/collective_rpc", '{"method": "reload_weights"}'),
+            Post("/wake_up?tags=kv_cache"),
+            Post("/reset_prefix_cache"),
+        ),
+    ),
+}
 _PARAMETERS: Final = ("top_k", "min_p", "repetition_penalty", "ignore_eos")
 
 
@@ -100,6 +114,8 @@ class Vllm:
         ]
         if engine.lora:  # asked for by the public name, which is the adapter's then
             argv += ["--enable-lora", f"--lora-modules={model.name}={Path(artifact.path) / artifact.files['lora']}"]
+        if engine.sleep:
+            argv.append("--enable-sleep-mode")
         if address.startswith("unix:"):
             argv.append(f"--uds={address.removeprefix('unix:')}")
         else:
@@ -117,4 +133,7 @@ class Vllm:
             "DO_NOT_TRACK": "1",
             "OMP_NUM_THREADS": str(engine.threads),
         }
-        return Command(argv=tuple(argv), env=env, address=address, ready_path="/health")
+        if engine.sleep:  # its sleep is served among what is for development; gateways pass none of that on
+            env["VLLM_SERVER_DEV_MODE"] = "1"
+        rest = _RESTS[engine.sleep.level] if engine.sleep else None
+        return Command(argv=tuple(argv), env=env, address=address, ready_path="/health", rest=rest)

@@ -28,6 +28,22 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Sleep:
+    """Slow brain: have a replica with nothing to do sleep, its process kept alive."""
+
+    replica: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Slow brain: wake a replica that sleeps; its memory is there."""
+
+    replica: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """Slow brain: wanted, and not possible now; nothing is done. `model` is `name@version`."""
 
@@ -42,6 +58,13 @@ class Plan:
     starts: tuple[Start, ...] = ()
     stops: tuple[Stop, ...] = ()
     holds: tuple[Hold, ...] = field(default=())
+    sleeps: tuple[Sleep, ...] = ()
+    wakes: tuple[Wake, ...] = ()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.starts or self.stops or self.sleeps or self.wakes)
 
 
 class Assign(msgspec.Struct, frozen=True):

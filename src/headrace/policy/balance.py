@@ -1,6 +1,8 @@
 """One model's replicas against the number wanted: what is too much is stopped, what is lacking told to `plan`."""
 
-from headrace.policy import homing, scaling, spot
+from typing import Final
+
+from headrace.policy import homing, scaling, sleep, spot
 from headrace.policy.choice import Home
 from headrace.policy.homing import Level
 from headrace.policy.planning import FAILED_PAUSE_US, Lack, Work, within
@@ -9,15 +11,19 @@ from headrace.policy.sizing import Sizing
 from headrace.policy.spot import Pools, There
 from headrace.specs.catalog import ModelSpec
 from headrace.state.fleet import Replica
-from headrace.units import format_us
+from headrace.units import US_PER_S, format_us
+
+DRAIN_US: Final = 30 * US_PER_S  # before a device is taken away, for what is at work there
+LAST_US: Final = 2 * US_PER_S  # kept between the last answer and the end of the device
 
 
 def balance(work: Work, model: ModelSpec, sizing: Sizing) -> list[Lack]:
     """Stop what one model version has too much of; what it lacks."""
     mine = work.working(model.key)
     digest = model.digest  # a hash: worked out once
-    current = [replica for replica in mine if replica.digest == digest and replica.pool in model.pools]
-    old = [replica for replica in mine if replica not in current]
+    leaving = [replica for replica in mine if work.left_us(replica) is not None]
+    current = [r for r in mine if r.digest == digest and r.pool in model.pools and r not in leaving]
+    old = [replica for replica in mine if replica not in current and replica not in leaving]
     demand = work.demand.get(model.key)
     kinds = spot.pools_of(model, work.pools)
     there = None if kinds is None else _there(work, model, kinds, current)
@@ -25,8 +31,15 @@ def balance(work: Work, model: ModelSpec, sizing: Sizing) -> list[Lack]:
     levels = [] if home is None else _levels(work, model, home, current)
     have = len(current) if there is None else spot.without_spare(model.scaling, there)
     have = homing.have(levels) if levels else have
+    have = max(have, len(leaving))  # those who come for who leaves are no more than there were
     have = 1 if old else have  # while successors start, the load alone says how many
-    want = sizing.desired(model, have, current or old, demand, work.now_us)
+    want, resting = sleep.wanted(model, have, current or leaving or old, work, sizing)
+    if resting:
+        current = [replica for replica in current if not sleep.lull(work, replica, want.reason)]
+        levels = [] if home is None else _levels(work, model, home, current)
+    if resting and current:  # nobody goes before its time because it cannot sleep
+        want = Want(homing.have(levels) if levels else len(current), "kept: it cannot sleep now")
+    sleep.prune(work, model, len(current) + len(leaving))
     if home is not None:
         lacking = _housed(work, model, home, levels, current, want)
     elif kinds is None or there is None:
@@ -36,6 +49,8 @@ def balance(work: Work, model: ModelSpec, sizing: Sizing) -> list[Lack]:
         lacking = _divided(work, model, kinds, there, current, want)
     if old:
         _retire(work, model, want, current, old)
+    if leaving:
+        _leave(work, model, want, current, leaving)
     if any(count > 0 for _, _, count in lacking) and (failed := _failed(work, model, kinds)) is not None:
         left = format_us(FAILED_PAUSE_US - (work.now_us - failed.launched_us))
         cause = failed.reason or "no reason given"
@@ -49,6 +64,26 @@ def balance(work: Work, model: ModelSpec, sizing: Sizing) -> list[Lack]:
             evenly = placed is not model and placed.pools[0] in (kinds.spot if kinds else ())
             found.append(Lack(placed, reason, urgency, waited_us, old=bool(old), evenly=evenly))
     return found
+
+
+def _leave(work: Work, model: ModelSpec, want: Want, current: list[Replica], leaving: list[Replica]) -> None:
+    """Replicas on devices that will be taken away: they go when others are ready in their place, one for one; and in
+    time to end what they have, whoever is ready. Who only starts there goes at once.
+    """
+    ready = sum(replica.phase == "ready" for replica in current)
+    may_go = len(leaving) - max(0, want.count - ready)
+    for number, replica in enumerate(sorted(leaving, key=lambda one: (work.left_us(one), one.id))):
+        left_us = work.left_us(replica) or 0
+        drain_us = min(model.scaling.drain_us, max(0, left_us - LAST_US))
+        told = (
+            f"{replica.device} will be taken away in {format_us(left_us)}" if left_us else f"{replica.device} is gone"
+        )
+        if replica.phase != "ready":
+            work.stop(replica, 0, f"{told}, and it is not ready")
+        elif number < may_go:
+            work.stop(replica, drain_us, f"{told}; {ready} ready elsewhere, {want.count} wanted")
+        elif left_us <= min(model.scaling.drain_us, DRAIN_US) + LAST_US:
+            work.stop(replica, drain_us, f"{told}: no more work, so that it can end what it has")
 
 
 def _divided(

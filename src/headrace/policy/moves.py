@@ -44,7 +44,7 @@ def make(work: Work, lack: Lack, idle: list[Replica]) -> str:
     need = format_bytes(model.memory_bytes)
     for replica, spec, target in found:
         boot_us = work.boot_us(spec)
-        cost = work.share_nanousd(spec, target.pool, boot_us)
+        cost = work.share_nanousd(spec.memory_bytes, target.pool, boot_us)
         price = f" and costs ${cost / 1e9:.6f} of its device" if cost else ""
         why = (
             f"moves from {replica.device} to {target.device}, so that {model.key} ({need}) fits: its start takes "

@@ -22,7 +22,8 @@ class Space:
 
     `free` is what nobody holds now; `soon` adds what draining and stopped replicas will give back and leaves out what
     is promised. Only what is in both may be taken. `there` counts replicas of each model by pool, by machine and by
-    place. `barred` are places where a model's replica has just failed and that are left alone for it.
+    place. `barred` are places where a model's replica has just failed and that are left alone for it. `devices` leaves
+    out those that will be taken away. `ram` is what of each machine's RAM is left for weights of those asleep.
     """
 
     free: dict[Place, int]
@@ -30,29 +31,37 @@ class Space:
     devices: Mapping[str, tuple[Device, ...]]
     there: dict[tuple[str, Place | str | tuple[str]], int] = field(default_factory=dict)
     barred: frozenset[tuple[str, Place]] = frozenset()
+    ram: dict[Place, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, fleet: Fleet, barred: Iterable[Replica] = ()) -> "Space":
         """What the fleet leaves free."""
         free: dict[Place, int] = {}
+        ram: dict[Place, int] = {}
         devices: dict[str, list[Device]] = {}
         for device in fleet.devices:
             free[place_of(device)] = device.memory_bytes
-            devices.setdefault(device.pool, []).append(device)
+            ram[place_of(device)] = device.host_bytes
+            if not device.doomed_us:
+                devices.setdefault(device.pool, []).append(device)
         for replica in fleet.replicas:
             place = _home(free, replica)
             if place is not None and replica.phase in LIVE:
-                free[place] -= replica.memory_bytes
+                free[place] -= replica.held_bytes
+                ram[place] -= replica.host_bytes if replica.rests else 0
         space = cls(
             free,
             dict(free),
             {pool: tuple(found) for pool, found in devices.items()},
             barred=frozenset((replica.key, place_of(replica)) for replica in barred),
+            ram=ram,
         )
         for replica in fleet.replicas:
             if replica.phase == "draining":
                 space.release(replica)
-            elif replica.phase in LIVE:
+            elif replica.phase == "dozing":
+                space.doze(replica)
+            elif replica.phase in LIVE and replica.phase != "asleep":
                 space.count(replica.key, place_of(replica), 1)
         return space
 
@@ -98,7 +107,32 @@ class Space:
         """Count a replica that is being stopped."""
         place = _home(self.soon, replica)
         if place is not None:
-            self.soon[place] += replica.memory_bytes
+            self.soon[place] += replica.held_bytes
+
+    def doze(self, replica: Replica) -> None:
+        """Count a replica that falls asleep; its RAM is taken while it does."""
+        place = _home(self.soon, replica)
+        if place is not None:
+            self.soon[place] += replica.memory_bytes - replica.kept_bytes
+            self.ram[place] -= 0 if replica.rests else replica.host_bytes
+
+    def wakes(self, replica: Replica, *, soon: bool = False) -> bool:
+        """Whether what a replica that sleeps lacks is free on its device; or `soon` will be."""
+        place = _home(self.soon, replica)
+        if place is None:
+            return False
+        left = self.soon[place] if soon else min(self.free[place], self.soon[place])
+        return left >= replica.memory_bytes - replica.kept_bytes
+
+    def wake(self, replica: Replica, *, soon: bool = False) -> None:
+        """Take what it lacks; only promise it, when it `soon` will be free."""
+        place = _home(self.soon, replica)
+        assert place is not None, "it was asked whether it can wake"
+        lacking = replica.memory_bytes - replica.kept_bytes
+        self.soon[place] -= lacking
+        if not soon:
+            self.free[place] -= lacking
+            self.count(replica.key, place, 1)
 
     def promise(self, model: ModelSpec) -> Device | None:
         """Keep memory that is being freed for this model; None when too little is."""
@@ -126,6 +160,8 @@ class Space:
         pools = ", ".join(model.pools)
         seen = [device for pool in model.pools for device in self.devices.get(pool, ())]
         need = format_bytes(model.memory_bytes)
+        if not seen and any(place[0] in model.pools for place in self.free):
+            return f"every device of its pools ({pools}) will be taken away; give it a pool that stays"
         if not seen:
             return f"no device of this cloud belongs to its pools ({pools}); give it a pool that has one"
         largest = max(device.memory_bytes for device in seen)

@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from headrace.policy import placement, room
-from headrace.policy.actions import Hold, Plan, Start, Stop
+from headrace.policy import placement, room, sleep
+from headrace.policy.actions import Hold, Plan, Sleep, Start, Stop, Wake
 from headrace.policy.balance import balance
 from headrace.policy.planning import FAILED_PAUSE_US, NOTHING, Lack, Learned, Work
 from headrace.policy.sizing import BySlots, Sizing
@@ -41,25 +41,31 @@ def plan(
     """
     starts: dict[str, Start] = {}
     stops: list[Stop] = []
+    sleeps: list[Sleep] = []
+    wakes: dict[str, Wake] = {}
     holds: tuple[Hold, ...] = ()
     for _ in range(STEPS_MAX):
         made = _step(Work(catalog, fleet, demand, now_us, learned), sizing)
         holds = made.holds
-        if not made.starts and not made.stops:
+        if made.quiet:
             break
         undone = {stop.replica for stop in made.stops if starts.pop(stop.replica, None)}
         stops += [stop for stop in made.stops if stop.replica not in undone]
         starts |= {start.replica: start for start in made.starts}
+        sleeps += made.sleeps
+        wakes |= {wake.replica: wake for wake in made.wakes}
+        for stop in made.stops:
+            wakes.pop(stop.replica, None)
         fleet = _after(catalog, fleet, made, undone, now_us)
-    return Plan(tuple(starts.values()), tuple(stops), holds)
+    return Plan(tuple(starts.values()), tuple(stops), holds, tuple(sleeps), tuple(wakes.values()))
 
 
 def _step(work: Work, sizing: Sizing) -> Plan:
     """What to do with this fleet.
 
     1. Stop what is in no catalog, and forget what failed long enough ago.
-    2. Stop what each model has too many of: idle, surplus, or replaced by a successor that is ready.
-    3. Start what is missing, the most urgent first; where it does not fit, make room or say why not.
+    2. Stop or put to sleep what each model has too many of: idle, surplus, or replaced by a successor that is ready.
+    3. Wake or start what is missing, the most urgent first; where it does not fit, make room or say why not.
     """
     _clear(work)  # 1.
     wants: list[Lack] = []
@@ -68,7 +74,8 @@ def _step(work: Work, sizing: Sizing) -> Plan:
             wants.extend(balance(work, model, sizing))
     for want in sorted(wants, key=lambda want: want.order):  # 3.
         _serve(work, want)
-    return Plan(tuple(work.starts), tuple(work.stops), tuple(work.holds.values()))
+    holds = tuple(work.holds.values())
+    return Plan(tuple(work.starts), tuple(work.stops), holds, tuple(work.sleeps), tuple(work.wakes))
 
 
 def _after(catalog: Catalog, fleet: Fleet, made: Plan, undone: set[str], now_us: int) -> Fleet:
@@ -76,9 +83,18 @@ def _after(catalog: Catalog, fleet: Fleet, made: Plan, undone: set[str], now_us:
 
     `undone` were to be started by an earlier step and are not, after all.
     """
-    stopped = {stop.replica for stop in made.stops}
+    stopped, slept = {stop.replica for stop in made.stops}, {one.replica for one in made.sleeps}
+    woken = {one.replica for one in made.wakes}
+
+    def after(replica: Replica) -> Replica:
+        if replica.id in stopped:
+            return replica.going()
+        if replica.id in slept:
+            return msgspec.structs.replace(replica, phase="dozing")
+        return msgspec.structs.replace(replica, phase="waking") if replica.id in woken else replica
+
     replicas = [
-        msgspec.structs.replace(replica, phase="draining") if replica.id in stopped else replica
+        after(replica)
         for replica in fleet.replicas
         if replica.id not in undone and not (replica.phase == "failed" and replica.id in stopped)
     ]
@@ -86,7 +102,7 @@ def _after(catalog: Catalog, fleet: Fleet, made: Plan, undone: set[str], now_us:
     for start in made.starts:
         model = catalog.model(f"{start.model}@{start.version}")
         assert model is not None, "a step starts what the catalog wants"
-        device = devices[start.pool, start.node, start.device]
+        device, rest = devices[start.pool, start.node, start.device], model.engine.sleep
         replicas.append(
             Replica(
                 id=start.replica,
@@ -100,6 +116,8 @@ def _after(catalog: Catalog, fleet: Fleet, made: Plan, undone: set[str], now_us:
                 slots=model.engine.slots,
                 phase="pending",
                 launched_us=now_us,
+                kept_bytes=device.takes(rest.kept_bytes) if rest else 0,
+                host_bytes=rest.host_bytes if rest else 0,
             )
         )
     return Fleet(devices=fleet.devices, replicas=tuple(replicas), at_us=fleet.at_us)
@@ -113,14 +131,14 @@ def _clear(work: Work) -> None:
                 work.stop(replica, 0, f"failed, and {replica.key} has been changed or removed since")
             elif work.now_us - replica.launched_us >= FAILED_PAUSE_US:
                 work.stop(replica, 0, f"failed: {replica.reason or 'no reason given'}; cleared to be tried again")
-        elif model is None and work.works(replica):
+        elif model is None and (work.works(replica) or replica.phase == "asleep"):
             work.stop(replica, DRAIN_UNKNOWN_US, f"{replica.key} is not in the catalog any more")
 
 
 def _serve(work: Work, lack: Lack) -> None:
-    """Start one replica, or make room for it, or say why not."""
+    """Wake or start one replica, or make room for it, or say why not."""
     model = lack.model
-    if model.key in work.holds:
+    if model.key in work.holds or sleep.serve(work, lack):
         return
     device = work.space.find(model, evenly=lack.evenly)
     if device is None:

@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
-from headrace.policy.actions import Hold, Start, Stop
+from headrace.policy.actions import Hold, Sleep, Start, Stop, Wake
 from headrace.policy.choice import Home
-from headrace.policy.placement import Space
+from headrace.policy.placement import Space, place_of
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.demand import Demand
 from headrace.state.fleet import Device, Fleet, Replica
@@ -19,7 +19,9 @@ from headrace.units import US_PER_HOUR, US_PER_MINUTE, US_PER_S
 FAILED_PAUSE_US: Final = US_PER_MINUTE  # after a failed start, unless the model is changed
 BOOT_US: Final = 30 * US_PER_S  # until one was measured
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9.-]+")
-_WORKING: Final = frozenset({"pending", "starting", "ready", "lost"})  # lost: its substrate brings it back or fails it
+_WORKING: Final = frozenset(
+    {"pending", "starting", "waking", "ready", "lost"}
+)  # lost: its substrate brings it back or fails it
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,8 @@ class Lack:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What experience says beside the state, by `name@version`: how long starts take, and the gaps between uses.
+    """What experience says beside the state, by `name@version`: how long starts take, wakes from sleep, and the gaps
+    between uses.
 
     It tells who costs least among those who may go, never whether anybody goes. `homes` are the pools that were chosen
     for models that have a choice.
@@ -53,6 +56,7 @@ class Learned:
     boot_us: Mapping[str, int] = field(default_factory=dict)
     gaps: Mapping[str, Gaps] = field(default_factory=dict)
     homes: Mapping[str, Home] = field(default_factory=dict)
+    wake_us: Mapping[str, int] = field(default_factory=dict)
 
 
 NOTHING: Final = Learned()
@@ -62,8 +66,8 @@ class Work:
     """What is given, what is still free, and the actions so far."""
 
     __slots__ = (
-        "_by_key", "catalog", "demand", "failed", "fleet", "holds", "learned", "models", "names", "now_us", "pools",
-        "space", "starts", "stopped", "stops",
+        "_asleep", "_by_key", "catalog", "demand", "doomed", "failed", "fleet", "holds", "learned", "models", "names",
+        "now_us", "pools", "sleeps", "space", "starts", "stopped", "stops", "turned", "wakes",
     )  # fmt: skip
 
     def __init__(
@@ -81,20 +85,41 @@ class Work:
         self.starts: list[Start] = []
         self.stops: list[Stop] = []
         self.holds: dict[str, Hold] = {}
+        self.sleeps: list[Sleep] = []
+        self.wakes: list[Wake] = []
         self.stopped: set[str] = set()
+        self.turned: set[str] = set()  # to sleep, or awake
+        self.doomed = {place_of(device): device.doomed_us for device in fleet.devices if device.doomed_us}
         self.names = {replica.id for replica in fleet.replicas}
         self._by_key: dict[str, list[Replica]] = {}
+        self._asleep: dict[str, list[Replica]] = {}
         for replica in fleet.replicas:
             if replica.phase in _WORKING:
                 self._by_key.setdefault(replica.key, []).append(replica)
+            elif replica.phase in ("asleep", "dozing"):
+                self._asleep.setdefault(replica.key, []).append(replica)
 
     def works(self, replica: Replica) -> bool:
         """Whether a replica is there or coming, and not being stopped."""
-        return replica.phase in _WORKING and replica.id not in self.stopped
+        return replica.phase in _WORKING and replica.id not in self.stopped and replica.id not in self.turned
 
     def working(self, key: str) -> list[Replica]:
         """The replicas of one model version that work."""
-        return [replica for replica in self._by_key.get(key, ()) if replica.id not in self.stopped]
+        return [replica for replica in self._by_key.get(key, ()) if self.works(replica)]
+
+    def sleepers(self, key: str) -> list[Replica]:
+        """The replicas of one model version that sleep, and will after this plan, too."""
+        gone = self.stopped | self.turned
+        return [one for one in self._asleep.get(key, ()) if one.phase == "asleep" and one.id not in gone]
+
+    def dozing(self, key: str) -> list[Replica]:
+        """The replicas of one model version that are about to sleep."""
+        return [one for one in self._asleep.get(key, ()) if one.phase == "dozing" and one.id not in self.turned]
+
+    def left_us(self, replica: Replica) -> int | None:
+        """For how long its device stays; None where nobody said that it goes."""
+        doomed_us = self.doomed.get(place_of(replica))
+        return None if doomed_us is None else max(0, doomed_us - self.now_us)
 
     def fickle(self, replica: Replica) -> bool:
         """Whether it stands, or stood, on a device that may be taken away."""
@@ -105,13 +130,17 @@ class Work:
         """How long a start takes."""
         return self.learned.boot_us.get(model.key, BOOT_US)
 
-    def share_nanousd(self, model: ModelSpec, pool: str, time_us: int) -> int:
-        """What a replica's part of a device of that pool costs for that time; 0 where nobody said."""
+    def wake_us(self, model: ModelSpec) -> int:
+        """How long a wake from sleep takes."""
+        return min(self.learned.wake_us.get(model.key, model.scaling.wake_us), self.boot_us(model))
+
+    def share_nanousd(self, held_bytes: int, pool: str, time_us: int) -> int:
+        """What so much memory of a device of that pool costs for that time; 0 where nobody said."""
         found = self.pools.get(pool)
         if found is None or not found.price_nanousd_per_hour or not found.memory_bytes:
             return 0
         whole = found.price_nanousd_per_hour * time_us // US_PER_HOUR
-        return min(whole, whole * model.memory_bytes // found.memory_bytes)
+        return min(whole, whole * held_bytes // found.memory_bytes)
 
     def start(self, model: ModelSpec, device: Device, reason: str) -> None:
         """Start a replica on a device whose memory was taken for it."""
@@ -121,13 +150,38 @@ class Work:
 
     def stop(self, replica: Replica, drain_us: int, reason: str) -> None:
         """Stop a replica, once."""
-        if replica.id in self.stopped:
+        if replica.id in self.stopped or replica.id in self.turned:
             return
-        if replica.phase in _WORKING:
+        if replica.phase == "asleep":
+            self.space.release(replica)
+        elif replica.phase in _WORKING:
             self.space.release(replica)
             self.space.count(replica.key, (replica.pool, replica.node, replica.device), -1)
         self.stopped.add(replica.id)
         self.stops.append(Stop(replica.id, drain_us, reason))
+
+    def sleep(self, replica: Replica, reason: str) -> None:
+        """Have a replica sleep."""
+        self.space.doze(replica)
+        self.space.count(replica.key, place_of(replica), -1)
+        self.turned.add(replica.id)
+        self.sleeps.append(Sleep(replica.id, reason))
+
+    def stir(self, replica: Replica, reason: str) -> bool:
+        """Have one that dozes stay awake, unless what it would free is promised to others; whether it does."""
+        if not self.space.wakes(replica, soon=True):
+            return False
+        self.space.wake(replica, soon=True)
+        self.space.count(replica.key, place_of(replica), 1)
+        self.turned.add(replica.id)
+        self.wakes.append(Wake(replica.id, reason))
+        return True
+
+    def wake(self, replica: Replica, reason: str) -> None:
+        """Wake a replica whose memory is there."""
+        self.space.wake(replica)
+        self.turned.add(replica.id)
+        self.wakes.append(Wake(replica.id, reason))
 
     def hold(self, model: ModelSpec, reason: str) -> None:
         """Say why a model does not get what it needs."""
@@ -137,6 +191,11 @@ class Work:
 def is_current(model: ModelSpec, replica: Replica) -> bool:
     """Whether a replica runs what the spec says, where it says."""
     return replica.digest == model.digest and replica.pool in model.pools
+
+
+def may_sleep(model: ModelSpec, replica: Replica) -> bool:
+    """Whether a replica can sleep, and the file lets it."""
+    return replica.sleeps and (model.scaling.sleep_auto or model.scaling.idle_to_sleep_us is not None)
 
 
 def within(model: ModelSpec, pools: tuple[str, ...]) -> ModelSpec:

@@ -108,7 +108,7 @@ def _asked(demand: Demand | None) -> str:
 
 def used_us(replica: Replica) -> int:
     """Since when a replica may be called idle: its readiness; it is in use while it starts, and useless when lost."""
-    if replica.phase in ("pending", "starting"):
+    if replica.phase in ("pending", "starting", "waking"):
         return FOREVER_US
     return 0 if replica.phase == "lost" else replica.ready_us
 

@@ -12,7 +12,7 @@ from headrace.ports.gateway import IDEMPOTENCY_KEY_BYTES_MAX, SMALL_BYTES_MAX, J
 from headrace.ports.objects import Objects
 from headrace.ports.records import Page, Record, Records
 from headrace.ports.store import KeyRecord, Rate, Statements, Store
-from headrace.ports.substrate import Substrate, WorkerSpec, WorkerStatus
+from headrace.ports.substrate import Post, Rest, Substrate, WorkerSpec, WorkerStatus
 
 __all__ = [
     "IDEMPOTENCY_KEY_BYTES_MAX",
@@ -25,11 +25,13 @@ __all__ = [
     "KeyRecord",
     "Objects",
     "Page",
+    "Post",
     "Rate",
     "Record",
     "Records",
     "Repeat",
     "Repeats",
+    "Rest",
     "Statements",
     "Store",
     "Substrate",

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from headrace.ports.substrate import Rest
 from headrace.specs.catalog import ModelSpec
 from headrace.state.table import Ability
 
@@ -23,13 +24,15 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """How to start a replica. The process prints one line `{"ready": true, "address": ...}` on its standard output.
 
-    A program that cannot (vllm) has `ready_path` set: it is ready when that path answers 200 at `address`.
+    A program that cannot (vllm) has `ready_path` set: it is ready when that path answers 200 at `address`. `rest` says
+    how it sleeps, and is given exactly where the model's engine says that it can.
     """
 
     argv: tuple[str, ...]
     env: dict[str, str]
     address: str
     ready_path: str = ""
+    rest: Rest | None = None
 
 
 class Engine(Protocol):

@@ -8,11 +8,29 @@ import msgspec
 from headrace.state.fleet import Device
 
 
+class Post(msgspec.Struct, frozen=True):
+    """One POST to a worker's own server; `body` is JSON, or nothing."""
+
+    path: str
+    body: str = ""
+
+
+class Rest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a worker is put to sleep and woken: by these requests in order; by signals, where there are none.
+
+    SIGUSR1 asks it to sleep, and it prints `{"asleep": true}` when it does; SIGUSR2 to wake, and it prints its ready
+    line.
+    """
+
+    sleep: tuple[Post, ...] = ()
+    wake: tuple[Post, ...] = ()
+
+
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One process to keep running. `id` carries the spec's digest: a changed spec is a new id.
 
     `labels` are kept and given back by `workers`, so that a new controller can adopt what runs. `memory_bytes` is an
-    upper bound used for the address-space limit where the platform has one.
+    upper bound used for the address-space limit where the platform has one. `rest` is None for one that cannot sleep.
     """
 
     id: str
@@ -24,16 +42,18 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fast_crashes_max: int = 3
     memory_bytes: int = 0
     labels: dict[str, str] = {}
+    rest: Rest | None = None
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a worker is doing. `incarnation` is new at every start of its process; late news of an old one is dropped.
+    """What a worker is doing. `incarnation` is new at every start of its process, and whenever it falls asleep or
+    begins to wake; late news of an old one is dropped. `woken`: it was asleep before.
 
     Moments in microseconds of the wall clock. `exit` says how the last incarnation ended.
     """
 
     id: str
-    phase: Literal["pending", "starting", "ready", "failed", "stopped"]
+    phase: Literal["pending", "starting", "ready", "failed", "stopped", "asleep", "waking"]
     incarnation: str = ""
     address: str = ""
     pid: int = 0
@@ -42,6 +62,7 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     ready_us: int = 0
     reason: str = ""
     labels: dict[str, str] = {}
+    woken: bool = False
 
 
 class Substrate(Protocol):
@@ -69,6 +90,17 @@ class Substrate(Protocol):
 
     async def kill(self, worker: str, incarnation: str, reason: str) -> None:
         """SIGKILL one incarnation, which is hung; the substrate starts the next one."""
+        ...
+
+    async def sleep(self, worker: str, incarnation: str) -> None:
+        """Have one incarnation that is ready sleep; nothing when it is another, or cannot. `watch` tells when it does.
+
+        One that does not in time is killed, and started anew. One that dies asleep is stopped: nobody waits for it.
+        """
+        ...
+
+    async def wake(self, worker: str, incarnation: str) -> None:
+        """Have one that sleeps wake: `waking`, then `ready`. One that is not ready in time is started anew."""
         ...
 
     async def workers(self) -> list[WorkerStatus]:

@@ -31,13 +31,24 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     farther: str = ""
 
 
+class Sleep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a replica keeps while it sleeps with its process alive: of its device, and of its machine's RAM.
+
+    `level` is vLLM's: 1 keeps the weights in RAM, 2 reads them again; 0 for engines that know one way.
+    """
+
+    kept_bytes: int
+    host_bytes: int = 0
+    level: int = 0
+
+
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a model is run. `slots` is what one replica works on at once; `context_tokens` is per request.
 
     `threads` is the CPU share of one replica. `url` and `api_key` (a reference such as `env:NAME` or `file:PATH`,
     never the key itself) belong to engines of kind `openai`. `args` are options of the engine's own (vllm, diffusers)
     or what a server lacks (openai). `lora` is where an adapter of the weights comes from, `lora_scale` how strongly it
-    is applied.
+    is applied. `sleep` is None for an engine that cannot sleep.
     """
 
     kind: EngineKind
@@ -51,6 +62,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     args: dict[str, str | int | float | bool] = {}
     lora: str = ""
     lora_scale: float = 1.0
+    sleep: Sleep | None = None
 
 
 class Objective(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -84,6 +96,8 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `queue_max` is how many requests may be held for this model in one gateway before it refuses.
     With `idle_auto` the idle time follows from what idling and waking cost; `wait_nanousd_per_s` is what a second of a
     user's wait for a wake is worth. `schedule` are hours with other numbers.
+    An idle replica sleeps after `idle_to_sleep_us`, None for never; with `sleep_auto` as long as it is cheaper awake.
+    A wake from sleep takes `wake_us` until one was measured.
     `start_timeout_us` bounds a replica's start; `drain_us` bounds the wait for its work when it is stopped.
     """
 
@@ -96,6 +110,9 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     idle_auto: bool = False
     wait_nanousd_per_s: int = 1_000_000
     schedule: tuple[Hours, ...] = ()
+    idle_to_sleep_us: int | None = None
+    sleep_auto: bool = False
+    wake_us: int = 3_000_000
 
 
 class PriceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -181,7 +198,8 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `price_nanousd_per_hour` is per device; None means not yet known, which is never the same as zero. With `mig`, a
     device here is one instance of that profile, of which a whole one makes `slices`. `grain_bytes`, when not 0, is the
     part of a device's memory that a replica takes one or more of. `interruptible` devices may be taken away, in the
-    mean `loss_ppm_per_day` millionths of a time a day.
+    mean `loss_ppm_per_day` millionths of a time a day, told `notice_us` before. `host_bytes` of RAM beside each device
+    are for what sleeps there.
     """
 
     name: str
@@ -197,6 +215,8 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mig: str = ""
     slices: int = 1
     grain_bytes: int = 0
+    host_bytes: int = 0
+    notice_us: int = 0
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

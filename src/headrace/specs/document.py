@@ -1,4 +1,4 @@
-"""The cloud file as it is written: one struct a section, each field with its unit, default and reason.
+"""The cloud file as it is written: one struct a section, each field with its unit, default and reason; tenants apart.
 
 `specs.load` reads a file against these structs, `specs.schema` makes the JSON Schema from them, and docs/cloud-yaml.md
 names each field. Literals such as `5m` and `4GiB` are texts here (`specs.literals`); the catalog holds what they mean.
@@ -24,48 +24,12 @@ from headrace.specs.literals import (
     Reference,
     Size,
 )
+from headrace.specs.section import Price, Section
+from headrace.specs.tenancy import Tenant
 
 _Prompt = Annotated[str, Meta(min_length=1, max_length=4096)]
 _Tokens = Annotated[int, Meta(ge=1, le=10_000_000)]
-_PerMinute = Annotated[int, Meta(ge=1, le=10**12)]
 _ArgName = Annotated[str, Meta(pattern=ARG_PATTERN, max_length=64)]
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Any part of the file: keys that are not known are refused."""
-
-
-_Percent = Annotated[int, Meta(ge=0, le=10_000)]
-
-
-class Price(Section, frozen=True):
-    """What is charged for a model. Units, or cost_plus, or mirror; in dollars, exact to 9 decimals."""
-
-    input_tokens: Annotated[Money | None, Meta(description="for a million tokens of prompt")] = None
-    cached_tokens: Annotated[
-        Money | None, Meta(description="for a million of them found in the prefix cache; as input_tokens if left out")
-    ] = None
-    output_tokens: Annotated[Money | None, Meta(description="for a million tokens of answer")] = None
-    embeddings: Annotated[Money | None, Meta(description="for a thousand texts embedded")] = None
-    documents: Annotated[Money | None, Meta(description="for a thousand documents ranked")] = None
-    images: Annotated[Money | None, Meta(description="for each image")] = None
-    audio_minutes: Annotated[Money | None, Meta(description="for a minute of audio")] = None
-    video_seconds: Annotated[Money | None, Meta(description="for a second of video")] = None
-    characters: Annotated[Money | None, Meta(description="for a million characters spoken")] = None
-    requests: Annotated[Money | None, Meta(description="for each request")] = None
-    slot_hour: Annotated[Money | None, Meta(description="for an hour of one slot of a replica at work")] = None
-    cost_plus: Annotated[
-        _Percent | None,
-        Meta(description="percent added to what its time on a device costs; the default, with 0, if all is left out"),
-    ] = None
-    mirror: Annotated[
-        Annotated[str, Meta(pattern=MARKET_PATTERN, max_length=128)] | None,
-        Meta(description="charge what a closed API does, like openai/gpt-4o-mini"),
-    ] = None
-    discount: Annotated[Annotated[int, Meta(ge=0, le=99)], Meta(description="percent less than what is mirrored")] = 0
-    begins: Annotated[Date | None, Meta(description="when it begins, midnight UTC; when it is applied if left out")] = (
-        None
-    )
 
 
 class Owned(Section, frozen=True):
@@ -104,9 +68,17 @@ class Pool(Section, frozen=True):
         Annotated[float, Meta(ge=0, le=1000)] | None,
         Meta(description="how often one interruptible device is taken away, on average; 0.15 when left out"),
     ] = None
+    notice: Annotated[
+        Duration | None,
+        Meta(description="how long before it is taken away that is told, for simulate; not at all when left out"),
+    ] = None
     mig: Annotated[
         Annotated[str, Meta(pattern=MIG_PATTERN, max_length=16)] | None,
         Meta(description="each device is cut into instances of this MIG profile, like 1g.10gb"),
+    ] = None
+    host_memory: Annotated[
+        Size | None,
+        Meta(description="RAM of its machine, for each device, in which sleeping replicas may keep their weights"),
     ] = None
     share: Annotated[
         Annotated[float, Meta(ge=0.01, le=1)] | None,
@@ -155,6 +127,14 @@ class Engine(Section, frozen=True):
         Annotated[float, Meta(ge=-10, le=10)] | None,
         Meta(description="how strongly the adapter is applied; 1 when left out"),
     ] = None
+    sleep_level: Annotated[
+        Literal[1, 2] | None,
+        Meta(description="for vllm: 1 keeps the weights in RAM while it sleeps, 2 reads them again; 1 when left out"),
+    ] = None
+    sleep_memory: Annotated[
+        Size | None,
+        Meta(description="what a sleeping replica keeps of its device; the engine's own figure when left out"),
+    ] = None
     args: Annotated[
         dict[_ArgName, str | int | float | bool] | None,
         Meta(
@@ -199,6 +179,13 @@ class Scaling(Section, frozen=True):
         Literal["never", "auto"] | Duration,
         Meta(description="how long the last idle replica is kept when min is 0; auto: as long as that is cheaper"),
     ] = "5m"
+    idle_to_sleep: Annotated[
+        Literal["never", "auto"] | Duration | None,
+        Meta(
+            description="how long an idle replica stays awake before it sleeps with its process alive; auto: as long "
+            "as that is cheaper; when left out, auto beside idle_to_zero: auto (not for vllm), else never"
+        ),
+    ] = None
     queue: Annotated[
         int, Meta(ge=0, le=1_000_000, description="requests each gateway holds for the model before it refuses")
     ] = 512
@@ -208,9 +195,12 @@ class Scaling(Section, frozen=True):
         Money,
         Meta(description="what a second of a user's wait for a wake is worth, in US dollars; for auto"),
     ] = 0.001
+    wake: Annotated[
+        Duration, Meta(description="how long a wake from sleep takes, until one was measured; for simulate, too")
+    ] = "3s"
     schedule: Annotated[
         Annotated[list[Hours], Meta(max_length=50)], Meta(description="hours of the week with other numbers; see Hours")
-    ] = []
+    ] = msgspec.field(default_factory=list)
 
 
 class Golden(Section, frozen=True):
@@ -303,7 +293,7 @@ class Model(Section, frozen=True):
     fallback: Annotated[
         Annotated[list[NameAtVersion], Meta(max_length=8)],
         Meta(description="models of the same task, or NAME@VERSION, that answer where this one cannot, in order"),
-    ] = []
+    ] = msgspec.field(default_factory=list)
     hedge: Annotated[
         bool, Meta(description="ask a second replica when a short call takes longer than nineteen of twenty do")
     ] = False
@@ -316,60 +306,12 @@ class Model(Section, frozen=True):
     description: Annotated[str, Meta(max_length=1024, description="for people")] = ""
 
 
-class Limits(Section, frozen=True):
-    """What one key may do; left out means no limit."""
-
-    requests_per_minute: Annotated[_PerMinute | None, Meta(description="requests in any minute")] = None
-    tokens_per_minute: Annotated[_PerMinute | None, Meta(description="tokens, in and out, in any minute")] = None
-    concurrency: Annotated[
-        Annotated[int, Meta(ge=1, le=1_000_000)] | None, Meta(description="requests at the same time")
-    ] = None
-
-
-class TenantBudget(Section, frozen=True):
-    """What a tenant may spend; any of the periods, all of them hold."""
-
-    day: Annotated[Money | None, Meta(description="dollars a day, midnight to midnight UTC")] = None
-    month: Annotated[Money | None, Meta(description="dollars a calendar month, UTC")] = None
-    total: Annotated[Money | None, Meta(description="dollars for ever")] = None
-    at_limit: Annotated[
-        Literal["refuse", "degrade", "notify"],
-        Meta(description="refuse; degrade to shorter answers while something is left; or only notify"),
-    ] = "refuse"
-    warn: Annotated[
-        list[Annotated[int, Meta(ge=1, le=100)]] | None, Meta(description="percent at which the operator is told")
-    ] = None
-
-
-class Tenant(Section, frozen=True):
-    """Who may use what."""
-
-    models: Annotated[
-        list[Literal["*"] | Name] | None, Meta(description='names of models, or "*" for all; all when left out')
-    ] = None
-    limits: Annotated[Limits, Meta(description="the default of each key of the tenant")] = Limits()
-    keys: Annotated[
-        list[Reference] | None,
-        Meta(description="keys made elsewhere, as references; most are made with `headrace key create`"),
-    ] = None
-    prices: Annotated[
-        dict[Name, Price] | None, Meta(description="its own prices, by model; the models' when left out")
-    ] = None
-    budget: Annotated[TenantBudget | None, Meta(description="what it may spend; no limit when left out")] = None
-    storage: Annotated[
-        Size, Meta(description="how much its files, videos, stored responses and large results of runs may be together")
-    ] = "20GiB"
-    keep_runs: Annotated[
-        Duration, Meta(description="how long a pipeline's run is kept after its end, with its results")
-    ] = "30d"
-
-
 class Document(Section, frozen=True):
     """A whole cloud."""
 
     version: Annotated[Literal[1], Meta(description="of this format")]
     pools: Annotated[dict[Name, Pool], Meta(min_length=1, description="the devices, by name")]
-    models: Annotated[dict[Name, Model], Meta(description="the models, by name")] = {}
+    models: Annotated[dict[Name, Model], Meta(description="the models, by name")] = msgspec.field(default_factory=dict)
     tenants: Annotated[
         dict[Name, Tenant] | None, Meta(description="who may use them; one called default when left out")
     ] = None

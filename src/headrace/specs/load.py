@@ -7,9 +7,11 @@ argument. All faults that can be told from the text are told at once, each with 
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from headrace import units
 from headrace.specs import document as doc
-from headrace.specs import money, shaped
+from headrace.specs import money, shaped, sleeping
 from headrace.specs.catalog import (
     Catalog,
     EngineSpec,
@@ -25,6 +27,8 @@ from headrace.specs.form import build, spelled
 from headrace.specs.hours import hours
 from headrace.specs.pools import pool as resolved
 from headrace.specs.problem import InvalidCloud, Problem, closest, shown
+from headrace.specs.section import Section
+from headrace.specs.tenancy import Tenant
 from headrace.specs.tree import Node, read
 
 SLOTS_DEFAULT: Final = 8
@@ -100,7 +104,7 @@ class _Resolver:
         self._fallbacks(document.models)
         if len(models) > MODELS_MAX:
             self._note(("models",), f"has {len(models)} model versions; give at most {MODELS_MAX}")
-        tenants = document.tenants if document.tenants is not None else {"default": doc.Tenant()}
+        tenants = document.tenants if document.tenants is not None else {"default": Tenant()}
         tasks = {name: model.task for name, model in document.models.items()}
         self._published(models, pools)
         return Catalog(
@@ -176,7 +180,7 @@ class _Resolver:
         path: tuple[str, ...] = ("models", name)
         own_path = (*path, "versions", version) if own is not None else path
         own = own or doc.Version()
-        engine = self._engine(model, own, own_path if own.engine else path)
+        engine, given = self._engine(model, own, own_path if own.engine else path)
         source = own.source or model.source or ""
         source_path = (*(own_path if own.source else path), "source")
         if engine.kind == "openai":
@@ -185,6 +189,14 @@ class _Resolver:
             self._note(path, "source is missing; say where the weights are, like package://PACKAGE/PATH")
         else:
             source = self._source(source, source_path)
+        memory_bytes = self._memory(own.memory or model.memory, engine, path)
+        shape = None if model.shape is None else shaped.shape(model.shape, (*path, "shape"), self._note)
+        if model.scaling.idle_to_sleep is None and not sleeping.by_itself(engine.kind):
+            scaling = msgspec.structs.replace(scaling, sleep_auto=False)
+        wanted = model.scaling.idle_to_sleep not in (None, "never")
+        at = (*(own_path if own.engine else path), "engine")
+        asleep = sleeping.sleep(engine.kind, given, memory_bytes, shape, wanted=wanted, path=at, note=self._note)
+        engine = msgspec.structs.replace(engine, sleep=asleep)
         golden = own.golden or model.golden
         if golden is not None:
             self._golden(model.task, golden, (*(own_path if own.golden else path), "golden"))
@@ -195,7 +207,7 @@ class _Resolver:
             task=model.task,
             source=source,
             engine=engine,
-            memory_bytes=self._memory(own.memory or model.memory, engine, path),
+            memory_bytes=memory_bytes,
             pools=pools,
             objective=Objective(
                 ttft_us=units.duration_us(model.objective.ttft),
@@ -211,10 +223,11 @@ class _Resolver:
             fallback=tuple(model.fallback),
             hedge=model.hedge,
             by_cost=model.choose == "cost",
-            shape=None if model.shape is None else shaped.shape(model.shape, (*path, "shape"), self._note),
+            shape=shape,
         )
 
-    def _engine(self, model: doc.Model, own: doc.Version, path: tuple[str, ...]) -> EngineSpec:
+    def _engine(self, model: doc.Model, own: doc.Version, path: tuple[str, ...]) -> tuple[EngineSpec, doc.Engine]:
+        """The engine, and what the file says of it, a version's words over the model's."""
         wanted = _fields(model.engine)
         if own.engine is not None:
             given = {name: value for name, value in _fields(own.engine).items() if value is not None}
@@ -223,7 +236,7 @@ class _Resolver:
         at = (*path, "engine")
         if wanted["kind"] is None:
             self._note(at, f"kind is missing; give one of {', '.join(TASKS)}")
-            return EngineSpec(kind="openai")
+            return EngineSpec(kind="openai"), doc.Engine()
         kind = wanted["kind"]
         if model.task not in TASKS[kind]:
             able = ", ".join(name for name, tasks in TASKS.items() if model.task in tasks)
@@ -236,7 +249,7 @@ class _Resolver:
         for field in ("lora", "lora_scale"):
             if wanted[field] is not None and kind not in _ADAPTED:
                 self._note((*at, field), f"is for kinds {' and '.join(_ADAPTED)}, and this is {kind}; remove it")
-        return EngineSpec(
+        made = EngineSpec(
             kind=kind,
             slots=wanted["slots"] or SLOTS_DEFAULT,
             context_tokens=wanted["context"] or CONTEXT_DEFAULT,
@@ -249,6 +262,7 @@ class _Resolver:
             lora=self._source(wanted["lora"], (*at, "lora")) if wanted["lora"] else "",
             lora_scale=1.0 if wanted["lora_scale"] is None else float(wanted["lora_scale"]),
         )
+        return made, doc.Engine(**wanted)
 
     def _foreign(self, source: str, engine: EngineSpec, path: tuple[str, ...]) -> tuple[str, EngineSpec]:
         """An existing server is its own source: `source` and `engine.url` stand in for each other."""
@@ -283,11 +297,15 @@ class _Resolver:
     def _scaling(self, path: tuple[str, ...], scaling: doc.Scaling) -> Scaling:
         if scaling.min > scaling.max:
             self._note((*path, "scaling", "min"), f"is {scaling.min}, more than max {scaling.max}; give at most that")
-        idle = scaling.idle_to_zero
+        idle, rest = scaling.idle_to_zero, scaling.idle_to_sleep
+        idle_us = IDLE_US[idle] if idle in IDLE_US else units.duration_us(idle)
+        rest_us = units.duration_us(rest) if rest is not None and rest not in IDLE_US else None
+        if idle_us is not None and idle != "auto" and rest_us is not None and rest_us >= idle_us:
+            self._note((*path, "scaling", "idle_to_sleep"), f"is {rest}, and after {idle} idle it goes; give less")
         return Scaling(
             min_replicas=scaling.min,
             max_replicas=scaling.max,
-            idle_to_zero_us=IDLE_US[idle] if idle in IDLE_US else units.duration_us(idle),
+            idle_to_zero_us=idle_us,
             idle_auto=idle == "auto",
             wait_nanousd_per_s=units.nanousd(scaling.wait_price),
             schedule=tuple(
@@ -297,6 +315,9 @@ class _Resolver:
             queue_max=scaling.queue,
             start_timeout_us=units.duration_us(scaling.start_timeout),
             drain_us=units.duration_us(scaling.drain),
+            idle_to_sleep_us=rest_us,
+            wake_us=units.duration_us(scaling.wake),
+            sleep_auto=rest == "auto" or (rest is None and idle == "auto"),
         )
 
     def _golden(self, task: str, golden: doc.Golden, path: tuple[str, ...]) -> None:
@@ -308,7 +329,7 @@ class _Resolver:
 
     # --- tenants -------------------------------------------------------------------------------------------------
 
-    def _tenant(self, name: str, tenant: doc.Tenant, tasks: Mapping[str, str]) -> TenantSpec:
+    def _tenant(self, name: str, tenant: Tenant, tasks: Mapping[str, str]) -> TenantSpec:
         models = tuple(tasks)
         prices = {}
         for model, price in (tenant.prices or {}).items():
@@ -348,7 +369,7 @@ class _Resolver:
         self.problems.append(Problem(where=where, path=spelled(path), message=message))
 
 
-def _fields(struct: doc.Section | EngineSpec) -> dict[str, Any]:
+def _fields(struct: Section | EngineSpec) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 

@@ -9,9 +9,11 @@ from decimal import Decimal
 from typing import Final
 
 from headrace import units
-from headrace.specs import document as doc
 from headrace.specs.catalog import BudgetSpec, PriceSpec
+from headrace.specs.document import Pool
 from headrace.specs.priced import SCALES, Unit, missing, picousd_per_unit
+from headrace.specs.section import Price
+from headrace.specs.tenancy import TenantBudget
 
 Path = tuple[str, ...]
 Note = Callable[[Path, str], None]
@@ -33,7 +35,7 @@ _FIELDS: Final[dict[str, Unit]] = {
 }
 
 
-def rate(pool: doc.Pool, path: Path, note: Note) -> tuple[int | None, str]:
+def rate(pool: Pool, path: Path, note: Note) -> tuple[int | None, str]:
     """What one device of a pool costs an hour, in nano-dollars rounded up, and on what basis; None when unknown.
 
     Bought: purchase / (years x 8,766 h) + watts / 1000 x price of a kWh.
@@ -52,7 +54,7 @@ def rate(pool: doc.Pool, path: Path, note: Note) -> tuple[int | None, str]:
     return None, "unknown"
 
 
-def price(given: doc.Price, task: str, path: Path, note: Note) -> PriceSpec:
+def price(given: Price, task: str, path: Path, note: Note) -> PriceSpec:
     """How a model is charged."""
     named = {name: value for name in _FIELDS if (value := getattr(given, name)) is not None}
     ways = [
@@ -80,7 +82,7 @@ def price(given: doc.Price, task: str, path: Path, note: Note) -> PriceSpec:
     return PriceSpec(kind="cost_plus", markup_ppm=(given.cost_plus or 0) * _PPM_PER_PERCENT, from_us=from_us)
 
 
-def budgets(given: doc.TenantBudget | None, path: Path, note: Note) -> tuple[BudgetSpec, ...]:
+def budgets(given: TenantBudget | None, path: Path, note: Note) -> tuple[BudgetSpec, ...]:
     """What a tenant may spend."""
     if given is None:
         return ()

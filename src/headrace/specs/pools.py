@@ -28,6 +28,8 @@ def pool(name: str, given: doc.Pool, machine: tuple[int, int] | None, note: Note
     memory_bytes, slices = _memory(given, machine, path, note)
     if given.losses_per_day is not None and not given.interruptible:
         note((*path, "losses_per_day"), "is for pools that can be taken away; add interruptible: true, or remove it")
+    if given.notice is not None and not given.interruptible:
+        note((*path, "notice"), "is for pools that can be taken away; add interruptible: true, or remove it")
     losses = LOSSES_PER_DAY if given.losses_per_day is None else given.losses_per_day
     return PoolSpec(
         name=name,
@@ -40,9 +42,11 @@ def pool(name: str, given: doc.Pool, machine: tuple[int, int] | None, note: Note
         price_from_us=money.date_us(given.price_begins, (*path, "price_begins"), note),
         interruptible=given.interruptible,
         loss_ppm_per_day=round(losses * PPM) if given.interruptible else 0,
+        notice_us=units.duration_us(given.notice) if given.notice and given.interruptible else 0,
         mig=given.mig or "",
         slices=slices,
         grain_bytes=_grain(given, memory_bytes, path, note),
+        host_bytes=units.size_bytes(given.host_memory) // slices if given.host_memory else 0,
     )
 
 

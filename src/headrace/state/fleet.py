@@ -4,15 +4,21 @@ from typing import Literal
 
 import msgspec
 
-Phase = Literal["pending", "starting", "ready", "draining", "lost", "failed", "stopped"]
-LIVE: frozenset[Phase] = frozenset({"pending", "starting", "ready", "draining", "lost"})
+# dozing: it gets no more work and will be asleep; waking: it will be ready.
+Phase = Literal[
+    "pending", "starting", "ready", "draining", "lost", "failed", "stopped", "dozing", "asleep", "waking"
+]  # fmt: skip
+LIVE: frozenset[Phase] = frozenset(
+    {"pending", "starting", "ready", "draining", "lost", "dozing", "asleep", "waking"}
+)  # fmt: skip
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     """One device of a pool on a node. Memory in bytes; a CPU pool's device is the machine's share of RAM.
 
     `grain_bytes`, when not 0, is the part in which its memory is handed out; `whole_bytes` what is built in, where the
-    pool was given less of it.
+    pool was given less of it. `host_bytes` of its machine's RAM are for what sleeps here. `doomed_us` is when it
+    will be taken away, as far as was told; 0 for never.
     """
 
     node: str
@@ -22,6 +28,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     cpus: int
     grain_bytes: int = 0
     whole_bytes: int = 0
+    host_bytes: int = 0
+    doomed_us: int = 0
 
     def takes(self, memory_bytes: int) -> int:
         """What a replica that needs so much memory holds of this device.
@@ -36,7 +44,8 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     """One engine process (or one foreign server), at one incarnation.
 
     `id` is the controller's name for it and never reused for another `digest`; `incarnation` is new at every engine
-    start. `address` is `unix:/path` or `http://host:port`, empty until it is known. Moments in microseconds.
+    start and every wake. `address` is `unix:/path` or `http://host:port`, empty until it is known. Moments in
+    microseconds. Asleep it keeps `kept_bytes` of its device, 0 for one that cannot sleep, and `host_bytes` of RAM.
     """
 
     id: str
@@ -56,11 +65,32 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     ready_us: int = 0
     restarts: int = 0
     reason: str = ""
+    kept_bytes: int = 0
+    host_bytes: int = 0
 
     @property
     def key(self) -> str:
         """`name@version`: what this replica serves."""
         return f"{self.model}@{self.version}"
+
+    @property
+    def held_bytes(self) -> int:
+        """What it holds of its device now."""
+        return self.kept_bytes if self.phase == "asleep" else self.memory_bytes
+
+    def going(self) -> "Replica":
+        """As it is while it is stopped: one that slept holds no more meanwhile."""
+        return msgspec.structs.replace(self, phase="draining", memory_bytes=self.held_bytes)
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether it can."""
+        return 0 < self.kept_bytes < self.memory_bytes
+
+    @property
+    def rests(self) -> bool:
+        """Whether weights of it lie in RAM, or soon will."""
+        return self.phase in ("dozing", "asleep", "waking")
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,13 +107,14 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     def free_bytes(self, node: str, device: str) -> int:
         """Memory of a device that no replica holds; may be negative when a device shrank."""
         total = sum(d.memory_bytes for d in self.devices if (d.node, d.device) == (node, device))
-        held = sum(r.memory_bytes for r in self.replicas if (r.node, r.device) == (node, device) and r.phase in LIVE)
+        held = sum(r.held_bytes for r in self.replicas if (r.node, r.device) == (node, device) and r.phase in LIVE)
         return total - held
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """What one incarnation of a replica took of a device, and when: the raw fact of the cost side.
 
+    A replica that falls asleep and wakes has one for each stretch; `way` is how this one began.
     `share` is in millionths of the device. `ready_us`, `drain_us` and `ended_us` are 0 until they happen.
     """
 
@@ -102,6 +133,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     cause: str = ""
     ended_by: str = ""
     drain_us: int = 0
+    way: Literal["start", "sleep", "wake"] = "start"
 
     @property
     def name(self) -> str:

@@ -71,6 +71,11 @@ class Child:
         if not self.ended.done():
             self._process.send_signal(signal.SIGTERM)
 
+    def signal(self, number: signal.Signals) -> None:
+        """A signal to the leader alone."""
+        if not self.ended.done():
+            self._process.send_signal(number)
+
     def kill(self) -> None:
         """SIGKILL to the whole group."""
         if not self.ended.done():

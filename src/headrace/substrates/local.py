@@ -73,6 +73,14 @@ class LocalSubstrate:
         """SIGKILL one incarnation."""
         await self._ask("kill", worker=worker, incarnation=incarnation, reason=reason)
 
+    async def sleep(self, worker: str, incarnation: str) -> None:
+        """Have the host put one incarnation to sleep."""
+        await self._ask("sleep", worker=worker, incarnation=incarnation)
+
+    async def wake(self, worker: str, incarnation: str) -> None:
+        """Have the host wake one that sleeps."""
+        await self._ask("wake", worker=worker, incarnation=incarnation)
+
     async def workers(self) -> list[WorkerStatus]:
         """All workers the host keeps."""
         return msgspec.convert(await self._ask("workers"), list[WorkerStatus])

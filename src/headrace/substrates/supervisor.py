@@ -8,15 +8,17 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from headrace.ports import WorkerSpec, WorkerStatus
+from headrace.ports import Post, WorkerSpec, WorkerStatus
 from headrace.substrates import sandbox
+from headrace.substrates.asking import status_of
 from headrace.substrates.child import Child, ended_how
 from headrace.substrates.logfile import LogFile
 from headrace.substrates.strays import end_strays
@@ -24,6 +26,7 @@ from headrace.substrates.strays import end_strays
 FAST_CRASH_S: Final = 10.0
 BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_LAST_S: Final = 30.0
+SLEEP_S: Final = 60.0  # until it sleeps: weights are copied to RAM meanwhile
 READY_PROBE_S: Final = 0.2
 PROBE_ANSWER_S: Final = 2.0
 _LOOPBACK: Final = ("http://127.0.0.1:", "http://[::1]:")
@@ -47,6 +50,8 @@ class Supervisor:
         self._ready: asyncio.Future[str] | None = None
         self._stop = asyncio.Event()
         self._death = ""
+        self._turning = False
+        self._word: tuple[str, asyncio.Future[None]] | None = None  # what it is to say, and who waits for it
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     @property
@@ -89,6 +94,10 @@ class Supervisor:
             if self._stop.is_set():
                 break
             never_ready = not self.status.ready_us
+            if self.status.phase == "asleep":
+                self._set(phase="stopped", pid=0, reason=f"{why} while it slept; nobody waits for it")
+                self._clear()
+                return
             fast = fast + 1 if never_ready or time.monotonic() - started < FAST_CRASH_S else 0
             if fast >= self.spec.fast_crashes_max:
                 times = "in a row, before it was ready or soon after its start"
@@ -117,6 +126,7 @@ class Supervisor:
             restarts=restarts,
             started_us=now_us(),
             ready_us=0,
+            woken=False,
         )
         probe = asyncio.ensure_future(self._until_answering()) if self.spec.ready_path else None
         timeout_s = self.spec.start_timeout_us / 1e6
@@ -171,10 +181,64 @@ class Supervisor:
             shutil.rmtree(self._socket_folder, ignore_errors=True)
             self._socket_folder = None
 
+    # --- sleep --------------------------------------------------------------------------------------------------
+
+    async def sleep(self, incarnation: str) -> None:
+        """Have this incarnation sleep, if it is ready and can; one that does not in time is killed."""
+        rest = self.spec.rest
+        if rest is None or self.status.phase != "ready" or incarnation != self.status.incarnation or self._turning:
+            return
+        if await self._turned(rest.sleep, signal.SIGUSR1, "asleep", SLEEP_S):
+            self._set(phase="asleep", incarnation=os.urandom(6).hex(), started_us=now_us())
+
+    async def wake(self, incarnation: str) -> None:
+        """Have it wake, if it sleeps; one that is not ready in time is killed, and started anew."""
+        rest = self.spec.rest
+        if rest is None or self.status.phase != "asleep" or incarnation != self.status.incarnation or self._turning:
+            return
+        self._set(phase="waking", incarnation=os.urandom(6).hex(), started_us=now_us(), ready_us=0, woken=True)
+        if await self._turned(rest.wake, signal.SIGUSR2, "ready", self.spec.start_timeout_us / 1e6):
+            self._set(phase="ready", ready_us=now_us(), reason="")
+
+    async def _turned(self, posts: Sequence[Post], number: signal.Signals, word: str, within_s: float) -> bool:
+        """Ask it, by requests or by a signal, and wait; killed when it does not do it in time."""
+        child = self._child
+        if child is None:
+            return False
+        self._turning = True
+        try:
+            if posts:
+                done = await self._posted(posts, within_s)
+            else:
+                said = asyncio.get_running_loop().create_future()
+                self._word = (word, said)
+                child.signal(number)
+                await asyncio.wait([said, child.ended], timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+                done = said.done()
+        finally:
+            self._turning, self._word = False, None
+        if not done and not child.ended.done():
+            self._death = f"was not {word} within {within_s:.0f} s"
+            child.kill()
+        return done and not child.ended.done()
+
+    async def _posted(self, posts: Sequence[Post], within_s: float) -> bool:
+        """Whether each request was answered well, in order and all of them in time."""
+        end = time.monotonic() + within_s
+        for post in posts:
+            left_s = max(0.001, end - time.monotonic())
+            status = await status_of(self.status.address, "POST", post.path, post.body, timeout_s=left_s)
+            if not 200 <= status < 300:
+                return False
+        return True
+
     # --- is it ready? -------------------------------------------------------------------------------------------
 
     def _printed(self, data: bytes) -> None:
         for line in self.log.take(data):
+            if self._word is not None and line.startswith(b"{") and _json(line).get(self._word[0]) is True:
+                self._word[1].set_result(None)
+                self._word = None
             if self.spec.ready_path or self._ready is None or self._ready.done() or not line.startswith(b"{"):
                 continue
             said = _json(line)
@@ -191,10 +255,10 @@ class Supervisor:
 
     async def _until_answering(self) -> None:
         """For programs that print no ready line: their health path answers 200."""
-        host, _, port = self.spec.address.removeprefix("http://").rpartition(":")
         while self._ready is not None and not self._ready.done():
             await asyncio.sleep(READY_PROBE_S)
-            if await answers(host.strip("[]"), int(port), self.spec.ready_path) and not self._ready.done():
+            found = await status_of(self.spec.address, "GET", self.spec.ready_path, timeout_s=PROBE_ANSWER_S)
+            if found == 200 and not self._ready.done():
                 self._ready.set_result(self.spec.address)
 
     async def _pause(self, seconds: float) -> None:
@@ -209,16 +273,7 @@ class Supervisor:
 
 async def answers(host: str, port: int, path: str) -> bool:
     """Whether this HTTP path answers 200, in time."""
-    try:
-        async with asyncio.timeout(PROBE_ANSWER_S):
-            reader, writer = await asyncio.open_connection(host, port)
-            try:
-                writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-                return (await reader.readline()).split()[1:2] == [b"200"]
-            finally:
-                writer.close()
-    except (OSError, TimeoutError, ValueError):
-        return False
+    return await status_of(f"http://{host}:{port}", "GET", path, timeout_s=PROBE_ANSWER_S) == 200
 
 
 def now_us() -> int:

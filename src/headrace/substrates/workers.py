@@ -7,7 +7,7 @@ whoever can launch workers can run anything, so a replica must not be able to.
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
@@ -85,9 +85,10 @@ class Workers:
             case "stop":
                 self._again.pop(ask.worker, None)
                 if ask.worker in self._workers:
-                    task = asyncio.get_running_loop().create_task(self._stop(ask.worker, ask.grace_us))
-                    self._tasks.add(task)
-                    task.add_done_callback(self._tasks.discard)
+                    self._begin(self._stop(ask.worker, ask.grace_us))
+            case "sleep" | "wake":
+                if (known := self._workers.get(ask.worker)) is not None:
+                    self._begin(known.sleep(ask.incarnation) if ask.op == "sleep" else known.wake(ask.incarnation))
             case "kill":
                 if ask.worker in self._workers:
                     self._workers[ask.worker].kill(ask.incarnation, ask.reason)
@@ -102,6 +103,11 @@ class Workers:
             case _:
                 raise ValueError(f"unknown operation {ask.op!r}")
         return None
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _launch(self, spec: WorkerSpec | None) -> None:
         if spec is None or not spec.argv or not _NAME.fullmatch(spec.id):
@@ -135,6 +141,8 @@ class Workers:
         return lines[-tail:] if tail else []
 
     def _tell(self, status: WorkerStatus) -> None:
+        if status.phase == "stopped" and status.id in self._workers and not self._workers[status.id].stopping:
+            del self._workers[status.id]  # it died asleep
         line = _news(status)
         for writer in list(self._watchers):
             if writer.transport.get_write_buffer_size() > UNREAD_BYTES_MAX:

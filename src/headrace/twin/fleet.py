@@ -5,7 +5,7 @@ fleet and the routes as they are. Nothing here decides.
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -54,7 +54,8 @@ class SimFleet:
         key = f"{start.model}@{start.version}"
         model = self._models[key]
         behaviour = self._behaviours[key, start.pool]
-        held_bytes = self._devices[start.device].takes(model.memory_bytes)
+        device, rest = self._devices[start.device], model.engine.sleep
+        held_bytes = device.takes(model.memory_bytes)
         self._count += 1
         incarnation = str(self._count)
         replica = Replica(
@@ -71,11 +72,13 @@ class SimFleet:
             incarnation=incarnation,
             address="simulated",
             launched_us=now_us,
+            kept_bytes=device.takes(rest.kept_bytes) if rest else 0,
+            host_bytes=rest.host_bytes if rest else 0,
         )
         lease = Lease(
             replica=start.replica, incarnation=incarnation, model=start.model, version=start.version, pool=start.pool,
-            node=start.node, device=start.device, memory_bytes=held_bytes, share_ppm=self._share_ppm(start, held_bytes),
-            started_us=now_us, cause=start.reason,
+            node=start.node, device=start.device, memory_bytes=held_bytes,
+            share_ppm=self._share_ppm(start.pool, held_bytes), started_us=now_us, cause=start.reason,
         )  # fmt: skip
         made = Running(replica, lease, SimReplica(start.replica, behaviour, now_us))
         self.running[start.replica] = made
@@ -89,9 +92,45 @@ class SimFleet:
         one.lease = msgspec.structs.replace(one.lease, ready_us=now_us)
         self._route(one)
 
+    def sleep(self, one: Running, reason: str, now_us: int) -> None:
+        """It falls asleep: what it holds from now on is little, and what its cache knew is forgotten."""
+        assert not one.engine.running, "who has work does not sleep"
+        share_ppm = self._part_ppm(one.replica.pool, one.replica.kept_bytes)
+        self._turn(one, "asleep", now_us, reason, way="sleep", share_ppm=share_ppm)
+
+    def wake(self, one: Running, reason: str, now_us: int) -> None:
+        """It begins to wake, and holds all of its memory."""
+        share_ppm = self._share_ppm(one.replica.pool, one.replica.memory_bytes)
+        self._turn(one, "waking", now_us, reason, way="wake", share_ppm=share_ppm)
+
+    def _turn(
+        self,
+        one: Running,
+        phase: Literal["asleep", "waking"],
+        now_us: int,
+        reason: str,
+        *,
+        way: Literal["sleep", "wake"],
+        share_ppm: int,
+    ) -> None:
+        """One lease ends, and another begins."""
+        before = msgspec.structs.replace(one.lease, ended_us=now_us, ended_by=reason)
+        self.ended.append((before, one.engine.busy_us))
+        self._count += 1
+        name, key = str(self._count), one.replica.key
+        one.replica = msgspec.structs.replace(one.replica, phase=phase, incarnation=name, launched_us=now_us)
+        one.lease = msgspec.structs.replace(
+            one.lease, incarnation=name, way=way, share_ppm=share_ppm, started_us=now_us, ready_us=0, cause=reason
+        )
+        stamp = one.engine.stamp
+        one.engine = SimReplica(one.replica.id, self._behaviours[key, one.replica.pool], now_us)
+        one.engine.stamp = stamp + 1  # what was due of the one before is not of this one
+        one.route = None
+        self._seen = None
+
     def drain(self, one: Running, until_us: int, now_us: int) -> None:
         """It gets no more work."""
-        one.replica = msgspec.structs.replace(one.replica, phase="draining")
+        one.replica = one.replica.going()
         one.lease = msgspec.structs.replace(one.lease, drain_us=now_us)
         one.until_us = until_us
         if one.route is not None:
@@ -110,10 +149,15 @@ class SimFleet:
         self._seen = None
         return [one for one in self.running.values() if one.replica.device == device]
 
+    def doom(self, device: str, at_us: int) -> None:
+        """A spot device will be lost then; 0 takes that back."""
+        self._devices[device] = msgspec.structs.replace(self._devices[device], doomed_us=at_us)
+        self._seen = None
+
     def give_back(self, device: str) -> None:
         """It can be had again."""
         self._away.discard(device)
-        self._seen = None
+        self.doom(device, 0)
 
     def close(self, now_us: int) -> None:
         """The end of the world: leases end with it."""
@@ -148,15 +192,19 @@ class SimFleet:
         )  # fmt: skip
         self._seen = None
 
-    def _share_ppm(self, start: Start, held_bytes: int) -> int:
+    def _share_ppm(self, name: str, held_bytes: int) -> int:
         """What a lease holds of its device: its memory's share, or all of it where nothing else fits beside it."""
-        pool = self.catalog.pool(start.pool)
+        pool = self.catalog.pool(name)
         assert pool is not None, "plans name pools of the catalog"
         left = pool.memory_bytes - held_bytes
-        others = [other for other in self.catalog.models if start.pool in other.pools and other.owned]
-        if pool.grain_bytes or any(other.memory_bytes <= left for other in others):
-            return min(1_000_000, 1_000_000 * held_bytes // pool.memory_bytes)
-        return 1_000_000
+        others = [other for other in self.catalog.models if name in other.pools and other.owned]
+        beside = any(other.memory_bytes <= left for other in others)  # of sleepers who fit, each pays beside that
+        return self._part_ppm(name, held_bytes) if pool.grain_bytes or beside else 1_000_000
+
+    def _part_ppm(self, name: str, held_bytes: int) -> int:
+        pool = self.catalog.pool(name)
+        assert pool is not None, "as above"
+        return min(1_000_000, 1_000_000 * held_bytes // pool.memory_bytes)
 
 
 def devices(pools: Iterable[PoolSpec]) -> list[Device]:
@@ -169,6 +217,7 @@ def devices(pools: Iterable[PoolSpec]) -> list[Device]:
             memory_bytes=pool.memory_bytes,
             cpus=pool.cpus,
             grain_bytes=pool.grain_bytes,
+            host_bytes=pool.host_bytes,
         )
         for pool in pools
         for number in range(pool.count)

@@ -1,7 +1,7 @@
 """What a simulated run came to: latencies, promises kept, money and where it went, for each model and tenant.
 
-Money is whole nano-dollars: what leases cost is split by their time into starting, at work, idle and draining, and the
-part at work over requests by the time each took; the parts add up to the whole.
+Money is whole nano-dollars: what leases cost is split by their time into starting or waking, at work, idle, draining
+and asleep, and the part at work over requests by the time each took; the parts add up to the whole.
 """
 
 from typing import Any, Final
@@ -16,7 +16,7 @@ from headrace.twin.world import FAILED, REFUSED, SERVED, World
 from headrace.units import US_PER_HOUR
 
 QUANTILES: Final = (50, 95, 99)
-CAUSES: Final = ("work", "start", "idle", "drain")
+CAUSES: Final = ("work", "start", "idle", "drain", "sleep")
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +51,7 @@ class ModelPart(Part, frozen=True, kw_only=True):
     ttft: Latency
     tpot: Latency
     starts: int
+    wakes: int
     replica_us: int
     peak_replicas: int
     causes_nanousd: dict[str, int]
@@ -136,7 +137,8 @@ def _model(world: World, key: str, rows: NDArray[np.bool_], columns: dict[str, N
         cost_nanousd=sum(causes.values()),
         ttft=_latency(ttft, spec.objective.ttft_us, int((~batch).sum())),
         tpot=_latency(tpot, spec.objective.tpot_us, int(long.sum())),
-        starts=sum(one[0].model == spec.name for one in world.fleet.ended),
+        starts=sum(one[0].model == spec.name and one[0].way == "start" for one in world.fleet.ended),
+        wakes=sum(one[0].model == spec.name and one[0].way == "wake" for one in world.fleet.ended),
         replica_us=replica_us,
         peak_replicas=peak,
         causes_nanousd=causes,
@@ -163,12 +165,14 @@ def _leases(world: World, key: str) -> tuple[dict[str, int], int, float, int]:
         start_us = ready_us - lease.started_us
         work_us = min(round(busy), length_us - start_us)
         drained_us = max(0, min(drain_us, length_us - start_us - work_us))
-        parts = [work_us, start_us, length_us - start_us - work_us - drained_us, drained_us]
+        parts = [work_us, start_us, length_us - start_us - work_us - drained_us, drained_us, 0]
+        if lease.way == "sleep":
+            parts = [0, 0, 0, 0, max(1, length_us)]
         if not any(parts):
             parts[1] = 1  # billed, and never there
         for cause, nanousd in zip(CAUSES, split(world.fleet.cost_nanousd(lease), parts), strict=True):
             causes[cause] += nanousd
-        replica_us += length_us
+        replica_us += length_us if lease.way != "sleep" else 0
         busy_us += work_us
     peak = max((have for _, name, have, _ in world.counts if name == key), default=0)
     return causes, replica_us, busy_us, peak

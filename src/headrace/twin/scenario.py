@@ -71,6 +71,7 @@ class Scenario:
     capacities: dict[tuple[str, str], float]
     speeds: dict[tuple[str, str], Performance]
     boot_us: dict[str, int]
+    wake_us: dict[str, int]
     billing_min_us: int
     round_us: int
     patience_us: int
@@ -136,6 +137,9 @@ def scenario(
         capacities=capacities,
         speeds=speeds,
         boot_us=boots,
+        wake_us={
+            model.key: min(boots[model.key], model.scaling.wake_us) for model in catalog.models if model.key in boots
+        },
         billing_min_us=given.billing_min_us,
         round_us=given.round_us,
         patience_us=given.patience_us,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from headrace.policy import placement, schedule
-from headrace.policy.actions import Answer, Assign, Reject, Start
+from headrace.policy.actions import Answer, Assign, Plan, Reject, Start
 from headrace.policy.activity import Activity
 from headrace.policy.choice import Choices
 from headrace.policy.dispatch import Dispatch
@@ -25,11 +25,11 @@ from headrace.state.table import Table
 from headrace.twin.fleet import Running, SimFleet, route_models
 from headrace.twin.prefixes import Paths
 from headrace.twin.scenario import Scenario
-from headrace.units import US_PER_DAY, US_PER_HOUR
+from headrace.units import US_PER_DAY, US_PER_HOUR, format_us
 
 AFTER_US: Final = US_PER_HOUR  # how long the last requests may take once the trace is over
 BATCH_HELD: Final = 64  # batch requests of a model that wait in the gateway; whoever runs the job keeps the others
-STEP, READY, ROUND, DRAINED, FAULT, LOSS, RETURN = range(7)
+STEP, READY, ROUND, DRAINED, FAULT, LOSS, RETURN, NOTICE = range(8)
 PENDING, SERVED, REFUSED, FAILED = range(4)
 Progress = Callable[[int, int], None]
 
@@ -75,7 +75,8 @@ class World:
         self._counted: dict[str, tuple[int, int]] = {}
         self._keepalive = Keepalive()
         self._choices = Choices(lambda model, pool: scenario.speeds.get((model.key, pool.name)))
-        self._spot: list[tuple[str, float, random.Random]] = []  # device, losses a microsecond, and its own chance
+        self._losing: dict[int, int] = {}  # when spot devices are lost, by number
+        self._spot: list[tuple[str, float, int, random.Random]] = []  # device, losses a microsecond, notice, its chance
         self._jobs: dict[str, deque[int]] = {}  # batch requests that were not asked yet, by model
         self._offered = dict.fromkeys(scenario.names, 0)  # of them in the gateway, not at work
         self._pending = 0  # requests of other classes without a fate
@@ -107,7 +108,7 @@ class World:
                 elif kind == ROUND:
                     self._progress(at, count)
                     self._round(regular=not stamp)
-                elif kind in (LOSS, RETURN):
+                elif kind in (LOSS, RETURN, NOTICE):
                     self._market(kind, stamp)
                 else:
                     assert one is not None, "all else is of a replica, too"
@@ -226,7 +227,7 @@ class World:
         now_us, name = self.now_us, one.replica.id
         if self.fleet.running.get(name) is not one:
             return
-        if kind == READY and one.replica.phase == "starting":
+        if kind == READY and one.replica.phase in ("starting", "waking"):
             self.fleet.ready(one, now_us)
             self._table(now_us)
             self._note("ready", name, "")
@@ -242,17 +243,29 @@ class World:
             pool = self.scenario.catalog.pool(device.pool)
             if pool is not None and pool.loss_ppm_per_day:
                 chance = random.Random(f"{self.scenario.seed} {device.device}")  # noqa: S311 - as above
-                self._spot.append((device.device, pool.loss_ppm_per_day / 1_000_000 / US_PER_DAY, chance))
+                per_us = pool.loss_ppm_per_day / 1_000_000 / US_PER_DAY
+                self._spot.append((device.device, per_us, pool.notice_us, chance))
                 self._market(RETURN, len(self._spot) - 1)
 
     def _market(self, kind: int, number: int) -> None:
         """A spot device is taken away, or can be had again."""
-        device, per_us, chance = self._spot[number]
+        device, per_us, notice_us, chance = self._spot[number]
         if kind == RETURN:
             if self.now_us:
                 self._note("spot.back", device, "it can be had again")
             self.fleet.give_back(device)
-            self._push(self.now_us + chance.expovariate(per_us), LOSS, None, number)
+            lost_us = self.now_us + chance.expovariate(per_us)
+            self._push(lost_us, LOSS, None, number)
+            if notice_us:
+                self._losing[number] = int(lost_us)
+                self._push(max(self.now_us, lost_us - notice_us), NOTICE, None, number)
+            return
+        if kind == NOTICE:
+            self._note(
+                "spot.notice", device, f"it will be taken away in {format_us(self._losing[number] - self.now_us)}"
+            )
+            self.fleet.doom(device, self._losing[number])
+            self._push(self.now_us, ROUND, None, 1)
             return
         self._note("spot.lost", device, "it was taken away, by the scenario's chance")
         for one in self.fleet.take_away(device):
@@ -293,8 +306,8 @@ class World:
                 self._route_models = route_models(scenario.catalog, rates, scenario.boot_us)
                 self._table(now_us)
         wanted = schedule.over(wanted, scenario.boot_us, scenario.wall_us + now_us)
-        wanted = self._keepalive.over(wanted, demand, scenario.boot_us, now_us)
-        learned = Learned(scenario.boot_us, self._keepalive.gaps, self._choices.homes)
+        wanted = self._keepalive.over(wanted, demand, scenario.boot_us, now_us, scenario.wake_us)
+        learned = Learned(scenario.boot_us, self._keepalive.gaps, self._choices.homes, scenario.wake_us)
         made = plan(wanted, fleet, demand, now_us, scenario.sizing, learned)
         for stop in made.stops:
             one = self.fleet.running.get(stop.replica)
@@ -306,6 +319,7 @@ class World:
                 self._push(one.until_us, DRAINED, one, 0)
             else:
                 self.fleet.end(one, now_us, stop.reason)
+        self._turn_over(made)
         for start in made.starts:
             one = self.fleet.start(start, now_us)
             self._note("start", start.replica, start.reason)
@@ -314,11 +328,27 @@ class World:
             hours = scenario.mtbf_hours
             if hours:
                 self._push(now_us + self._random.expovariate(1 / hours) * US_PER_HOUR, FAULT, one, 0)
-        if made.starts or made.stops:
+        if not made.quiet:
             self._table(now_us)
+        if made.sleeps:  # what they gave is there at once: who waits for it need not wait for the next round
+            self._push(now_us, ROUND, None, 1)
         self._count()
         if regular:
             self._push(now_us + scenario.round_us, ROUND, None, 0)
+
+    def _turn_over(self, made: Plan) -> None:
+        """Those that fall asleep, and those that wake. One that was given work meanwhile stays awake."""
+        now_us = self.now_us
+        for rest in made.sleeps:
+            one = self.fleet.running[rest.replica]
+            if not one.engine.running:
+                self._note("sleep", rest.replica, rest.reason)
+                self.fleet.sleep(one, rest.reason, now_us)
+        for wake in made.wakes:
+            one = self.fleet.running[wake.replica]
+            self._note("wake", wake.replica, wake.reason)
+            self.fleet.wake(one, wake.reason, now_us)
+            self._push(now_us + self.scenario.wake_us[one.replica.key], READY, one, 0)
 
     def _warm(self) -> None:
         """Replicas that are there when the trace begins: those a plan starts for it, as many as will fit."""

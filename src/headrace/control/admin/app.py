@@ -23,6 +23,7 @@ from headrace.control.admin.exports import Exports
 from headrace.control.admin.forecast import Forecast
 from headrace.control.admin.history import Histories
 from headrace.control.admin.organization import Organization
+from headrace.control.admin.pools import Pools
 from headrace.control.admin.repeats import Once
 from headrace.control.admin.replicas import Fleets
 from headrace.control.admin.routes import AdminRoute, Handler, json
@@ -47,6 +48,7 @@ def declared(controller: Controller) -> list[AdminRoute]:
         Organization,
         Histories,
         Versions,
+        Pools,
     )
     routes = [route for noun in nouns for route in noun(controller).routes()]
 

@@ -129,7 +129,9 @@ def _at_work(begun: Begun, clock: Clock) -> views.Explained:
 def lease_line(lease: Lease) -> str:
     """One lease in words."""
     place = f"{lease.pool}/{lease.device}, {lease.share_ppm / 10_000:.1f} % of it"
-    ready = f", ready after {format_us(lease.ready_us - lease.started_us)}" if lease.ready_us else ""
+    how = {"start": "ready", "wake": "awake", "sleep": "asleep"}[lease.way]
+    ready = f", {how} after {format_us(lease.ready_us - lease.started_us)}" if lease.ready_us else ""
+    ready = ", asleep" if lease.way == "sleep" else ready
     end = f"; ended {_clock(lease.ended_us)}: {lease.ended_by}" if lease.ended_us else "; runs"
     return f"{_clock(lease.started_us)}  lease            {lease.incarnation} on {place}{ready}{end}"
 

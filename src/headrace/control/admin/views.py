@@ -157,6 +157,23 @@ class Stopping(msgspec.Struct, frozen=True, kw_only=True):
     stopping: bool
 
 
+class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
+    """One device of a pool. `goes_in_us` until it is taken away: 0 when it is, None when nobody said so."""
+
+    pool: str
+    node: str
+    device: str
+    memory_bytes: int
+    held_bytes: int
+    goes_in_us: int | None
+
+
+class Pools(msgspec.Struct, frozen=True, kw_only=True):
+    """In the order of the file."""
+
+    devices: list[DeviceView]
+
+
 class Leases(msgspec.Struct, frozen=True, kw_only=True):
     """Newest first."""
 

@@ -32,17 +32,35 @@ def main() -> None:
     given = words.parse_args()
     if os.path.exists(given.listen):  # noqa: PTH110 - a start-up path; pathlib costs milliseconds
         os.unlink(given.listen)  # noqa: PTH108 - as above
-    server = _server(given)
+    servers = [_server(given)]  # none while it sleeps
     wakened, waker = os.pipe()
     os.set_blocking(waker, False)
     signal.set_wakeup_fd(waker)
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    signal.signal(signal.SIGINT, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, lambda *_: None)
     ready = {"ready": True, "address": f"unix:{given.listen}", "load_ms": round(1000 * (time.monotonic() - began))}
     print(json.dumps(ready), flush=True)
-    os.read(wakened, 1)
-    _drain(server, given.listen)
+    _rest(servers, given, wakened, json.dumps(ready))
+    if servers:
+        _drain(servers[0], given.listen)
     os._exit(0)  # the server's destructor would wait for idle connections
+
+
+def _rest(servers: "list[object]", given: argparse.Namespace, wakened: int, ready: str) -> None:
+    """Sleep and wake as the host asks, until it says that it is over."""
+    while (number := os.read(wakened, 1)[0]) in (signal.SIGUSR1, signal.SIGUSR2):
+        if number == signal.SIGUSR1:
+            from headrace.engines.runners import resting
+
+            servers.clear()  # with it go the weights and the cache
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(given.listen)  # noqa: PTH108 - pathlib costs start-up time here
+            resting.give_back()
+            resting.say_asleep()
+        else:
+            if not servers:
+                servers.append(_server(given))
+            print(ready, flush=True)
 
 
 def _server(given: argparse.Namespace) -> object:

@@ -22,6 +22,7 @@ from headrace.errors import Invalid
 _INPUTS_MAX: Final = 2048  # OpenAI's limit
 _BOUNDS: Final = Bounds(count=32, cost=4096)  # texts, and tokens with padding
 Text = tuple[Sequence[int], Sequence[int]]  # token ids and segment ids of equal length
+FIRST: Final[Batch[Text]] = Batch([Item(([0, 1], [0, 0]))])  # the first run allocates
 Token = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -55,13 +56,8 @@ class Encoder:
     """The session and the tokenizer. `pairs` is true for a cross-encoder: one logit for a query and a document."""
 
     def __init__(self, weights: str, tokenizer: str, threads: int, limit: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Spinning threads take the CPU from their neighbours and gain nothing at these batch sizes.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+        self._weights, self._threads = weights, threads
+        self.session = self._load()
         self.names = {entry.name for entry in self.session.get_inputs()}
         self.pairs = _single_logit(self.session.get_outputs()[0])
         self.limit = limit
@@ -69,6 +65,25 @@ class Encoder:
         self.tokenizer.no_truncation()  # the file's own limit would cut texts silently
         self.tokenizer.no_padding()
         self.vocabulary: int = self.tokenizer.get_vocab_size()
+        self.compute(FIRST)
+
+    def sleep(self) -> None:
+        """Let go of the session, which holds the weights and what batches took; the tokenizer stays."""
+        self.session = None
+
+    def wake(self) -> None:
+        """Load it again."""
+        self.session = self._load()
+        self.compute(FIRST)
+
+    def _load(self) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Spinning threads take the CPU from their neighbours and gain nothing at these batch sizes.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return onnxruntime.InferenceSession(self._weights, options, providers=["CPUExecutionProvider"])
 
     def compute(self, batch: Batch[Text]) -> list[Any]:
         """Per text: one logit, or token vectors float32 [tokens, hidden]. Runs in the encoder's thread."""
@@ -240,7 +255,6 @@ def main() -> None:
         words.add_argument(f"--{name}", type=int, required=True)
     given = words.parse_args()
     encoder = Encoder(given.weights, given.tokenizer, given.threads, given.context)
-    encoder.compute(Batch([Item(([0, 1], [0, 0]))]))  # the first run allocates
     asyncio.run(_serve(encoder, given, began))
 
 
@@ -253,7 +267,7 @@ async def _serve(encoder: Encoder, given: argparse.Namespace, began: float) -> N
     routes = {("POST", "/v1/rerank"): runner.rerank, ("POST", "/tokenize"): runner.tokenize}
     if not encoder.pairs:
         routes["POST", "/v1/embeddings"] = runner.embeddings
-    await serve(Server(routes, load), given.listen, began)
+    await serve(Server(routes, load), given.listen, began, encoder)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from typing import Any, Final
 
 import httptools
 
+from headrace.engines.runners import resting
+from headrace.engines.runners.resting import Rests
 from headrace.errors import Invalid, Refused, openai_error
 
 BODY_MAX_BYTES: Final = 40 << 20  # 25 MiB of a recording as base64, and its request
@@ -87,7 +89,7 @@ class Server:
         self.connections: set[_Connection] = set()
         self.gone = asyncio.Event()  # set while there is no connection
         self.gone.set()
-        self.draining = False
+        self.draining = self.asleep = False
         self._load_of_runner, self._progress_of_runner = load, progress
 
     async def answer(self, exchange: Exchange) -> None:
@@ -96,6 +98,9 @@ class Server:
         if route is None:
             known = any(exchange.path == path for _, path in self.routes)
             refuse(exchange, 405 if known else 404, f"{exchange.method} {exchange.path} is not served here")
+            return
+        if self.asleep and exchange.method == "POST":
+            refuse(exchange, 503, "this replica sleeps", code="asleep")
             return
         try:
             await route(exchange)
@@ -209,10 +214,24 @@ class _Connection(asyncio.Protocol):
             self.task = None
 
 
-async def serve(server: Server, path: str, began: float) -> None:
+def _sleep(server: "Server", rests: Rests) -> None:
+    server.asleep = True
+    rests.sleep()
+    resting.give_back()
+    resting.say_asleep()
+
+
+def _wake(server: "Server", rests: Rests, ready: dict[str, Any]) -> None:
+    if server.asleep:
+        rests.wake()
+        server.asleep = False
+    print(json.dumps(ready), flush=True)
+
+
+async def serve(server: Server, path: str, began: float, rests: Rests | None = None) -> None:
     """Listen on the unix socket, say so on standard output, serve until SIGTERM, then finish what runs.
 
-    `began` is the moment of `time.monotonic` this process started at.
+    `began` is the moment of `time.monotonic` this process started at. `rests` sleeps and wakes when the host asks.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -222,6 +241,9 @@ async def serve(server: Server, path: str, began: float) -> None:
         os.unlink(path)  # noqa: PTH108 - a start-up path; pathlib costs milliseconds
     listener = await loop.create_unix_server(lambda: _Connection(server), path, backlog=1024)
     ready = {"ready": True, "address": f"unix:{path}", "load_ms": round(1000 * (time.monotonic() - began))}
+    if rests is not None:
+        loop.add_signal_handler(resting.SLEEP, _sleep, server, rests)
+        loop.add_signal_handler(resting.WAKE, _wake, server, rests, ready)
     print(json.dumps(ready), flush=True)
     await stop.wait()
     server.draining = True

@@ -1,0 +1,45 @@
+"""What sections of the cloud file share: their strictness, and the price that models and tenants may have."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from headrace.specs.literals import MARKET_PATTERN, Date, Money
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Any part of the file: keys that are not known are refused."""
+
+
+_Percent = Annotated[int, Meta(ge=0, le=10_000)]
+
+
+class Price(Section, frozen=True):
+    """What is charged for a model. Units, or cost_plus, or mirror; in dollars, exact to 9 decimals."""
+
+    input_tokens: Annotated[Money | None, Meta(description="for a million tokens of prompt")] = None
+    cached_tokens: Annotated[
+        Money | None, Meta(description="for a million of them found in the prefix cache; as input_tokens if left out")
+    ] = None
+    output_tokens: Annotated[Money | None, Meta(description="for a million tokens of answer")] = None
+    embeddings: Annotated[Money | None, Meta(description="for a thousand texts embedded")] = None
+    documents: Annotated[Money | None, Meta(description="for a thousand documents ranked")] = None
+    images: Annotated[Money | None, Meta(description="for each image")] = None
+    audio_minutes: Annotated[Money | None, Meta(description="for a minute of audio")] = None
+    video_seconds: Annotated[Money | None, Meta(description="for a second of video")] = None
+    characters: Annotated[Money | None, Meta(description="for a million characters spoken")] = None
+    requests: Annotated[Money | None, Meta(description="for each request")] = None
+    slot_hour: Annotated[Money | None, Meta(description="for an hour of one slot of a replica at work")] = None
+    cost_plus: Annotated[
+        _Percent | None,
+        Meta(description="percent added to what its time on a device costs; the default, with 0, if all is left out"),
+    ] = None
+    mirror: Annotated[
+        Annotated[str, Meta(pattern=MARKET_PATTERN, max_length=128)] | None,
+        Meta(description="charge what a closed API does, like openai/gpt-4o-mini"),
+    ] = None
+    discount: Annotated[Annotated[int, Meta(ge=0, le=99)], Meta(description="percent less than what is mirrored")] = 0
+    begins: Annotated[Date | None, Meta(description="when it begins, midnight UTC; when it is applied if left out")] = (
+        None
+    )

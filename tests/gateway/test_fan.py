@@ -42,7 +42,10 @@ async def telling(question: Question, writer: asyncio.StreamWriter) -> None:
     """Says its seed; in a stream, in two pieces."""
     said = f"seed {question.body.get('seed')}"
     if not question.body.get("stream"):
-        writer.write(whole(stub.answer(said, 3)))
+        (choice,) = json.loads(stub.answer(said))["choices"]
+        writer.write(
+            whole(stub.answer(said, 3, choices=[{**choice, "index": i} for i in range(question.body.get("n", 1))]))
+        )
         return
     writer.write(STREAM_HEAD)
     for event in stub.words(said[:5], said[5:]):
@@ -164,6 +167,26 @@ def test_a_part_that_fails_is_tried_elsewhere(tmp_path: Path):
         await telling(question, writer)
 
     of_two(tmp_path, once_broken, test)
+
+
+def test_a_part_without_its_choice_is_tried_elsewhere(tmp_path: Path):
+    """An answer of no choices is none."""
+
+    async def test(here: World, a: StubUpstream, b: StubUpstream) -> None:
+        got = await here.ask(FOUR)
+        assert len(got.json["choices"]) == 4
+        assert len((await here.usage()).failed) == 1
+
+    empty: list[Question] = []
+
+    async def once_empty(question: Question, writer: asyncio.StreamWriter) -> None:
+        if not empty:
+            empty.append(question)
+            writer.write(whole(stub.answer(choices=[])))
+            return
+        await telling(question, writer)
+
+    of_two(tmp_path, once_empty, test)
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -127,7 +127,7 @@ class ChatCall(Call, kw_only=True):
         if self.tried + 1 >= instructed.TRIES:
             raise instructed.unmet(problem)
         made = copy.copy(self)
-        made.tried += 1
+        made.tried, made.patience_us = made.tried + 1, 0
         made.complaint = tuple(instructed.complaint(text, problem, None if self.emulated else self.wanted))
         return made
 
@@ -189,7 +189,10 @@ class ChatCall(Call, kw_only=True):
     def finish(self, body: bytes, request_id: str, counts: Counts | None = None) -> bytes:
         """See `Call.finish`."""
         made = self._answer(body, request_id, counts)
-        return body if self.place is not None else self.told(made, request_id, counts)
+        if self.place is None:
+            return self.told(made, request_id, counts)
+        choices.check(len(made.choices), self.n)
+        return body
 
     def counts(self, body: bytes, dialect: str) -> Counts | None:
         """See `Call.counts`."""

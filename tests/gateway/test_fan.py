@@ -14,7 +14,7 @@ from headrace.state.usage import Usage
 from tests.gateway import stub
 from tests.gateway.stub import END, STREAM_HEAD, Question, StubUpstream, framed, piece, usage, whole
 from tests.gateway.test_budgets import Control
-from tests.gateway.world import CHAT, HI, UNITS, World, model, post, replica, run, until, world
+from tests.gateway.world import CHAT, HI, KEY, UNITS, World, model, post, replica, run, until, world
 
 ONE = Ability(dialect="vllm", tools=True, n=False)
 TWO = Ability(dialect="vllm", tools=True, n_max=2)
@@ -253,6 +253,33 @@ def test_a_client_that_leaves_takes_all_parts_with_it(tmp_path: Path):
     of_two(tmp_path, stub.silent, test)
 
 
+def test_choices_that_outlive_their_client_are_kept(tmp_path: Path):
+    """They are finished, charged once, and there for who asks again."""
+
+    async def test(here: World, a: StubUpstream, b: StubUpstream) -> None:
+        own = ("Idempotency-Key: mine", "x-headrace-on-disconnect: finish")
+        line = await here.line()
+        line.send(post(FOUR, CHAT, KEY, *own))
+        await until(lambda: len(a.asked) == len(b.asked) == 2)
+        line.close()
+        go.set()
+        record = await here.usage()
+        assert (record.outcome, len(record.parts)) == ("finished", 4)
+        while (again := await here.ask(FOUR, CHAT, *own)).status == 409:
+            await asyncio.sleep(0)  # its answer is kept a moment after its record
+        assert again.headers["x-headrace-replayed"] == record.request
+        assert len(again.json["choices"]) == 4
+        assert len(a.asked) + len(b.asked) == 4
+
+    go = asyncio.Event()
+
+    async def waiting(question: Question, writer: asyncio.StreamWriter) -> None:
+        await go.wait()
+        await telling(question, writer)
+
+    of_two(tmp_path, waiting, test)
+
+
 def test_a_queue_that_takes_only_some_refuses_all(tmp_path: Path):
     """The place that the first parts took is given back."""
 
@@ -458,6 +485,30 @@ def test_responses_are_checked_alike(tmp_path: Path):
 
     body = {"model": "m", "input": "A dog.", "text": {"format": {"type": "json_schema", "name": "a", "schema": SCHEMA}}}
     of_loose(tmp_path, ["four", '{"legs": 4}'], body, check, "/v1/responses")
+
+
+def test_messages_are_checked_alike(tmp_path: Path):
+    def check(got, record: Usage, asked: list[Question]) -> None:
+        assert got.json["content"] == [{"type": "text", "text": '{"legs": 4}'}]
+        assert got.json["usage"]["output_tokens"] == record.output_tokens == 6
+
+    form = {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}}
+    body = {"model": "m", "messages": HI["messages"], "max_tokens": 16, **form}
+    of_loose(tmp_path, ["four", '{"legs": 4}'], body, check, "/v1/messages")
+
+
+@pytest.mark.parametrize(
+    "field", [{"response_format": STRICT}, {"n": 2}, {"tools": [{"type": "function", "function": {"name": "f"}}]}]
+)
+def test_a_model_that_only_reads_refuses_by_name(tmp_path: Path, field: dict):
+    async def test(here: World, a: StubUpstream, b: StubUpstream) -> None:
+        got = await here.ask({**HI, **field})
+        assert (got.status, got.json["error"]["code"]) == (400, "unsupported_parameter")
+        assert got.json["error"]["param"] in field
+        assert a.asked == b.asked == []
+
+    reader = Ability(dialect="headrace", json_schema=False, n=False, generates=False)
+    of_two(tmp_path, telling, test, ability=reader)
 
 
 def test_tools_work_where_not_even_schemas_do(tmp_path: Path):

@@ -9,11 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from headrace.gateway import client
 from headrace.state.table import Ability, RouteBudget
 from headrace.state.usage import Usage
 from tests.gateway import stub
 from tests.gateway.stub import END, STREAM_HEAD, Question, StubUpstream, framed, piece, usage, whole
 from tests.gateway.test_budgets import Control
+from tests.gateway.test_exchange import FullDisk
 from tests.gateway.world import CHAT, HI, KEY, UNITS, World, model, post, replica, run, until, world
 
 ONE = Ability(dialect="vllm", tools=True, n=False)
@@ -251,6 +253,76 @@ def test_a_client_that_leaves_takes_all_parts_with_it(tmp_path: Path):
         assert record.charge_nanousd == charge(record.input_tokens, 0) > 0
 
     of_two(tmp_path, stub.silent, test)
+
+
+def test_a_client_that_does_not_read_stops_all_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """No engine is read on for it, and after the stall it is let go with all of them."""
+    monkeypatch.setattr(client, "WRITE_STALL_S", 0.3)
+    sent = 0
+
+    async def flood(_: Question, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(STREAM_HEAD)
+        event = framed(piece({"content": "x" * 4000}))
+        while True:
+            writer.write(event)
+            await writer.drain()
+            sent += len(event)
+
+    async def test(here: World, a: StubUpstream, b: StubUpstream) -> None:
+        line = await here.line()
+        line.writer.transport.pause_reading()
+        line.send(post({**FOUR, "stream": True}))
+        worst = 0
+        while not here.usages():
+            worst = max([worst, *(each.transport.get_write_buffer_size() for each in here.worker.connections)])
+            await asyncio.sleep(0.005)
+        assert worst < 4 << 20
+        assert sent < 64 << 20
+        assert (await here.usage()).outcome == "cancelled"
+        await until(lambda: a.gone.is_set() and b.gone.is_set())
+        line.close()
+
+    of_two(tmp_path, flood, test)
+
+
+def test_a_slow_reader_gets_every_piece_of_every_choice(tmp_path: Path):
+    """Paused and resumed, not a byte is lost."""
+
+    async def long(_: Question, writer: asyncio.StreamWriter) -> None:
+        events = [piece({"content": f"{n:06d}" * 100}) for n in range(500)]
+        for event in [stub.words()[0], *events, stub.words()[-1], usage(502), stub.DONE]:
+            writer.write(STREAM_HEAD * (event == stub.words()[0]) + framed(event))
+            await writer.drain()
+        writer.write(END)
+
+    async def test(here: World, a: StubUpstream, b: StubUpstream) -> None:
+        line = await here.line()
+        line.send(post({**FOUR, "n": 2, "stream": True, "max_tokens": 4000}))
+        await asyncio.sleep(0.05)
+        got = await asyncio.wait_for(line.answer(), 20)
+        texts = ["", ""]
+        for event in got.events[:-1]:
+            (choice,) = json.loads(event[6:])["choices"]
+            texts[choice["index"]] += choice["delta"].get("content") or ""
+        assert texts == ["".join(f"{n:06d}" * 100 for n in range(500))] * 2
+        line.close()
+
+    of_two(tmp_path, long, test)
+
+
+def test_choices_that_cannot_be_recorded_are_not_served(tmp_path: Path):
+    """503 instead of the answer, though all parts were there."""
+
+    async def test(here: World, a: StubUpstream, b: StubUpstream) -> None:
+        real = here.worker.journal
+        here.worker.journal = full = FullDisk(real)
+        got = await here.ask(FOUR)
+        assert (got.status, got.json["error"]["code"]) == (503, "storage_unavailable")
+        full.full, here.worker.journal = False, real
+        here.worker.stored(True)
+
+    of_two(tmp_path, telling, test)
 
 
 def test_choices_that_outlive_their_client_are_kept(tmp_path: Path):

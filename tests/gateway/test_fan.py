@@ -9,12 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from headrace.gateway import client
 from headrace.state.table import Ability, RouteBudget
 from headrace.state.usage import Usage
 from tests.gateway import stub
 from tests.gateway.stub import END, STREAM_HEAD, Question, StubUpstream, framed, piece, usage, whole
 from tests.gateway.test_budgets import Control
-from tests.gateway.world import CHAT, HI, UNITS, World, model, post, replica, run, until, world
+from tests.gateway.test_exchange import FullDisk
+from tests.gateway.world import CHAT, HI, KEY, UNITS, World, model, post, replica, run, until, world
 
 ONE = Ability(dialect="vllm", tools=True, n=False)
 TWO = Ability(dialect="vllm", tools=True, n_max=2)
@@ -42,7 +44,10 @@ async def telling(question: Question, writer: asyncio.StreamWriter) -> None:
     """Says its seed; in a stream, in two pieces."""
     said = f"seed {question.body.get('seed')}"
     if not question.body.get("stream"):
-        writer.write(whole(stub.answer(said, 3)))
+        (choice,) = json.loads(stub.answer(said))["choices"]
+        writer.write(
+            whole(stub.answer(said, 3, choices=[{**choice, "index": i} for i in range(question.body.get("n", 1))]))
+        )
         return
     writer.write(STREAM_HEAD)
     for event in stub.words(said[:5], said[5:]):
@@ -166,6 +171,26 @@ def test_a_part_that_fails_is_tried_elsewhere(tmp_path: Path):
     of_two(tmp_path, once_broken, test)
 
 
+def test_a_part_without_its_choice_is_tried_elsewhere(tmp_path: Path):
+    """An answer of no choices is none."""
+
+    async def test(here: World, a: StubUpstream, b: StubUpstream) -> None:
+        got = await here.ask(FOUR)
+        assert len(got.json["choices"]) == 4
+        assert len((await here.usage()).failed) == 1
+
+    empty: list[Question] = []
+
+    async def once_empty(question: Question, writer: asyncio.StreamWriter) -> None:
+        if not empty:
+            empty.append(question)
+            writer.write(whole(stub.answer(choices=[])))
+            return
+        await telling(question, writer)
+
+    of_two(tmp_path, once_empty, test)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_part_that_fails_for_good_fails_all(tmp_path: Path, stream: bool):
     """One clear error, the others are called off, nothing is charged, and the time is booked as failed."""
@@ -228,6 +253,103 @@ def test_a_client_that_leaves_takes_all_parts_with_it(tmp_path: Path):
         assert record.charge_nanousd == charge(record.input_tokens, 0) > 0
 
     of_two(tmp_path, stub.silent, test)
+
+
+def test_a_client_that_does_not_read_stops_all_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """No engine is read on for it, and after the stall it is let go with all of them."""
+    monkeypatch.setattr(client, "WRITE_STALL_S", 0.3)
+    sent = 0
+
+    async def flood(_: Question, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(STREAM_HEAD)
+        event = framed(piece({"content": "x" * 4000}))
+        while True:
+            writer.write(event)
+            await writer.drain()
+            sent += len(event)
+
+    async def test(here: World, a: StubUpstream, b: StubUpstream) -> None:
+        line = await here.line()
+        line.writer.transport.pause_reading()
+        line.send(post({**FOUR, "stream": True}))
+        worst = 0
+        while not here.usages():
+            worst = max([worst, *(each.transport.get_write_buffer_size() for each in here.worker.connections)])
+            await asyncio.sleep(0.005)
+        assert worst < 4 << 20
+        assert sent < 64 << 20
+        assert (await here.usage()).outcome == "cancelled"
+        await until(lambda: a.gone.is_set() and b.gone.is_set())
+        line.close()
+
+    of_two(tmp_path, flood, test)
+
+
+def test_a_slow_reader_gets_every_piece_of_every_choice(tmp_path: Path):
+    """Paused and resumed, not a byte is lost."""
+
+    async def long(_: Question, writer: asyncio.StreamWriter) -> None:
+        events = [piece({"content": f"{n:06d}" * 100}) for n in range(500)]
+        for event in [stub.words()[0], *events, stub.words()[-1], usage(502), stub.DONE]:
+            writer.write(STREAM_HEAD * (event == stub.words()[0]) + framed(event))
+            await writer.drain()
+        writer.write(END)
+
+    async def test(here: World, a: StubUpstream, b: StubUpstream) -> None:
+        line = await here.line()
+        line.send(post({**FOUR, "n": 2, "stream": True, "max_tokens": 4000}))
+        await asyncio.sleep(0.05)
+        got = await asyncio.wait_for(line.answer(), 20)
+        texts = ["", ""]
+        for event in got.events[:-1]:
+            (choice,) = json.loads(event[6:])["choices"]
+            texts[choice["index"]] += choice["delta"].get("content") or ""
+        assert texts == ["".join(f"{n:06d}" * 100 for n in range(500))] * 2
+        line.close()
+
+    of_two(tmp_path, long, test)
+
+
+def test_choices_that_cannot_be_recorded_are_not_served(tmp_path: Path):
+    """503 instead of the answer, though all parts were there."""
+
+    async def test(here: World, a: StubUpstream, b: StubUpstream) -> None:
+        real = here.worker.journal
+        here.worker.journal = full = FullDisk(real)
+        got = await here.ask(FOUR)
+        assert (got.status, got.json["error"]["code"]) == (503, "storage_unavailable")
+        full.full, here.worker.journal = False, real
+        here.worker.stored(True)
+
+    of_two(tmp_path, telling, test)
+
+
+def test_choices_that_outlive_their_client_are_kept(tmp_path: Path):
+    """They are finished, charged once, and there for who asks again."""
+
+    async def test(here: World, a: StubUpstream, b: StubUpstream) -> None:
+        own = ("Idempotency-Key: mine", "x-headrace-on-disconnect: finish")
+        line = await here.line()
+        line.send(post(FOUR, CHAT, KEY, *own))
+        await until(lambda: len(a.asked) == len(b.asked) == 2)
+        line.close()
+        go.set()
+        record = await here.usage()
+        assert (record.outcome, len(record.parts)) == ("finished", 4)
+        while (again := await here.ask(FOUR, CHAT, *own)).status == 409:
+            await asyncio.sleep(0)  # its answer is kept a moment after its record
+        assert again.headers["x-headrace-replayed"] == record.request
+        assert len(again.json["choices"]) == 4
+        assert len(a.asked) + len(b.asked) == 4
+
+    go = asyncio.Event()
+
+    async def waiting(question: Question, writer: asyncio.StreamWriter) -> None:
+        await go.wait()
+        await telling(question, writer)
+
+    of_two(tmp_path, waiting, test)
 
 
 def test_a_queue_that_takes_only_some_refuses_all(tmp_path: Path):
@@ -435,6 +557,30 @@ def test_responses_are_checked_alike(tmp_path: Path):
 
     body = {"model": "m", "input": "A dog.", "text": {"format": {"type": "json_schema", "name": "a", "schema": SCHEMA}}}
     of_loose(tmp_path, ["four", '{"legs": 4}'], body, check, "/v1/responses")
+
+
+def test_messages_are_checked_alike(tmp_path: Path):
+    def check(got, record: Usage, asked: list[Question]) -> None:
+        assert got.json["content"] == [{"type": "text", "text": '{"legs": 4}'}]
+        assert got.json["usage"]["output_tokens"] == record.output_tokens == 6
+
+    form = {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}}
+    body = {"model": "m", "messages": HI["messages"], "max_tokens": 16, **form}
+    of_loose(tmp_path, ["four", '{"legs": 4}'], body, check, "/v1/messages")
+
+
+@pytest.mark.parametrize(
+    "field", [{"response_format": STRICT}, {"n": 2}, {"tools": [{"type": "function", "function": {"name": "f"}}]}]
+)
+def test_a_model_that_only_reads_refuses_by_name(tmp_path: Path, field: dict):
+    async def test(here: World, a: StubUpstream, b: StubUpstream) -> None:
+        got = await here.ask({**HI, **field})
+        assert (got.status, got.json["error"]["code"]) == (400, "unsupported_parameter")
+        assert got.json["error"]["param"] in field
+        assert a.asked == b.asked == []
+
+    reader = Ability(dialect="headrace", json_schema=False, n=False, generates=False)
+    of_two(tmp_path, telling, test, ability=reader)
 
 
 def test_tools_work_where_not_even_schemas_do(tmp_path: Path):

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
+from openai.types.chat import ChatCompletionChunk
 
 from headrace.state.table import Ability
 from headrace.wire import choices, completions
 from headrace.wire.call import ONCE
 from headrace.wire.usage import Counts
 from tests.wire.bodies import chat as body_of
+from tests.wire.bodies import chunk, conforms
 
 ONE = Ability(dialect="vllm", n=False)
 NUMBER = st.integers(0, 5_000)
@@ -82,6 +84,16 @@ def test_whole_answers_are_joined_in_their_places(texts: list[str]):
     assert [choice["index"] for choice in whole["choices"]] == list(range(len(texts)))
     assert [choice["message"]["content"] for choice in whole["choices"]] == texts
     assert whole["id"] == "chatcmpl-req_1"
+    conforms("CreateChatCompletionResponse", whole)
+
+
+def test_pieces_and_the_end_of_a_stream_are_openais():
+    """The usage chunk, and pieces of any part."""
+    end = choices.tail("chat.completions", "req_1", 7, "m", Counts(input_tokens=3, output_tokens=2))
+    piece = choices.relabel(chunk({"content": "a"}), 3, choices.named("chat.completions", "req_1"), 7)
+    for event in (end.split(b"\n\n")[0], piece.split(b"\n\n")[0]):
+        ChatCompletionChunk.model_validate_json(event.removeprefix(b"data: "), strict=True)
+    assert choices.tail("completions", "req_1", 7, "m", None) == b"data: [DONE]\n\n"
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.text(st.characters(codec="utf-8"))), max_size=12))

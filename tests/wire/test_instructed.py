@@ -10,6 +10,7 @@ from hypothesis import given
 from headrace import errors
 from headrace.state.table import Ability
 from headrace.wire import instructed
+from headrace.wire.call import ONCE
 from headrace.wire.messages import Turn
 from tests.wire.bodies import chat as body_of
 
@@ -88,6 +89,21 @@ def test_a_form_that_says_all_needs_no_schema():
     assert '"minimum":1' in str(first.content)
     assert '{"legs": 0}' in str(last.content)
     assert turns == [Turn("user", "A dog.")]
+
+
+def test_an_engine_of_plain_schemas_is_trusted_with_those_alone():
+    """What its compiler would refuse is told and checked; the rest is sent as it came, and asked once."""
+    some = Ability(dialect="headrace", plain_schemas=True)
+    for properties, trusted in (
+        ({"legs": {"type": "integer"}}, True),
+        ({"legs": {"type": "integer", "minimum": 1}}, False),
+        ({"name": {"type": "string", "pattern": "^[a-z]+$"}}, False),
+    ):
+        schema = {"type": "object", "properties": properties}
+        call = body_of(response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
+        assert (call.asking(some) == ONCE) == trusted
+        body = json.loads(call.parts(some)[0].render(some, "up", 16, 1024)[1])
+        assert ("response_format" in body) == trusted
 
 
 def test_references_and_alternatives_have_a_form():

@@ -32,8 +32,8 @@ class OpenVino:
     kind = "openvino"
 
     def ability(self, model: ModelSpec) -> Ability:  # noqa: ARG002 - the same for every model
-        """JSON schema is enforced; log-probabilities and tool calls are not to be had."""
-        return Ability(dialect="headrace", tools=False, logprobs=False, parameters=_PARAMETERS)
+        """Plain JSON schemas are enforced; log-probabilities and tool calls are not to be had."""
+        return Ability(dialect="headrace", plain_schemas=True, tools=False, logprobs=False, parameters=_PARAMETERS)
 
     def problems(self, model: ModelSpec) -> list[str]:
         """Why this model cannot run here."""

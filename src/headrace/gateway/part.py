@@ -75,7 +75,8 @@ class Part:
         self._client = _Front()
         self._desk = _Desk(self, desk)
         self._exchange = Exchange(self._desk, self._client, _Reply(self), self.record)
-        self.record.arrived_us, self.record.wall_us = parent.arrived_us, parent.wall_us
+        if attempt == 1:  # one that is asked again comes when it comes: the deadline for a beginning was met
+            self.record.arrived_us, self.record.wall_us = parent.arrived_us, parent.wall_us
 
     @property
     def done(self) -> bool:
@@ -162,8 +163,9 @@ class _Record(Record):
 
     def __init__(self, name: str, parent: Record, call: Call) -> None:
         bill = copy.copy(parent.bill)  # the prices that are pinned
+        sizes = parent.sizes if bill.asking.tries == 1 else None  # what its model is told beside is no size to learn
         bill.held_in, bill.cap, bill.asking = (), None, ONCE  # the whole request holds for all of its parts
-        super().__init__(name, parent.epoch, parent.key, parent.model, call, bill, parent.sizes)
+        super().__init__(name, parent.epoch, parent.key, parent.model, call, bill, sizes)
         self.pinned, self._group = parent.pinned, parent.request_id
 
     def arriving(self, output_max: int) -> Request:

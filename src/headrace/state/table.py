@@ -37,14 +37,16 @@ class Media(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Ability(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the engine of a model can do by itself; what it cannot, the gateway does or refuses by name.
 
-    `dialect` tells usage fields apart: llama_cpp, headrace (our runners), vllm, openai. `n_max` is the most choices
-    that one call can ask for, 0 leaves it open. `images`: chat messages may hold pictures. `media` is None for an
-    engine of texts alone. `generates`: its answers follow the prompt; one that only reads can be told nothing.
+    `dialect` tells usage fields apart: llama_cpp, headrace (our runners), vllm, openai. `plain_schemas`: of JSON
+    schemas only the subset of `wire.plain_schema` is enforced. `n_max` is the most choices that one call can ask for, 0
+    leaves it open. `images`: chat messages may hold pictures. `media` is None for an engine of texts alone.
+    `generates`: its answers follow the prompt; one that only reads can be told nothing.
     """
 
     dialect: str = "openai"
     stream: bool = True
     json_schema: bool = True
+    plain_schemas: bool = False
     tools: bool = False
     logprobs: bool = True
     n: bool = True

@@ -100,10 +100,11 @@ class ChatCall(Call, kw_only=True):
     def asking(self, ability: Ability) -> Asking:
         """See `Call.asking`. An answer that must be checked is checked choice by choice."""
         request = self.request
-        plain = ability.json_schema or (request.response_format is None and not request.tools)
-        if (plain and ability.choices(self.n)) or not ability.generates:
+        free = request.response_format is None and not request.tools
+        trusted = free or (ability.json_schema and not ability.plain_schemas)
+        if (trusted and ability.choices(self.n)) or not ability.generates:
             return ONCE
-        schema = None if plain else self._unheld(ability)
+        schema = None if trusted else self._unheld(ability)
         if schema is None:
             return ONCE if ability.choices(self.n) else Asking(side=self.n)
         return Asking(self.n, instructed.TRIES, instructed.bytes_of(schema))
@@ -127,7 +128,7 @@ class ChatCall(Call, kw_only=True):
         if self.tried + 1 >= instructed.TRIES:
             raise instructed.unmet(problem)
         made = copy.copy(self)
-        made.tried += 1
+        made.tried, made.patience_us = made.tried + 1, 0
         made.complaint = tuple(instructed.complaint(text, problem, None if self.emulated else self.wanted))
         return made
 
@@ -179,7 +180,7 @@ class ChatCall(Call, kw_only=True):
             out.response_format = formats.enforced(request.response_format)
         self._tools(out, ability)
         self.wanted = None
-        if out.response_format is not None and not ability.json_schema:
+        if not formats.held(ability, out.response_format):
             self._tell(out)
         self.buffered = self.stream and (self.emulated or not ability.stream)
         if self.stream and not self.buffered:
@@ -189,7 +190,10 @@ class ChatCall(Call, kw_only=True):
     def finish(self, body: bytes, request_id: str, counts: Counts | None = None) -> bytes:
         """See `Call.finish`."""
         made = self._answer(body, request_id, counts)
-        return body if self.place is not None else self.told(made, request_id, counts)
+        if self.place is None:
+            return self.told(made, request_id, counts)
+        choices.check(len(made.choices), self.n)
+        return body
 
     def counts(self, body: bytes, dialect: str) -> Counts | None:
         """See `Call.counts`."""
@@ -230,11 +234,11 @@ class ChatCall(Call, kw_only=True):
         return made
 
     def _unheld(self, ability: Ability) -> dict[str, Any] | None:
-        """The schema of the answer that an engine which enforces none is asked for; None for plain text."""
+        """The schema of the answer that the engine would not be held to; None when it is, or for plain text."""
         out = ChatOut(model="", messages=[])
         out.response_format = formats.enforced(self.request.response_format)
         self._tools(out, ability)
-        return formats.schema_of(out.response_format)
+        return None if formats.held(ability, out.response_format) else formats.schema_of(out.response_format)
 
     def _tell(self, out: ChatOut) -> None:
         """The engine is not held to the form: it is told, and its answer will be checked."""

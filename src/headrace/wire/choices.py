@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from headrace import errors
 from headrace.wire.usage import Counts
 
 _SEED_LEAST: Final = -(2**63)
@@ -15,6 +16,12 @@ _KINDS: Final = {
     "chat.completions": ("chatcmpl", "chat.completion.chunk"),
     "completions": ("cmpl", "text_completion"),
 }
+
+
+def check(made: int, asked: int) -> None:
+    """An engine's answer to a part has the choices that were asked for. Raises Transient."""
+    if made != asked:
+        raise errors.Transient(f"the engine gave {made} choices where {asked} were asked for")
 
 
 def seed_of(seed: int | None, copy: int) -> int | None:

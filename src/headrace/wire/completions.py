@@ -126,7 +126,10 @@ class CompletionCall(Call, kw_only=True):
     def finish(self, body: bytes, request_id: str, counts: Counts | None = None) -> bytes:
         """See `Call.finish`."""
         made = self._answer(body, request_id, counts)
-        return body if self.place is not None else msgspec.json.encode(made)
+        if self.place is None:
+            return msgspec.json.encode(made)
+        choices.check(len(made.choices), self.n)
+        return body
 
     def finish_stream(self, body: bytes, request_id: str, created_s: int, counts: Counts | None = None) -> list[bytes]:
         """See `Call.finish_stream`."""

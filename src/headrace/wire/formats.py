@@ -5,6 +5,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from headrace.errors import Invalid
+from headrace.state.table import Ability
+from headrace.wire import plain_schema
+
 
 class SchemaSpec(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`json_schema` of a response format."""
@@ -40,6 +44,18 @@ def enforced(wanted: Format | None) -> Format | None:
 def schema_of(wanted: Format | dict[str, Any] | None) -> dict[str, Any] | None:
     """The schema of an answer, as of what is sent to engines; None for plain text."""
     return wanted["json_schema"]["schema"] if isinstance(wanted, dict) else reply_schema(wanted)
+
+
+def held(ability: Ability, wanted: Format | dict[str, Any] | None) -> bool:
+    """Whether an engine of that ability is held to the form by itself."""
+    schema = schema_of(wanted)
+    if schema is None or not ability.json_schema or not ability.plain_schemas:
+        return schema is None or ability.json_schema
+    try:
+        plain_schema.plain(schema)
+    except Invalid:
+        return False
+    return True
 
 
 def reply_schema(wanted: Format | None) -> dict[str, Any] | None:

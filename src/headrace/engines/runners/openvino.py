@@ -16,11 +16,11 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 import openvino_genai as genai
 
-from headrace.engines.runners import grammar
 from headrace.engines.runners.generation import Found, Generator, Job
 from headrace.engines.runners.pieces import Text
 from headrace.engines.runners.server import Exchange, Server, serve
 from headrace.errors import Invalid
+from headrace.wire import plain_schema
 
 _CHOICES_MAX: Final = 128
 _SEED_BITS: Final = 31
@@ -286,7 +286,7 @@ def _schema(wanted: ResponseFormat | None) -> str:
         return '{"type":"object"}'
     if wanted.json_schema is None:
         raise Invalid("response_format.json_schema is missing; give {name, schema}", param="response_format")
-    return json.dumps(grammar.plain(wanted.json_schema.schema or {"type": "object"}))
+    return json.dumps(plain_schema.plain(wanted.json_schema.schema or {"type": "object"}))
 
 
 def _flat(given: str | list[Any]) -> list[Any]:

@@ -1,4 +1,6 @@
-"""What of JSON Schema reaches OpenVINO's grammar compiler: a plain subset, every value checked. Pure.
+"""What of JSON Schema reaches OpenVINO's grammar compiler: a plain subset, every value checked.
+
+Asked by its runner, and by the gateway, which holds answers against all other schemas itself.
 
 A schema that its compiler refuses breaks the whole pipeline, with everyone's requests in it (measured), so nothing
 gets there that is not known to compile. References are put in place; recursion is refused.

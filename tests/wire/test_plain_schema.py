@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from headrace.engines.runners import grammar
 from headrace.errors import Invalid
+from headrace.wire import plain_schema
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
@@ -23,7 +23,7 @@ CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required"
 )
 def test_plain_schemas_pass(schema: Any, wanted: Any) -> None:
     """Notes are dropped, references put in place."""
-    assert wanted == grammar.plain(schema)
+    assert wanted == plain_schema.plain(schema)
 
 
 LOOP: dict[str, Any] = {"$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}, "$ref": "#/$defs/n"}
@@ -59,5 +59,5 @@ for _ in range(40):
 def test_the_rest_is_refused_by_name(schema: Any, word: str) -> None:
     """400, unsupported_schema."""
     with pytest.raises(Invalid, match=word) as refused:
-        grammar.plain(schema)
+        plain_schema.plain(schema)
     assert (refused.value.status, refused.value.code) == (400, "unsupported_schema")

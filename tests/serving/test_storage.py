@@ -38,7 +38,8 @@ def test_what_is_kept_and_what_is_coming_count_together(tmp_path: Path):
     """Of all stores, for each tenant by itself; of two that come at once and do not both fit, the second is refused."""
     kept = {("a", "file"): 60, ("b", "file"): 1_000}
     terms = table(tmp_path / "t.json", RouteTenant(name="a", storage_bytes=100))
-    storage = Storage(terms, [lambda: kept, lambda: {("a", "run"): 10}])
+    of = lambda tenant, every: {place: size for place, size in every.items() if tenant in ("", place[0])}  # noqa: E731
+    storage = Storage(terms, [lambda tenant: of(tenant, kept), lambda tenant: of(tenant, {("a", "run"): 10})])
     assert storage.kept() == {"a": {"file": 60, "run": 10}, "b": {"file": 1_000}}
     storage.check("a", 30)
     with storage.room("a", 20):

@@ -82,6 +82,7 @@ def test_what_tenants_keep_is_the_sum_of_their_documents_after_any_changes(tmp_p
     for one in left.values():
         sums[one.tenant, one.kind] += one.bytes
     assert store.kept() == {place: size for place, size in sums.items() if size}
+    assert store.kept("t") == {place: size for place, size in sums.items() if size and place[0] == "t"}
     store.close()
 
 

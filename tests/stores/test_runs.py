@@ -64,6 +64,7 @@ def test_a_forgotten_run_leaves_nothing_but_its_objects_which_go_when_nobody_has
             await store.hold(tenant, run, [("shared", 10), (f"of {run}", 1)])
             await store.hold(tenant, run, [("shared", 10)])
         assert store.kept() == {("t", "run"): 22, ("u", "run"): 11}
+        assert store.kept("u") == {("u", "run"): 11}
         assert await store.forget("run_1") is False  # it is at work
         await store.remember("t", "d", Cached("run_1", 100, b"1"), 1 << 40)
         await store.mark("run_1", True, 500)

@@ -63,8 +63,8 @@ class Records(Protocol):
         """The first thousand whose time is over."""
         ...
 
-    def kept(self) -> Mapping[tuple[str, str], int]:
-        """The bytes that tenants keep, by tenant and kind."""
+    def kept(self, tenant: str = "") -> Mapping[tuple[str, str], int]:
+        """The bytes that tenants keep, or one of them, by tenant and kind."""
         ...
 
     def held(self, kind: str, digest: str) -> bool:

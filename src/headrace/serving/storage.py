@@ -15,7 +15,7 @@ from headrace.errors import Invalid
 from headrace.state.table import RouteTenant
 
 CODE: Final = "storage_limit_exceeded"
-Counted = Callable[[], Mapping[tuple[str, str], int]]  # bytes by tenant and kind
+Counted = Callable[[str], Mapping[tuple[str, str], int]]  # bytes by tenant and kind, of one tenant or of all ("")
 
 
 class Terms:
@@ -64,13 +64,13 @@ class Storage:
         """Bytes by tenant and kind; every tenant of the cloud file, and each that keeps anything."""
         found: dict[str, dict[str, int]] = {name: {} for name in self.terms.names()}
         for count in self._counted:
-            for (tenant, kind), size in count().items():
+            for (tenant, kind), size in count("").items():
                 found.setdefault(tenant, {})[kind] = size
         return found
 
     def used(self, tenant: str) -> int:
         """Bytes that a tenant keeps, or is about to."""
-        there = sum(size for count in self._counted for (of, _), size in count().items() if of == tenant)
+        there = sum(sum(count(tenant).values()) for count in self._counted)
         return there + self._coming.get(tenant, 0)
 
     def check(self, tenant: str, more_bytes: int = 1) -> None:

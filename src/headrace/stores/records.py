@@ -89,10 +89,11 @@ class SqliteRecords:
         """See `ports.Records`."""
         return self._read("WHERE kind = ? AND due_s AND due_s <= ? ORDER BY due_s LIMIT 1000", kind, now_s)
 
-    def kept(self) -> dict[tuple[str, str], int]:
+    def kept(self, tenant: str = "") -> dict[tuple[str, str], int]:
         """See `ports.Records`. Counted by triggers, in the transaction of each change."""
-        found = self._db.read("SELECT tenant, kind, bytes FROM kept WHERE bytes")
-        return {(str(tenant), str(kind)): int(size) for tenant, kind, size in found}
+        where, values = ("AND tenant = ?", (tenant,)) if tenant else ("", ())
+        found = self._db.read(f"SELECT tenant, kind, bytes FROM kept WHERE bytes {where}", *values)  # noqa: S608 - our own words
+        return {(str(of), str(kind)): int(size) for of, kind, size in found}
 
     def held(self, kind: str, digest: str) -> bool:
         """See `ports.Records`."""

@@ -147,10 +147,11 @@ class SqliteRuns:
         query = "SELECT DISTINCT run FROM held WHERE run NOT IN (SELECT run FROM run)"
         return [str(row[0]) for row in self._db.read(query)]
 
-    def kept(self) -> dict[tuple[str, str], int]:
+    def kept(self, tenant: str = "") -> dict[tuple[str, str], int]:
         """The bytes of large results that tenants keep, as `ports.Records.kept` tells them."""
-        found = self._db.read("SELECT tenant, bytes FROM kept WHERE bytes")
-        return {(str(tenant), "run"): int(size) for tenant, size in found}
+        where, values = ("AND tenant = ?", (tenant,)) if tenant else ("", ())
+        found = self._db.read(f"SELECT tenant, bytes FROM kept WHERE bytes {where}", *values)  # noqa: S608 - our own words
+        return {(str(of), "run"): int(size) for of, size in found}
 
     async def deploy(self, tenant: str, name: str, text: str) -> None:
         """See `ports.Runs`."""

@@ -97,7 +97,7 @@ def test_the_ledger_is_a_trace_and_what_happened_stands_beside(cli, cloud):
     heads = "arrival_s,input_tokens,output_tokens,model,tenant,ttft_us,outcome\n"
     work = {"prefill_ns": 1_000_000, "decode_ns": 5_000_000, "fixed_ns": 10_000_000, "residual_ppm": 1, "samples": 90}
     ran = {
-        "work": work,
+        "work": {"local": work},
         "slots": 8,
         "context_tokens": 2048,
         "boot_us": 2_000_000,

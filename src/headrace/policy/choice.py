@@ -120,11 +120,13 @@ class Choices:
                 models.append(model)
                 continue
             known = self._known.setdefault(model.key, _Known(Lengths(now_us), moved_us=now_us - SETTLED_MAX_US))
-            if now_us - known.looked_us >= LOOK_US:
+            changed = known.home is not None and set(known.home.pools) != set(model.pools)
+            if changed or now_us - known.looked_us >= LOOK_US:
                 self._look(model, pools, known, demand.get(model.key), fleet, sizing, now_us)
             home = known.home
             models.append(model if home is None else msgspec.structs.replace(model, pools=home.pools))
-        self._known = {key: known for key, known in self._known.items() if key in {model.key for model in models}}
+        there = {model.key for model in models}
+        self._known = {key: known for key, known in self._known.items() if key in there}
         return msgspec.structs.replace(catalog, models=tuple(models))
 
     def _look(

@@ -13,15 +13,16 @@ from headrace.serving.loopback import Loopback
 from headrace.units import nanousd
 from headrace.wire import multipart
 
+CONNECTIONS_KEPT: Final = 64  # idle ones, for the next calls
 _ROWS: Final = 1_000  # of a page of usage records
 _STEP: Final = {"x-headrace-agent-step": "1"}
 
 
 class Gateway:
-    """`ports.Models` over HTTP/1.1, one connection a call: a call that broke off is told, never sent again unasked."""
+    """`ports.Models` over HTTP/1.1: a call that broke off is told, never sent again unasked."""
 
     def __init__(self, host: str, port: int, pepper: bytes) -> None:
-        self._loopback = Loopback(host, port, pepper)
+        self._loopback = Loopback(host, port, pepper, keep=CONNECTIONS_KEPT, again=False)
 
     async def quote(self, key: str, path: str, body: dict[str, Any], *, agent_step: bool = False) -> Quote:
         """See `ports.Models`."""

@@ -18,7 +18,7 @@ def said(body: bytes = b"{}", more: bytes = b"") -> bytes:
     return b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n\r\n%b" % (more, len(body), body)
 
 
-def served(serve: Serve, check: Any, keep: int = 4) -> None:
+def served(serve: Serve, check: Any, keep: int = 4, *, again: bool = True) -> None:
     """`serve` is given the connection's number, and is left when it returns."""
 
     async def work() -> None:
@@ -32,7 +32,7 @@ def served(serve: Serve, check: Any, keep: int = 4) -> None:
                 writer.close()
 
         server = await asyncio.start_server(take, "127.0.0.1", 0)
-        loopback = Loopback("0.0.0.0", server.sockets[0].getsockname()[1], PEPPER, keep=keep)
+        loopback = Loopback("0.0.0.0", server.sockets[0].getsockname()[1], PEPPER, keep=keep, again=again)
         try:
             await check(loopback, came)
         finally:
@@ -61,6 +61,42 @@ def test_a_connection_is_used_again_and_replaced_when_it_has_gone(tmp_path):
         assert bodies == [b'{"n": 1}', b'{"n": 1}', b'{"n": 2}']
 
     served(serve, check)
+
+
+def test_a_call_that_breaks_off_is_told_to_who_wants_it_sent_once():
+    """The second call has begun on a kept connection, for all anybody knows; the third is another call."""
+
+    async def serve(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(said())
+        await head(reader)
+        if number > 1:
+            writer.write(said())
+
+    async def check(loopback: Loopback, came: list[int]) -> None:
+        await loopback.send("GET", "/x", key="k")
+        with pytest.raises(Unreachable):
+            await loopback.send("GET", "/x", key="k")
+        assert came == [1]
+        assert (await loopback.send("GET", "/x", key="k")).status == 200
+        assert came == [2]
+
+    served(serve, check, again=False)
+
+
+def test_a_connection_that_was_closed_while_it_was_idle_is_not_used():
+    async def serve(_: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(said())
+
+    async def check(loopback: Loopback, came: list[int]) -> None:
+        for _ in range(3):
+            await loopback.send("GET", "/x", key="k")
+            async with asyncio.timeout(5):
+                await loopback._idle[-1][0].read()  # until its end
+        assert came == [3]
+
+    served(serve, check, again=False)
 
 
 def test_without_keeping_any_each_call_has_its_own(tmp_path):

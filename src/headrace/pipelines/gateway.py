@@ -14,15 +14,16 @@ from headrace.serving.loopback import Loopback
 from headrace.units import nanousd
 from headrace.wire import multipart
 
+CONNECTIONS_KEPT: Final = 64  # idle ones, for the next calls
 _ROWS: Final = 1_000  # of a page of usage records
 _STEP: Final = {"x-headrace-agent-step": "1"}
 
 
 class Gateway:
-    """`ports.Models` over HTTP/1.1, one connection a call: a call that broke off is told, never sent again unasked."""
+    """`ports.Models` over HTTP/1.1: a call that broke off is told, never sent again unasked."""
 
     def __init__(self, host: str, port: int, pepper: bytes, repeats: Repeats) -> None:
-        self._loopback = Loopback(host, port, pepper)
+        self._loopback = Loopback(host, port, pepper, keep=CONNECTIONS_KEPT, again=False)
         self._repeats = repeats
         self._large: dict[str, list[tuple[str, str]]] = {}  # by run: path and Idempotency-Key of large answers
 

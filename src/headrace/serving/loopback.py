@@ -29,12 +29,13 @@ class Answered(msgspec.Struct, frozen=True):
 class Loopback:
     """HTTP/1.1 to the gateway of this machine. `keep`: how many idle connections wait for the next call.
 
-    A kept connection that breaks off before it answers is replaced and the call sent again, without a word: only who
-    sends an `idempotency-key` with all that costs, and counts what the gateway's records say, may keep any.
+    One that was closed while it was idle is not used. One that breaks off before it answers is replaced and the call
+    sent again, without a word, where `again` says so: for who sends an `idempotency-key` with all that costs, and
+    counts what the gateway's records say. Else the caller is told, since the call may have begun.
     """
 
-    def __init__(self, host: str, port: int, pepper: bytes, *, keep: int = 0) -> None:
-        self._keep = keep
+    def __init__(self, host: str, port: int, pepper: bytes, *, keep: int = 0, again: bool = True) -> None:
+        self._keep, self._again = keep, again
         self._at = ({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - compared
         self._pepper = pepper
         self._idle: list[_Line] = []
@@ -47,8 +48,10 @@ class Loopback:
         try:
             while (line := self._kept()) is not None:
                 head = await self._head(line, whole)
-                if head:  # else it was closed while it was idle
+                if head:  # else it was closed just now
                     return await self._rest(line, head)
+                if not self._again:
+                    raise EOFError("no answer")
             line = await asyncio.open_connection(*self._at, limit=1 << 16)
             if not (head := await self._head(line, whole)):
                 raise EOFError("no answer")
@@ -80,7 +83,12 @@ class Loopback:
         return f"{target} HTTP/1.1\r\n{lines}\r\n".encode() + data
 
     def _kept(self) -> _Line | None:
-        return self._idle.pop() if self._idle else None
+        while self._idle:
+            line = self._idle.pop()
+            if not line[0].at_eof():
+                return line
+            line[1].close()
+        return None
 
     async def _head(self, line: _Line, whole: bytes) -> bytes:
         """Send all of it; the head that answers, empty when the connection had been closed before."""

@@ -25,6 +25,7 @@ _LIGHT_BYTES: Final = 4 * MIB
 _LIBRARY_BYTES: Final = 100 * MIB
 _UNPACKED: Final = 10  # times its file: 16-bit numbers become 32-bit ones in Winograd's form
 _WORK_BYTES: Final = 380 * MIB  # a picture of the largest size, enlarged by four, on its way out
+_TILE_BYTES: Final = 96 * MIB  # what one more thread has at work
 
 
 class RealEsrgan:
@@ -90,7 +91,8 @@ class RealEsrgan:
                     files[name] = name
                     used[file.name] = artifacts_on_disk.sha256(file)
                 heaviest += param.with_suffix(".bin").stat().st_size
-            memory_bytes = heaviest * _UNPACKED + _LIBRARY_BYTES + _WORK_BYTES
+            tiles_bytes = (model.engine.threads - 1) * _TILE_BYTES
+            memory_bytes = heaviest * _UNPACKED + _LIBRARY_BYTES + _WORK_BYTES + tiles_bytes
             return artifacts_on_disk.publish(model, artifacts, folder, files, used, memory_bytes)
 
 

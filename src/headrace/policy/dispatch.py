@@ -175,14 +175,16 @@ class Dispatch:
             self._drain(lane, now_us, answers, seat)
         return answers
 
-    def answered(self, model: str, version: str, output_tokens: int, whole: bool = True, decode_us: int = 0) -> None:
+    def answered(
+        self, model: str, version: str, output_tokens: int, whole: bool = True, decode_us: int = 0, first_us: int = 0
+    ) -> None:
         """How long an answer was: the next ones are expected to be like it, if it was whole.
 
-        `decode_us` is from its first token to its last, 0 where nobody saw them.
+        `first_us` is from its arrival to its first token, `decode_us` from there to its last; 0 where nobody saw them.
         """
         lane = self._lanes.get(f"{model}@{version}")
         if lane is not None and whole:
-            lane.answered(output_tokens, decode_us)
+            lane.answered(output_tokens, decode_us, first_us)
 
     def left(self, request_id: str, now_us: int) -> list[Answer]:
         """The client went away, while its request was held or ran."""
@@ -293,6 +295,7 @@ class Dispatch:
         if ticket.avoid:
             reason = f"{reason}; try {ticket.attempts + 1}"
         lane.occupy(seat, now_us)
+        lane.prompts(seat, request, now_us)
         lane.spare += request.priority == BATCH
         ticket.seat = seat
         ticket.began_us = ticket.since_us = now_us
@@ -365,12 +368,14 @@ class Dispatch:
 
     def _drain(self, lane: Lane, now_us: int, answers: list[Answer], freed: Seat | None = None) -> None:
         """Give free slots to the held, in turn; one that must avoid the free replica lets others pass."""
+        if lane.route.ttft_us:
+            lane.queue.age(now_us - lane.route.ttft_us + lane.route.ttft_us // routing.PROMPTS)
         while lane.queue and lane.room > 0:
             for ticket in lane.queue.turns(lane.fair.served):
                 seat = routing.pick(lane, ticket, now_us, freed)
                 if seat is not None:
                     break
-                if ticket.request.priority == BATCH and not ticket.avoid:
+                if not ticket.avoid and not ticket.request.excluded:
                     return  # nothing is left over for those behind it either
             else:
                 return

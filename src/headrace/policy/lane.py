@@ -21,10 +21,11 @@ class Seat:
 
     `own` is what this gateway has in flight there, `others` what its siblings last said. `limit` is the slots it may
     fill: all, or one while it is tried again after an ejection (`half_open`). `ready` is the table's word, `open`
-    means that it may be given work.
+    means that it may be given work. `clear_us` is when the prompts it was given will have been worked off.
     """
 
     __slots__ = (
+        "clear_us",
         "ejected_until_us",
         "ejections",
         "faults",
@@ -44,6 +45,7 @@ class Seat:
         self.incarnation = route.incarnation
         self.slots = route.slots
         self.limit = route.slots
+        self.clear_us = 0
         self.own = 0
         self.others = others
         self.ready = False
@@ -59,7 +61,7 @@ class Ticket:
 
     `avoid` is the incarnation that failed under it, not to be tried again before `avoid_until_us`.
     `second` works on it beside `seat`, since `second_us`, when it is hedged; `since_us` is when its first try began.
-    `charged_us` is what its tenant was charged for the try under way.
+    `charged_us` is what its tenant was charged for the try under way. `late`: it was held for too long to be in time.
     """
 
     __slots__ = (
@@ -71,6 +73,7 @@ class Ticket:
         "crashes",
         "held_us",
         "lane",
+        "late",
         "request",
         "seat",
         "second",
@@ -82,6 +85,7 @@ class Ticket:
     def __init__(self, request: Request, lane: "Lane", seq: int, now_us: int) -> None:
         self.request = request
         self.lane = lane
+        self.late = False
         self.seq = seq
         self.seat: Seat | None = None
         self.second: Seat | None = None
@@ -116,10 +120,12 @@ class Lane:
         "arrivals",
         "asked_ns",
         "balance_us",
+        "begun",
         "capacity",
         "cold_us",
         "fair",
         "last_us",
+        "late",
         "mean_output",
         "mean_us",
         "mean_work_ns",
@@ -164,7 +170,7 @@ class Lane:
         self.mean_work_ns = 0
         self.asked_ns = 0
         self.measured = 0
-        self.paced = self.slow = 0
+        self.paced = self.slow = self.begun = self.late = 0
         self.arrivals = 0
         self.refused = 0
         self.last_us = 0
@@ -197,6 +203,13 @@ class Lane:
             if free > 0:
                 room += free
         self.capacity, self.room = capacity, room
+
+    def prompts(self, seat: Seat, request: Request, now_us: int) -> None:
+        """Count the time that a seat will spend on a prompt, after those it was given before."""
+        rate = self.route.rate
+        if rate is not None:
+            from_us = max(now_us, seat.clear_us)
+            seat.clear_us = from_us + (rate.fixed_ns + request.input_tokens * rate.input_ns) // 1000
 
     def occupy(self, seat: Seat, now_us: int) -> None:
         """A try takes a slot there."""
@@ -240,8 +253,11 @@ class Lane:
             self.asked_ns += work_ns
         self.mean_work_ns += (work_ns - self.mean_work_ns) >> 6 if self.mean_work_ns else work_ns
 
-    def answered(self, output_tokens: int, decode_us: int) -> None:
-        """Fold the length of an answer into the running mean, 1/16 each, and see whether it kept its pace."""
+    def answered(self, output_tokens: int, decode_us: int, first_us: int) -> None:
+        """Fold the length of an answer into the running mean, 1/16 each, and see which promises it kept."""
+        if first_us and self.route.ttft_us:
+            self.begun += 1
+            self.late += first_us > self.route.ttft_us
         if decode_us and output_tokens > 1 and self.route.tpot_us:
             self.paced += 1
             self.slow += decode_us > (output_tokens - 1) * self.route.tpot_us
@@ -271,6 +287,8 @@ class Lane:
             batch=held - waiting + self.spare,
             paced=self.paced,
             slow=self.slow,
+            begun=self.begun,
+            late=self.late,
         )
         self.arrivals = self.refused = 0
         self.work_us = work_us

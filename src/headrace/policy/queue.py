@@ -11,23 +11,26 @@ from headrace.state.request import Request
 
 
 class Held(Protocol):
-    """What a queue needs to know of one that waits: its request, its place in the order, and since when."""
+    """What a queue needs to know of one that waits: its request, its place in the order, since when, and whether
+    that is too long for its promise.
+    """
 
     request: Request
     seq: int
     held_us: int
+    late: bool
 
 
 T = TypeVar("T", bound=Held)
 
 
 class Queue(Generic[T]):
-    """Lines by class and tenant. `len` is all that are held."""
+    """Lines by class, tenant, and whether their promise can still be kept. `len` is all that are held."""
 
     __slots__ = ("_count", "_lines")
 
     def __init__(self) -> None:
-        self._lines: dict[tuple[int, str], OrderedDict[str, T]] = {}
+        self._lines: dict[tuple[int, str, bool], OrderedDict[str, T]] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -40,6 +43,7 @@ class Queue(Generic[T]):
 
     def add(self, ticket: T) -> None:
         """In order of arrival: one that comes back after a failure has its place before those who came later."""
+        ticket.late = False
         place = _line(ticket)
         line = self._lines.setdefault(place, OrderedDict())
         last = next(reversed(line.values()), None)
@@ -57,6 +61,19 @@ class Queue(Generic[T]):
         if not line:
             del self._lines[place]
 
+    def age(self, before_us: int) -> None:
+        """Those held since before that moment wait behind their tenant's others, whose promise can still be kept."""
+        for priority, tenant, late in list(self._lines):
+            line = self._lines[priority, tenant, late]
+            if late or next(iter(line.values())).held_us >= before_us:
+                continue
+            behind = self._lines.setdefault((priority, tenant, True), OrderedDict())
+            while line and (first := next(iter(line.values()))).held_us < before_us:
+                first.late = True
+                behind[first.request.id] = line.pop(first.request.id)
+            if not line:
+                del self._lines[priority, tenant, False]
+
     def all(self) -> list[T]:
         """Everyone, in no order that matters."""
         return [ticket for line in self._lines.values() for ticket in line.values()]
@@ -66,13 +83,13 @@ class Queue(Generic[T]):
         if len(self._lines) == 1:
             yield from next(iter(self._lines.values())).values()
             return
-        order = [(priority, served.get(tenant, 0), tenant) for priority, tenant in self._lines]
+        order = [(priority, served.get(tenant, 0), tenant, late) for priority, tenant, late in self._lines]
         first = min(order)
-        yield next(iter(self._lines[first[0], first[2]].values()))  # nearly always the one
+        yield next(iter(self._lines[first[0], first[2], first[3]].values()))  # nearly always the one
         order.sort()
-        for priority, _, tenant in order:
-            line = iter(self._lines[priority, tenant].values())
-            if (priority, tenant) == (first[0], first[2]):
+        for place in order:
+            line = iter(self._lines[place[0], place[2], place[3]].values())
+            if place == first:
                 next(line)
             yield from line
 
@@ -105,6 +122,6 @@ class Queue(Generic[T]):
         return sum(len(line) for place, line in self._lines.items() if place[0] == priority)
 
 
-def _line(ticket: Held) -> tuple[int, str]:
+def _line(ticket: Held) -> tuple[int, str, bool]:
     request = ticket.request
-    return request.priority, request.tenant
+    return request.priority, request.tenant, ticket.late

@@ -141,10 +141,41 @@ def test_batch_work_leaves_half_of_the_pace_to_others_who_are_there() -> None:
 
 
 def test_answers_that_were_slower_than_promised_are_told() -> None:
-    """Of streams of several tokens; who saw no tokens says nothing about pace."""
+    """Of streams of several tokens; who saw no tokens says nothing about pace, nor about the first of them."""
     made = brain(tpot_us=50_000)
     for tokens, decode_us in ((11, 500_000), (11, 500_001), (1, 9 * S), (11, 0)):
         made.answered("m", "v1", tokens, decode_us=decode_us)
     made.answered("m", "v1", 11, whole=False, decode_us=9 * S)
+    for first_us in (2 * S, 2 * S + 1, 0):
+        made.answered("m", "v1", 1, first_us=first_us)
     (found,) = made.demand(30)
-    assert (found.paced, found.slow) == (2, 1)
+    assert (found.paced, found.slow, found.begun, found.late) == (2, 1, 2, 1)
+
+
+def test_who_can_still_be_in_time_goes_before_who_cannot() -> None:
+    """Of one tenant: an overload makes those late who are too many, not everybody; and nobody waits for ever."""
+    made = brain(slots=1, queue_max=100)
+    made.arrive(request("first"), 0)
+    for name, at_us in (("old", 0), ("late", S), ("new", 10 * S), ("newest", 11 * S)):
+        made.arrive(request(name), at_us)
+    order, now_us, running = [], 11 * S, "first"
+    while running:
+        (running,) = [answer.request for answer in made.ended(running, now_us)] or ("",)
+        order.append(running)
+        now_us += 100_000
+    assert order == ["new", "newest", "old", "late", ""]
+    made.arrive(request("busy"), 20 * S)
+    for name, at_us in (("overdue", 20 * S), ("fresh", 53 * S)):
+        made.arrive(request(name), at_us)
+    assert [answer.request for answer in made.ended("busy", 53 * S)] == ["overdue"]
+
+
+def test_prompts_wait_where_their_turn_is_kept() -> None:
+    """A replica with its best batch gets the next one when its prompts are nearly worked off; with less, at once."""
+    made = Dispatch()
+    rate = WorkRate(fixed_ns=400_000_000, output_ns=1, batch=2)
+    made.update(table(route(rate=rate, queue_max=100), replica("r1", slots=8)), 0)
+    assert [type(made.arrive(request(f"n{n}"), 0)) for n in range(4)] == [Assign, Assign, Wait, Wait]
+    assert made.tick(299_999) == []  # two prompts of 400 ms: half a second is left of them
+    assert [answer.request for answer in made.tick(300_000)] == ["n2"]
+    assert [answer.request for answer in made.tick(700_000)] == ["n3"]

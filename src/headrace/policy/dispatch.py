@@ -7,6 +7,7 @@ It never sees a prompt, and never gives a replica more requests than it has slot
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from headrace.policy import admission, health, routing
 from headrace.policy.actions import Answer, Assign, Reject, Wait
@@ -18,6 +19,7 @@ from headrace.state.table import RouteReplica, Table
 from headrace.units import format_us
 
 DEFAULT_LIMITS = DispatchLimits()
+OVERDUE: Final = 16  # objectives, after which one that is late waits behind nobody who came later
 
 
 class Dispatch:
@@ -368,8 +370,8 @@ class Dispatch:
 
     def _drain(self, lane: Lane, now_us: int, answers: list[Answer], freed: Seat | None = None) -> None:
         """Give free slots to the held, in turn; one that must avoid the free replica lets others pass."""
-        if lane.route.ttft_us:
-            lane.queue.age(now_us - lane.route.ttft_us + lane.route.ttft_us // routing.PROMPTS)
+        if ttft_us := lane.route.ttft_us:
+            lane.queue.age(now_us - ttft_us + ttft_us // routing.PROMPTS, now_us - OVERDUE * ttft_us)
         while lane.queue and lane.room > 0:
             for ticket in lane.queue.turns(lane.fair.served):
                 seat = routing.pick(lane, ticket, now_us, freed)

@@ -1,7 +1,7 @@
 """How full replicas may be planned, by the promises that answers kept: their first token, and their pace after it.
 
 A replica at its best batch keeps the pace on average; bursts, long prompts and luck decide for how many answers. So
-what is planned with follows from what was seen, slowly: hours of answers, a look a minute.
+what is planned with follows from what was seen, slowly: an hour of answers, a look a minute.
 """
 
 from typing import Final
@@ -13,10 +13,10 @@ FULL_MIN: Final = 0.7
 FULL_MAX: Final = 1.2
 LOOK_US: Final = 60 * US_PER_S
 ANSWERS_MIN: Final = 50  # a look needs as many
-LOOKS: Final = 180  # after which what was seen counts a third
-GAIN: Final = 0.002  # a look, where all that may be missed again is missed, or nothing is
+LOOKS: Final = 60  # after which what was seen counts a third
+GAIN: Final = 0.001  # a look, where all that may be missed again is missed, or nothing is
 STEPS: Final = 20
-FAR: Final = 0.2  # of what may be missed must be left: a whole replica more or less moves about so much
+FAR: Final = 0.05  # of what may be missed must be left: a whole replica more or less moves about so much
 IN_TIME: Final = 0.99  # of first tokens
 
 
@@ -51,8 +51,8 @@ class _Promise:
 class Pace:
     """Of one model.
 
-    Formula: full += gain s each minute in which s < 0, or s > 0.2 (less that), where s is the least of both promises'
-        1 - missed / may be missed, from -1 to 1; a minute's weight falls by 1/180 a minute.
+    Formula: full += gain s each minute in which s < 0, or s > 0.05 (less that), where s is the least of both promises'
+        1 - missed / may be missed, from -1 to 1; a minute's weight falls by 1/60 a minute.
     Units: shares of one; full from 0.7 to 1.2.
     Source: integral control with a dead band, so that steady load moves nothing.
     Assumes: more promises are kept where replicas are less full; a fleet of one tells nothing about that.

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Generic, Protocol, TypeVar
 
-from headrace.state.request import Request
+from headrace.state.request import BATCH, Request
 
 
 class Held(Protocol):
@@ -27,11 +27,12 @@ T = TypeVar("T", bound=Held)
 class Queue(Generic[T]):
     """Lines by class, tenant, and whether their promise can still be kept. `len` is all that are held."""
 
-    __slots__ = ("_count", "_lines")
+    __slots__ = ("_count", "_lines", "_overdue_us")
 
     def __init__(self) -> None:
         self._lines: dict[tuple[int, str, bool], OrderedDict[str, T]] = {}
         self._count = 0
+        self._overdue_us = 0
 
     def __len__(self) -> int:
         return self._count
@@ -61,11 +62,14 @@ class Queue(Generic[T]):
         if not line:
             del self._lines[place]
 
-    def age(self, before_us: int) -> None:
-        """Those held since before that moment wait behind their tenant's others, whose promise can still be kept."""
+    def age(self, before_us: int, overdue_us: int) -> None:
+        """Those held since before that moment wait behind their tenant's others, whose promise can still be kept; but
+        not those held since before `overdue_us`, who come first.
+        """
+        self._overdue_us = overdue_us
         for priority, tenant, late in list(self._lines):
             line = self._lines[priority, tenant, late]
-            if late or next(iter(line.values())).held_us >= before_us:
+            if late or priority == BATCH or next(iter(line.values())).held_us >= before_us:
                 continue
             behind = self._lines.setdefault((priority, tenant, True), OrderedDict())
             while line and (first := next(iter(line.values()))).held_us < before_us:
@@ -83,15 +87,20 @@ class Queue(Generic[T]):
         if len(self._lines) == 1:
             yield from next(iter(self._lines.values())).values()
             return
-        order = [(priority, served.get(tenant, 0), tenant, late) for priority, tenant, late in self._lines]
+        order = [(place[0], served.get(place[1], 0), place[1], self._rank(place), place[2]) for place in self._lines]
         first = min(order)
-        yield next(iter(self._lines[first[0], first[2], first[3]].values()))  # nearly always the one
+        yield next(iter(self._lines[first[0], first[2], first[4]].values()))  # nearly always the one
         order.sort()
         for place in order:
-            line = iter(self._lines[place[0], place[2], place[3]].values())
+            line = iter(self._lines[place[0], place[2], place[4]].values())
             if place == first:
                 next(line)
             yield from line
+
+    def _rank(self, place: tuple[int, str, bool]) -> int:
+        if not place[2]:
+            return 1
+        return 0 if next(iter(self._lines[place].values())).held_us < self._overdue_us else 2
 
     def ahead(self, priority: int) -> int:
         """How many are held of this class and those before it."""

@@ -7,13 +7,12 @@ from hypothesis import strategies as st
 from headrace.policy.pace import FAR, FULL, FULL_MAX, FULL_MIN, LOOK_US, Pace
 
 
-def looked(kept: list[float], promised: float = 0.8, tells: bool = True, in_time: float = 1.0) -> Pace:
+def looked(kept: list[float], promised: float = 0.8, tells: bool = True) -> Pace:
     """After a minute's 1,000 answers of each share."""
     pace, paced, slow = Pace(0), 0, 0
     for minute, share in enumerate(kept, 1):
         paced, slow = paced + 1000, slow + round(1000 * (1 - share))
-        first = paced, round(paced * (1 - in_time))
-        pace.look((paced, slow), first, promised, minute * LOOK_US, tells=tells)
+        pace.look(paced, slow, promised, minute * LOOK_US, tells=tells)
     return pace
 
 
@@ -32,18 +31,12 @@ def test_too_few_take_and_far_more_give():
     assert looked([0.5] * 120, tells=False).full == FULL
 
 
-def test_first_tokens_that_come_late_leave_room_whatever_the_pace():
-    assert looked([1.0] * 240, in_time=0.98).full < 0.9
-    assert looked([1.0] * 240, in_time=0.99).full == FULL
-    assert looked([0.5] * 240, in_time=0.98).full == looked([0.5] * 240).full
-
-
 @given(st.lists(st.floats(0, 1), max_size=300), st.floats(0.01, 0.99))
 def test_it_stays_within_its_bounds_and_counts_may_begin_anew(kept, promised):
     pace = looked(kept, promised)
     assert FULL_MIN <= pace.full <= FULL_MAX
     before = pace.full
-    pace.look((60, 60), (60, 60), promised, 10**12, tells=True)  # a gateway started afresh: fewer answers than before
+    pace.look(60, 60, promised, 10**12, tells=True)  # a gateway started afresh: fewer answers than before
     assert pace.full == before or not kept
     if kept and min(kept) > promised + FAR * (1 - promised):
         assert pace.full >= FULL

@@ -383,8 +383,8 @@ class Exchange:
         more = counts.input_tokens + counts.output_tokens - self._estimate
         worker.meter.done(record.key, more, record.arrived_us, now_us, record.call.priority)
         usage = record.usage(outcome, status, counts, now_us, code, error)
-        whole, (decode_us, first_us) = outcome == "finished", record.promised_us()
-        worker.dispatch.answered(usage.model, usage.version, counts.output_tokens, whole, decode_us, first_us)
+        decode_us = record.decode_us()
+        worker.dispatch.answered(usage.model, usage.version, counts.output_tokens, outcome == "finished", decode_us)
 
         def committed(done: bool) -> None:
             worker.stored(done)

@@ -110,14 +110,11 @@ class Record:
         )
         self.failed = (*self.failed, span)
 
-    def promised_us(self) -> tuple[int, int]:
-        """From the first token that was sent to the last, and from the arrival to the first; 0 where nobody saw them.
-
-        Batch work is promised neither, and the first token of who waited for a start tells of the start.
-        """
+    def decode_us(self) -> int:
+        """From the first token that was sent to the last, of who was promised a pace; 0 where nobody saw them."""
         if not self.call.stream or not self.first_us or self.call.priority == BATCH:
-            return 0, 0
-        return max(0, self.left_us - self.first_us), 0 if self.cold else self.first_us - self.arrived_us
+            return 0
+        return max(0, self.left_us - self.first_us)
 
     def _wall(self, moment_us: int) -> int:
         return self.wall_us + moment_us - self.arrived_us

@@ -177,16 +177,14 @@ class Dispatch:
             self._drain(lane, now_us, answers, seat)
         return answers
 
-    def answered(
-        self, model: str, version: str, output_tokens: int, whole: bool = True, decode_us: int = 0, first_us: int = 0
-    ) -> None:
+    def answered(self, model: str, version: str, output_tokens: int, whole: bool = True, decode_us: int = 0) -> None:
         """How long an answer was: the next ones are expected to be like it, if it was whole.
 
-        `first_us` is from its arrival to its first token, `decode_us` from there to its last; 0 where nobody saw them.
+        `decode_us` is from its first token to its last, 0 where nobody saw them.
         """
         lane = self._lanes.get(f"{model}@{version}")
         if lane is not None and whole:
-            lane.answered(output_tokens, decode_us, first_us)
+            lane.answered(output_tokens, decode_us)
 
     def left(self, request_id: str, now_us: int) -> list[Answer]:
         """The client went away, while its request was held or ran."""

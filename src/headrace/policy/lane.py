@@ -120,12 +120,10 @@ class Lane:
         "arrivals",
         "asked_ns",
         "balance_us",
-        "begun",
         "capacity",
         "cold_us",
         "fair",
         "last_us",
-        "late",
         "mean_output",
         "mean_us",
         "mean_work_ns",
@@ -170,7 +168,7 @@ class Lane:
         self.mean_work_ns = 0
         self.asked_ns = 0
         self.measured = 0
-        self.paced = self.slow = self.begun = self.late = 0
+        self.paced = self.slow = 0
         self.arrivals = 0
         self.refused = 0
         self.last_us = 0
@@ -253,11 +251,8 @@ class Lane:
             self.asked_ns += work_ns
         self.mean_work_ns += (work_ns - self.mean_work_ns) >> 6 if self.mean_work_ns else work_ns
 
-    def answered(self, output_tokens: int, decode_us: int, first_us: int) -> None:
-        """Fold the length of an answer into the running mean, 1/16 each, and see which promises it kept."""
-        if first_us and self.route.ttft_us:
-            self.begun += 1
-            self.late += first_us > self.route.ttft_us
+    def answered(self, output_tokens: int, decode_us: int) -> None:
+        """Fold the length of an answer into the running mean, 1/16 each, and see whether it kept its pace."""
         if decode_us and output_tokens > 1 and self.route.tpot_us:
             self.paced += 1
             self.slow += decode_us > (output_tokens - 1) * self.route.tpot_us
@@ -287,8 +282,6 @@ class Lane:
             batch=held - waiting + self.spare,
             paced=self.paced,
             slow=self.slow,
-            begun=self.begun,
-            late=self.late,
         )
         self.arrivals = self.refused = 0
         self.work_us = work_us

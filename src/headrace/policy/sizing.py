@@ -111,7 +111,7 @@ class ByWork:
             drain_us = min(max(boot_us, DRAIN_MIN_US), DRAIN_MAX_US)
             if key in self.tpot_percent:
                 promised = self.tpot_percent[key] / 100
-                known.pace.look((one.paced, one.slow), (one.begun, one.late), promised, now_us, tells=known.need > 1)
+                known.pace.look(one.paced, one.slow, promised, now_us, tells=known.need > 1)
             need = (expected.peak + SIGMAS * expected.sigma) / known.pace.full + one.backlog_us / drain_us
             known.take(need, now_us, max(CALM_US, boot_us))
 

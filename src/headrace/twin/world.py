@@ -202,13 +202,8 @@ class World:
             self._fated(ended, SERVED)
             self.end_us[ended] += engine.late_us
             self.share_us[ended] += share_us
-            decode_us = first_us = 0
-            if self._priorities[ended] != BATCH:
-                decode_us = self.end_us[ended] - self.first_us[ended]
-                first_us = self.first_us[ended] - self._arrived[ended]
-            self._dispatch.answered(
-                one.lease.model, one.lease.version, self._outputs[ended], decode_us=decode_us, first_us=first_us
-            )
+            decode_us = self.end_us[ended] - self.first_us[ended] if self._priorities[ended] != BATCH else 0
+            self._dispatch.answered(one.lease.model, one.lease.version, self._outputs[ended], decode_us=decode_us)
             answers = self._dispatch.ended(str(ended), now_us)
             if answers:
                 self._act_all(answers)

@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from headrace.policy.queue import LOOK_US
+from headrace.state.request import BATCH
+
 
 class PlainLoads:
     """Seats by how much they have at work."""
@@ -26,10 +29,13 @@ class PlainLoads:
 
 
 class PlainQueue:
-    """Held ones: whose turn it is follows from class, what the tenant was served, its name, and the order of arrival."""
+    """Held ones: whose turn it is follows from class, what the tenant was served, its name, whether it can still be in
+    time, and the order of arrival.
+    """
 
     def __init__(self) -> None:
         self._lines: dict[tuple[int, str], list[Any]] = {}
+        self._before_us = self._overdue_us = -LOOK_US
 
     def __len__(self) -> int:
         return len(self.all())
@@ -38,9 +44,10 @@ class PlainQueue:
         return ticket in self.all()
 
     def add(self, ticket: Any) -> None:
+        ticket.late = False
         line = self._lines.setdefault((ticket.request.priority, ticket.request.tenant), [])
-        line.append(ticket)
-        line.sort(key=lambda ticket: ticket.seq)
+        late, timely = [one for one in line if one.late], [one for one in line if not one.late]
+        line[:] = [*late, *sorted([*timely, ticket], key=lambda ticket: ticket.seq)]
 
     def remove(self, ticket: Any) -> None:
         place = ticket.request.priority, ticket.request.tenant
@@ -48,12 +55,26 @@ class PlainQueue:
         if not self._lines[place]:
             del self._lines[place]
 
+    def age(self, before_us: int, overdue_us: int) -> None:
+        if before_us - self._before_us < LOOK_US:
+            return
+        self._before_us, self._overdue_us = before_us, overdue_us
+        for (priority, _), line in self._lines.items():
+            for ticket in line if priority != BATCH else ():
+                if not ticket.late and ticket.held_us >= before_us:
+                    break
+                ticket.late = True
+
     def all(self) -> list[Any]:
         return [ticket for line in self._lines.values() for ticket in line]
 
     def turns(self, served: Mapping[str, int]) -> Iterator[Any]:
         order = sorted(self._lines, key=lambda place: (place[0], served[place[1]], place[1]))
-        return iter([ticket for place in order for ticket in self._lines[place]])
+        return iter([ticket for place in order for ticket in self._in_turn(self._lines[place])])
+
+    def _in_turn(self, line: list[Any]) -> list[Any]:
+        late, timely = [one for one in line if one.late], [one for one in line if not one.late]
+        return late + timely if late and late[0].held_us < self._overdue_us else timely + late
 
     def ahead(self, priority: int) -> int:
         return len(list(self.before(priority)))
@@ -63,11 +84,13 @@ class PlainQueue:
 
     def least(self, above: int) -> Any:
         lowest = max((ticket.request.priority for ticket in self.all()), default=0)
-        those = [ticket for ticket in self.all() if ticket.request.priority == lowest > above]
-        return max(those, key=lambda ticket: ticket.seq, default=None)
+        last = [line[-1] for place, line in self._lines.items() if place[0] == lowest > above]
+        return max(last, key=lambda ticket: ticket.seq, default=None)
 
     def oldest_us(self) -> int:
-        return min(line[0].held_us for line in self._lines.values())
+        firsts = [next(one for one in line if one.late is late) for line in self._lines.values()
+                  for late in {one.late for one in line}]  # fmt: skip
+        return min(one.held_us for one in firsts)
 
     def count(self, priority: int) -> int:
         return sum(ticket.request.priority == priority for ticket in self.all())

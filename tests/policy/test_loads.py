@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.policy import lane
-from headrace.policy.actions import Answer, Assign, Wait
+from headrace.policy.actions import Answer, Assign, Reject, Wait
 from headrace.policy.dispatch import Dispatch
 from headrace.policy.loads import Loads
 from headrace.state.table import RouteReplica
@@ -66,7 +66,14 @@ class History:
         return self.told
 
     def hear(self, answers: list[Answer]) -> None:
-        self.told += [*answers, self.brain.demand(self.now_us) if self.rng.random() < 0.1 else None, *self.brain.shed]
+        refused = sorted((one for one in answers if isinstance(one, Reject)), key=lambda one: one.request)
+        answers = [one for one in answers if not isinstance(one, Reject)]
+        self.told += [
+            *answers,
+            *refused,
+            self.brain.demand(self.now_us) if self.rng.random() < 0.1 else None,
+            *self.brain.shed,
+        ]
         self.brain.shed.clear()
         self.running |= {answer.request: answer for answer in answers if isinstance(answer, Assign)}
 

@@ -26,21 +26,31 @@ def test_a_steady_load_is_expected_to_stay():
     assert (found.level, found.peak, found.sigma) == (pytest.approx(3), pytest.approx(3), pytest.approx(0, abs=1e-6))
 
 
-def test_a_rising_load_is_expected_to_rise():
-    """By its slope over the horizon, and a fall is not expected to go on."""
-    outlook, _ = fed([1 + number / 60 for number in range(60)])
-    assert outlook.expect(HORIZON, 600 * S).peak > outlook.expect(HORIZON, 600 * S).level + 0.1
-    falling, _ = fed([3 - number / 60 for number in range(60)])
-    assert falling.expect(HORIZON, 600 * S).peak == pytest.approx(falling.expect(HORIZON, 600 * S).level)
+def test_a_rising_load_is_expected_to_rise_on():
+    """By what it rose over a start before, counted from the minute that was known; a fall asks for nothing."""
+    outlook, _ = fed([1 + number / 60 for number in range(120)])
+    found = outlook.expect(HORIZON, 1200 * S)
+    assert found.peak == found.level == pytest.approx(3 - 4.5 / 60)
+    assert found.sigma == pytest.approx((12 + 2 + 1.5) / 60)  # to the middle of the half minute that then came
+    falling, _ = fed([4 - number / 60 for number in range(150)])
+    assert falling.expect(HORIZON, 1500 * S).sigma == pytest.approx(0, abs=1e-6)
 
 
-def test_noise_is_told_a_step_is_little_of_it_and_a_fall_none():
+def test_noise_is_told_and_a_step_for_as_long_as_it_took_a_start():
     outlook, _ = fed([2.0 if (number - 5) // 6 % 2 else 4.0 for number in range(96)])
-    assert outlook.expect(HORIZON, 900 * S).sigma == pytest.approx(2**0.5, rel=0.05)
-    step, _ = fed([1.0] * 45 + [3.0] * 45)
-    assert step.expect(HORIZON, 900 * S).sigma < 0.6
-    fall, _ = fed([3.0] * 60 + [1.0] * 50)
-    assert fall.expect(HORIZON, 1100 * S).sigma == pytest.approx(0, abs=1e-6)
+    assert 0.5 < outlook.expect(HORIZON, 900 * S).sigma < 1.5
+    step, _ = fed([1.0] * 45 + [3.0] * 75)
+    errors = [2.0] * 12  # of ninety, and those about the step itself
+    assert step.expect(HORIZON, 1200 * S).sigma == pytest.approx((sum(e * e for e in errors) / 90) ** 0.5, rel=0.2)
+    long_ago, _ = fed([1.0] * 45 + [3.0] * 120)
+    assert long_ago.expect(HORIZON, 1650 * S).sigma == pytest.approx(0, abs=1e-6)
+
+
+def test_what_is_young_looks_as_far_as_it_can():
+    outlook, _ = fed([1.0] * 8 + [2.0] * 6)
+    assert outlook.expect(HORIZON, 140 * S).sigma > 0.5
+    few, _ = fed([1.0] * 5)
+    assert few.expect(HORIZON, 50 * S).sigma == 0
 
 
 def test_yesterday_s_morning_is_expected_today():

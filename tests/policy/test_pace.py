@@ -17,18 +17,18 @@ def looked(kept: list[float], promised: float = 0.8, tells: bool = True) -> Pace
 
 
 def test_a_promise_that_is_kept_moves_nothing():
-    assert looked([0.8] * 500).full == looked([0.89] * 500).full == FULL
+    assert looked([0.8] * 500).full == looked([0.81] * 500).full == FULL
 
 
 def test_a_burst_among_good_minutes_is_no_broken_promise():
     """One minute of ten with a fifth on time, the others whole: 92 % in all."""
-    assert looked(([1.0] * 9 + [0.2]) * 30, promised=0.85).full == pytest.approx(FULL, abs=0.01)
+    assert looked(([1.0] * 9 + [0.2]) * 30, promised=0.92).full == pytest.approx(FULL, abs=0.01)
 
 
 def test_too_few_take_and_far_more_give():
-    assert looked([0.5] * 30).full < 0.95
-    assert looked([1.0] * 120, promised=0.5).full > 1.1
-    assert looked([0.5] * 30, tells=False).full == FULL
+    assert looked([0.5] * 120).full < 0.95
+    assert looked([1.0] * 240, promised=0.5).full > 1.1
+    assert looked([0.5] * 120, tells=False).full == FULL
 
 
 @given(st.lists(st.floats(0, 1), max_size=300), st.floats(0.01, 0.99))
@@ -38,5 +38,5 @@ def test_it_stays_within_its_bounds_and_counts_may_begin_anew(kept, promised):
     before = pace.full
     pace.look(60, 60, promised, 10**12, tells=True)  # a gateway started afresh: fewer answers than before
     assert pace.full == before or not kept
-    if kept and min(kept) > promised + FAR:
+    if kept and min(kept) > promised + FAR * (1 - promised):
         assert pace.full >= FULL

@@ -158,3 +158,32 @@ def test_lengths_of_whole_answers_are_told_by_class() -> None:
     made.answered("m", "v1", 7, whole=False, fresh=100)
     (found,) = made.demand(30)
     assert found.sizes == {7: (2, 220, 30), 9: (1, 300, 5)}
+
+
+def test_who_can_still_be_in_time_goes_before_who_cannot() -> None:
+    """Of one tenant: an overload makes those late who are too many, not everybody; and nobody waits for ever."""
+    made = brain(slots=1, queue_max=100)
+    made.arrive(request("first"), 0)
+    for name, at_us in (("old", 0), ("late", S), ("new", 10 * S), ("newest", 11 * S)):
+        made.arrive(request(name), at_us)
+    order, now_us, running = [], 11 * S, "first"
+    while running:
+        (running,) = [answer.request for answer in made.ended(running, now_us)] or ("",)
+        order.append(running)
+        now_us += 100_000
+    assert order == ["new", "newest", "old", "late", ""]
+    made.arrive(request("busy"), 20 * S)
+    for name, at_us in (("overdue", 20 * S), ("fresh", 53 * S)):
+        made.arrive(request(name), at_us)
+    assert [answer.request for answer in made.ended("busy", 53 * S)] == ["overdue"]
+
+
+def test_prompts_wait_where_their_turn_is_kept() -> None:
+    """A replica with its best batch gets the next one when its prompts are nearly worked off; with less, at once."""
+    made = Dispatch()
+    rate = WorkRate(fixed_ns=400_000_000, output_ns=1, batch=2)
+    made.update(table(route(rate=rate, queue_max=100), replica("r1", slots=8)), 0)
+    assert [type(made.arrive(request(f"n{n}"), 0)) for n in range(4)] == [Assign, Assign, Wait, Wait]
+    assert made.tick(299_999) == []  # two prompts of 400 ms: half a second is left of them
+    assert [answer.request for answer in made.tick(300_000)] == ["n2"]
+    assert [answer.request for answer in made.tick(700_000)] == ["n3"]

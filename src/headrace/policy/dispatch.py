@@ -7,6 +7,7 @@ It never sees a prompt, and never gives a replica more requests than it has slot
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from headrace.policy import admission, health, routing
 from headrace.policy.actions import Answer, Assign, Reject, Wait
@@ -19,6 +20,7 @@ from headrace.state.table import RouteReplica, Table
 from headrace.units import format_us
 
 DEFAULT_LIMITS = DispatchLimits()
+OVERDUE: Final = 16  # objectives, after which one that is late waits behind nobody who came later
 
 
 class Dispatch:
@@ -305,6 +307,7 @@ class Dispatch:
         if ticket.avoid:
             reason = f"{reason}; try {ticket.attempts + 1}"
         lane.occupy(seat, now_us)
+        lane.prompts(seat, request, now_us)
         lane.spare += request.priority == BATCH
         ticket.seat = seat
         ticket.began_us = ticket.since_us = now_us
@@ -371,12 +374,14 @@ class Dispatch:
 
     def _drain(self, lane: Lane, now_us: int, answers: list[Answer], freed: Seat | None = None) -> None:
         """Give free slots to the held, in turn; one that must avoid the free replica lets others pass."""
+        if ttft_us := lane.route.ttft_us:
+            lane.queue.age(now_us - ttft_us + ttft_us // routing.PROMPTS, now_us - OVERDUE * ttft_us)
         while lane.queue and lane.room > 0:
             for ticket in lane.queue.turns(lane.fair.served):
                 seat = routing.pick(lane, ticket, now_us, freed)
                 if seat is not None:
                     break
-                if ticket.request.priority == BATCH and not ticket.avoid:
+                if not ticket.avoid and not ticket.request.excluded:
                     return  # nothing is left over for those behind it either
             else:
                 return

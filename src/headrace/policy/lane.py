@@ -23,11 +23,13 @@ class Seat:
 
     `own` is what this gateway has in flight there, `others` what its siblings last said. `limit` is the slots it may
     fill: all, or one while it is tried again after an ejection (`half_open`). `ready` is the table's word, `open`
-    means that it may be given work; `bit` is its place among the open ones (`loads`), 0 when it is not.
+    means that it may be given work; `bit` is its place among the open ones (`loads`), 0 when it is not. `clear_us` is
+    when the prompts it was given will have been worked off.
     """
 
     __slots__ = (
         "bit",
+        "clear_us",
         "ejected_until_us",
         "ejections",
         "faults",
@@ -47,6 +49,7 @@ class Seat:
         self.incarnation = route.incarnation
         self.slots = route.slots
         self.limit = route.slots
+        self.clear_us = 0
         self.own = 0
         self.others = others
         self.ready = False
@@ -63,7 +66,7 @@ class Ticket:
 
     `avoid` is the incarnation that failed under it, not to be tried again before `avoid_until_us`.
     `second` works on it beside `seat`, since `second_us`, when it is hedged; `since_us` is when its first try began.
-    `charged_us` is what its tenant was charged for the try under way.
+    `charged_us` is what its tenant was charged for the try under way. `late`: it was held for too long to be in time.
     """
 
     __slots__ = (
@@ -75,6 +78,7 @@ class Ticket:
         "crashes",
         "held_us",
         "lane",
+        "late",
         "request",
         "seat",
         "second",
@@ -86,6 +90,7 @@ class Ticket:
     def __init__(self, request: Request, lane: "Lane", seq: int, now_us: int) -> None:
         self.request = request
         self.lane = lane
+        self.late = False
         self.seq = seq
         self.seat: Seat | None = None
         self.second: Seat | None = None
@@ -214,6 +219,13 @@ class Lane:
                 room += free
         self.capacity, self.room = capacity, room
         self.loads = Loads(self.open)
+
+    def prompts(self, seat: Seat, request: Request, now_us: int) -> None:
+        """Count the time that a seat will spend on a prompt, after those it was given before."""
+        rate = self.route.rate
+        if rate is not None:
+            from_us = max(now_us, seat.clear_us)
+            seat.clear_us = from_us + (rate.fixed_ns + request.input_tokens * rate.input_ns) // 1000
 
     def occupy(self, seat: Seat, now_us: int) -> None:
         """A try takes a slot there: it is open and had room, or it had not been picked."""

@@ -7,16 +7,16 @@ time: `now_us` never goes back, `wall_us` says what time of day it is.
 
 from collections import deque
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate
 from typing import Final
 
 from headrace.units import US_PER_S
 
 BUCKET_US: Final = 10 * US_PER_S
 BUCKETS: Final = 180
-LEVEL_BUCKETS: Final = 12  # two minutes
-NOISE_BUCKETS: Final = 90  # fifteen minutes
-MINUTE: Final = 6  # buckets
+LEVEL_BUCKETS: Final = 6  # a minute
+LATER_BUCKETS: Final = 3  # half a minute, which replicas' slots and a first token's patience bridge
+ERRORS: Final = 90  # of a quarter of an hour
 BIN_US: Final = 300 * US_PER_S
 DAY_US: Final = 86_400 * US_PER_S
 BINS: Final = DAY_US // BIN_US
@@ -27,7 +27,7 @@ _LEARN: Final = 0.5  # of a day's figure goes into the mean day
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """Work a second, in replicas: now, at most over the horizon, and how far minutes stray from that."""
+    """Work a second, in replicas: now, at most over the horizon, and how far beyond `level` it came a horizon later."""
 
     level: float
     peak: float
@@ -71,25 +71,15 @@ class Outlook:
         recent = self._recent
         if not recent:
             return Expectation(0.0, 0.0, 0.0)
-        last = list(recent)[-LEVEL_BUCKETS:]
-        level = sum(last) / len(last)
-        noise = list(recent)[-NOISE_BUCKETS:]
-        minutes = [sum(noise[at : at + MINUTE]) / MINUTE for at in range(len(noise) % MINUTE, len(noise), MINUTE)]
-        peak = max(level * self._growth(horizon_us, wall_us), level + self._trend(horizon_us))
-        return Expectation(level, peak, _spread(minutes))
+        work = list(recent)
+        level = sum(work[-LEVEL_BUCKETS:]) / len(work[-LEVEL_BUCKETS:])
+        peak = level * max(1.0, self._growth(horizon_us, wall_us))
+        return Expectation(level, peak, _error(work, -(-horizon_us // BUCKET_US)))
 
     @property
     def told(self) -> bool:
         """Whether any work was ever asked for."""
         return self._asked_us > 0
-
-    def _trend(self, horizon_us: int) -> float:
-        """What the last five minutes' slope adds over the horizon; 0 while it falls."""
-        recent = list(self._recent)[-30:]
-        if len(recent) < 30:
-            return 0.0
-        slope = (sum(recent[-6:]) / 6 - sum(recent[:24]) / 24) / (15 * BUCKET_US)
-        return max(0.0, slope) * horizon_us
 
     def _growth(self, horizon_us: int, wall_us: int) -> float:
         """What the mean day grows by from now to its highest over the horizon; 1 while no day is known."""
@@ -113,13 +103,27 @@ class Outlook:
         self._bin_us += BUCKET_US
 
 
-def _spread(values: list[float]) -> float:
-    """How far a value rises above the one before: s^2 = mean(max(0, x_i - x_(i-1))^2); a fall needs no spare room.
+def _error(work: list[float], ahead: int) -> float:
+    """How far what was asked for came to lie above the level that was known `ahead` buckets before: s^2 = mean
+    max(0, x - level)^2 over the last quarter of an hour, x being half a minute's mean; a fall needs no spare room.
 
-    Source: mean square successive difference (von Neumann, Kent, Bellinson, Hart 1941), of which rises are one half.
+    So noise, steps and slopes count by what they did to a start that was decided on then. Where less was seen than
+    that takes, it looks as far ahead as it can.
+    Source: root mean square error of a forecast, of its upper side.
 
-    >>> round(_spread([1.0, 3.0, 1.0, 3.0, 1.0]), 3), _spread([3.0, 2.0, 1.0])
-    (1.414, 0.0)
+    >>> round(_error([1.0] * 20 + [3.0] * 20, 10), 2), _error([3.0] * 20 + [1.0] * 20, 10)
+    (1.45, 0.0)
     """
-    rises = [max(0.0, after - before) ** 2 for before, after in pairwise(values)]
-    return float((sum(rises) / len(rises)) ** 0.5) if rises else 0.0
+    span = LEVEL_BUCKETS + LATER_BUCKETS
+    ahead = min(ahead + LATER_BUCKETS - 1, len(work) - span)
+    if ahead < LATER_BUCKETS:
+        return 0.0
+    sums = [0.0, *accumulate(work)]
+    ends = range(max(LEVEL_BUCKETS + ahead, len(work) - ERRORS + 1), len(work) + 1)
+    squares = 0.0
+    for end in ends:
+        level = (sums[end - ahead] - sums[end - ahead - LEVEL_BUCKETS]) / LEVEL_BUCKETS
+        above = (sums[end] - sums[end - LATER_BUCKETS]) / LATER_BUCKETS - level
+        if above > 0:
+            squares += above * above
+    return float((squares / len(ends)) ** 0.5)

@@ -1,7 +1,7 @@
 """How full replicas may be planned, by how many answers keep their pace: the promise of time per output token.
 
 A replica at its best batch keeps the pace on average; bursts, long prompts and luck decide for how many answers. So
-what is planned with follows from what was seen, slowly: an hour's answers, a look a minute.
+what is planned with follows from what was seen, slowly: an hour of answers, a look a minute.
 """
 
 from typing import Final
@@ -14,18 +14,19 @@ FULL_MAX: Final = 1.2
 LOOK_US: Final = 60 * US_PER_S
 ANSWERS_MIN: Final = 50  # a look needs as many
 LOOKS: Final = 60  # after which what was seen counts a third
-GAIN: Final = 0.01  # of what was kept short of the promise, or far beyond it, a look
+GAIN: Final = 0.001  # a look, where all that may be missed again is missed, or nothing is
 STEPS: Final = 20
-FAR: Final = 0.10  # beyond the promise: a whole replica more or less moves about so much
+FAR: Final = 0.05  # of what may be missed must be left: a whole replica more or less moves about so much
 
 
 class Pace:
     """Of one model.
 
-    Formula: full += gain (kept - promised) each minute in which kept < promised, or kept > promised + 0.1 (less that);
-        kept is the share of answers, a minute's weight falling by 1/60 a minute.
+    Formula: full += gain s each minute in which s < 0, or s > 0.05 (less that), where s is 1 - missed / may be missed,
+        from -1 to 1; a minute's weight falls by 1/60 a minute.
     Units: shares of one; full from 0.7 to 1.2.
-    Source: integral control with a dead band, so that steady load moves nothing.
+    Source: integral control with a dead band, so that steady load moves nothing. Late first tokens have no say: they
+        come of bursts that are over before it acts, and what it then holds free for an hour helps nobody.
     Assumes: fewer answers keep their pace where replicas are fuller; a fleet of one tells nothing about that.
     """
 
@@ -52,7 +53,7 @@ class Pace:
             return
         self._answers += answers - self._answers / LOOKS
         self._late += late - self._late / LOOKS
-        over = 1 - self._late / self._answers - promised
-        if over < 0 or over > FAR:
-            self._full += GAIN * (over if over < 0 else over - FAR)
+        spared = max(-1.0, 1 - self._late / self._answers / max(0.01, 1 - promised))
+        if spared < 0 or spared > FAR:
+            self._full += GAIN * (spared if spared < 0 else spared - FAR)
             self._full = min(FULL_MAX, max(FULL_MIN, self._full))

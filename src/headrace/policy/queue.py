@@ -1,37 +1,52 @@
 """Held requests of one model version, and whose turn it is: class first, then the tenant that was served least.
 
-Within a tenant's line the order is that of arrival. Mutable, as the lane it belongs to; it knows no clock.
+Within a tenant's line the order is that of arrival, of those who can still be in time first. Mutable, as the lane it
+belongs to; it knows no clock.
 """
 
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any, Final, Generic, Protocol, TypeVar
 
-from headrace.state.request import CLASSES, Request
+from headrace.state.request import BATCH, CLASSES, Request
+
+LOOK_US: Final = 20_000  # how often it is worth to see who has become late
 
 
 class Held(Protocol):
-    """What a queue needs to know of one that waits: its request, its place in the order, and since when."""
+    """What a queue needs to know of one that waits: its request, its place in the order, since when, and whether that
+    is too long for its promise.
+    """
 
     request: Request
     seq: int
     held_us: int
+    late: bool
 
 
 T = TypeVar("T", bound=Held)
+Lines = dict[tuple[int, str], "OrderedDict[str, T]"]
+_NOBODY: Final[dict[str, Any]] = {}
 
 
 class Queue(Generic[T]):
-    """Lines by class and tenant; `len` is all that are held. Of each class `_tenants` are in order of names."""
+    """Lines by class and tenant; `len` is all that are held. Of each class `_tenants` are in order of names.
 
-    __slots__ = ("_count", "_counts", "_lines", "_tenants")
+    `_late` are those whose promise cannot be kept any more: behind their tenant's others, or before them when they have
+    waited since before `_overdue_us`.
+    """
+
+    __slots__ = ("_before_us", "_count", "_counts", "_late", "_lines", "_overdue_us", "_tenants")
 
     def __init__(self) -> None:
-        self._lines: dict[tuple[int, str], OrderedDict[str, T]] = {}
+        self._lines: Lines[T] = {}
+        self._late: Lines[T] = {}
         self._tenants: tuple[list[str], ...] = tuple([] for _ in CLASSES)
         self._counts = [0 for _ in CLASSES]
         self._count = 0
+        self._before_us = self._overdue_us = -LOOK_US
 
     def __len__(self) -> int:
         return self._count
@@ -39,16 +54,19 @@ class Queue(Generic[T]):
     def has(self, ticket: T) -> bool:
         """Whether it is held here."""
         request = ticket.request
-        return request.id in self._lines.get((request.priority, request.tenant), ())
+        lines = self._late if ticket.late else self._lines
+        return request.id in lines.get((request.priority, request.tenant), ())
 
     def add(self, ticket: T) -> None:
         """In order of arrival: one that comes back after a failure has its place before those who came later."""
+        ticket.late = False
         request = ticket.request
         place = priority, tenant = request.priority, request.tenant
         line = self._lines.get(place)
         if line is None:
             line = self._lines[place] = OrderedDict()
-            insort(self._tenants[priority], tenant)
+            if place not in self._late:
+                insort(self._tenants[priority], tenant)
         last_seq = next(reversed(line.values())).seq if line else 0
         line[request.id] = ticket
         self._count += 1
@@ -60,17 +78,36 @@ class Queue(Generic[T]):
         """It is held no more."""
         request = ticket.request
         place = priority, tenant = request.priority, request.tenant
-        line = self._lines[place]
+        mine, other = (self._late, self._lines) if ticket.late else (self._lines, self._late)
+        line = mine[place]
         del line[request.id]
         self._count -= 1
         self._counts[priority] -= 1
         if not line:
-            del self._lines[place]
-            del self._tenants[priority][bisect_left(self._tenants[priority], tenant)]
+            del mine[place]
+            if place not in other:
+                del self._tenants[priority][bisect_left(self._tenants[priority], tenant)]
+
+    def age(self, before_us: int, overdue_us: int) -> None:
+        """Those held since before that moment wait behind their tenant's others, whose promise can still be kept; but
+        not those held since before `overdue_us`, who come first. Batch work has no promise.
+        """
+        if before_us - self._before_us < LOOK_US:
+            return
+        self._before_us, self._overdue_us = before_us, overdue_us
+        for place, line in list(self._lines.items()):
+            if place[0] == BATCH or next(iter(line.values())).held_us >= before_us:
+                continue
+            behind = self._late.setdefault(place, OrderedDict())
+            while line and (first := next(iter(line.values()))).held_us < before_us:
+                first.late = True
+                behind[first.request.id] = line.pop(first.request.id)
+            if not line:
+                del self._lines[place]
 
     def all(self) -> list[T]:
         """Everyone, in no order that matters."""
-        return [ticket for line in self._lines.values() for ticket in line.values()]
+        return [ticket for lines in (self._late, self._lines) for line in lines.values() for ticket in line.values()]
 
     def turns(self, served: Mapping[str, int]) -> Iterator[T]:
         """Everyone in the order of their turns; `served` is what each tenant had. Nothing may change meanwhile."""
@@ -79,10 +116,17 @@ class Queue(Generic[T]):
             if not tenants:
                 continue
             first = min(tenants, key=had)  # of equals the first by name
-            yield from self._lines[priority, first].values()  # nearly always its first one
+            yield from self._of(priority, first)  # nearly always its first one
             for tenant in sorted(tenants, key=had):
                 if tenant != first:
-                    yield from self._lines[priority, tenant].values()
+                    yield from self._of(priority, tenant)
+
+    def _of(self, priority: int, tenant: str) -> Iterable[T]:
+        place = priority, tenant
+        if not self._late or place not in self._late:
+            return self._lines[place].values()
+        late, line = self._late[place].values(), self._lines.get(place, _NOBODY).values()
+        return chain(late, line) if next(iter(late)).held_us < self._overdue_us else chain(line, late)
 
     def ahead(self, priority: int) -> int:
         """How many are held of this class and those before it."""
@@ -90,21 +134,27 @@ class Queue(Generic[T]):
 
     def before(self, priority: int) -> Iterator[T]:
         """Those of this class and those before it."""
-        for place, line in self._lines.items():
-            if place[0] <= priority:
-                yield from line.values()
+        for lines in (self._late, self._lines):
+            for place, line in lines.items():
+                if place[0] <= priority:
+                    yield from line.values()
 
     def least(self, above: int) -> T | None:
         """The one that came last of the least class, if that comes after `above`."""
         for lowest in range(len(CLASSES) - 1, above, -1):
             if self._counts[lowest]:
-                last = [next(reversed(self._lines[lowest, tenant].values())) for tenant in self._tenants[lowest]]
-                return max(last, key=lambda ticket: ticket.seq)
+                lines = [
+                    self._lines.get((lowest, tenant)) or self._late[lowest, tenant] for tenant in self._tenants[lowest]
+                ]
+                return max((next(reversed(line.values())) for line in lines), key=lambda ticket: ticket.seq)
         return None
+
+    def _last(self, place: tuple[int, str]) -> T:
+        return next(reversed((self._lines.get(place) or self._late[place]).values()))
 
     def oldest_us(self) -> int:
         """Since when the one that is held longest is."""
-        return min(next(iter(line.values())).held_us for line in self._lines.values())
+        return min(next(iter(line.values())).held_us for lines in (self._late, self._lines) for line in lines.values())
 
     def count(self, priority: int) -> int:
         """How many of this class."""

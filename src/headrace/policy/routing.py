@@ -10,6 +10,7 @@ from headrace.policy.lane import Lane, Seat, Ticket
 from headrace.state.request import BATCH
 from headrace.units import format_us
 
+PROMPTS: Final = 4  # part of the objective that prompts may wait in a replica which has its best batch
 PREFIXES_MAX: Final = 4096  # remembered for each model version; a slot's cache holds far fewer
 
 
@@ -18,6 +19,7 @@ def pick(lane: Lane, ticket: Ticket, now_us: int, freed: Seat | None = None) -> 
 
     0. Batch work only where slots are left over, and where it makes nobody slower than promised.
     1. One open seat: that one, if it has room.
+       Nowhere while all have their best batch and prompts before them: who waits here is still given out in turn.
     2. The seat that served the same prefix last, while its load is at most the least load + max(1, slots / 4).
     3. The least loaded; ties by rotation. When one slot is free and it is the one just `freed`, nobody is looked for.
     """
@@ -30,9 +32,11 @@ def pick(lane: Lane, ticket: Ticket, now_us: int, freed: Seat | None = None) -> 
         seat = seats[0]
         if seat.own + seat.others >= seat.limit or (careful and ticket.bars(seat, now_us)):
             return None
+        if _choked(lane, seat, now_us):
+            return None
         return seat if ticket.request.priority != BATCH or _calm(lane, seat) else None
     if lane.room == 1 and not careful and freed is not None and freed.open and _has_room(freed):
-        best: Seat | None = freed
+        best: Seat | None = None if _choked(lane, freed, now_us) else freed
     else:
         best = _least(lane, ticket if careful else None, now_us)
     if best is None:
@@ -53,6 +57,17 @@ def second(lane: Lane, ticket: Ticket, now_us: int) -> Seat | None:
 
 def _has_room(seat: Seat) -> bool:
     return seat.own + seat.others < seat.limit
+
+
+def _choked(lane: Lane, seat: Seat, now_us: int) -> bool:
+    """Whether one more prompt would wait there for long: it has its best batch, and prompts before it.
+
+    Without its best batch it takes all that comes, for prompts that its cache knows take less than is counted here.
+    """
+    rate, wait_us = lane.route.rate, seat.clear_us - now_us
+    if rate is None or not rate.batch or wait_us * PROMPTS <= lane.route.ttft_us:
+        return False
+    return seat.own + seat.others >= rate.batch
 
 
 def _left_over(lane: Lane) -> bool:
@@ -98,9 +113,14 @@ def _least(lane: Lane, careful: Ticket | None, now_us: int) -> Seat | None:
     seats = lane.open
     start = lane.rotation % len(seats)
     lane.rotation = (start + 1) % len(seats)
-    if careful is None:
-        return seats[lane.loads.least(start)]
-    return _least_beside(lane, sum(seat.bit for seat in seats if careful.bars(seat, now_us)), start)
+    if careful is None and not _choked(lane, best := seats[lane.loads.least(start)], now_us):
+        return best
+    barred = sum(
+        seat.bit
+        for seat in seats
+        if _choked(lane, seat, now_us) or (careful is not None and careful.bars(seat, now_us))
+    )
+    return _least_beside(lane, barred, start)
 
 
 def _least_beside(lane: Lane, barred: int, start: int) -> Seat | None:
@@ -114,7 +134,8 @@ def _affine(lane: Lane, prefix: int, least: Seat, ticket: Ticket, now_us: int) -
     if seat is not least:
         load = seat.own + seat.others
         guard = least.own + least.others + max(1, seat.slots // 4)
-        if not seat.open or load >= seat.limit or load > guard or ticket.bars(seat, now_us):
+        full = load >= seat.limit or load > guard or _choked(lane, seat, now_us)
+        if full or not seat.open or ticket.bars(seat, now_us):
             seat = least
         else:
             lane.affine = True

@@ -22,11 +22,11 @@ from headrace.units import US_PER_S, format_us
 
 BOOT_US: Final = 30 * US_PER_S  # until one was measured
 ROUND_US: Final = 10 * US_PER_S  # between seeing and doing
-SIGMAS: Final = 1.5  # of a minute's noise that are kept free
+SIGMAS: Final = 1.0  # of what was asked for beyond what was foretold, that are kept free
 DRAIN_MIN_US: Final = 10 * US_PER_S  # a backlog is to be worked off in the time of a start, within these
 DRAIN_MAX_US: Final = 60 * US_PER_S
 CALM_US: Final = 60 * US_PER_S  # for which a replica must have been too many
-SLACK: Final = 0.2  # of a replica, before growing and before shrinking, so that noise moves nothing
+SLACK: Final = 0.2  # of a replica, before growing and half of it before shrinking, so that noise moves nothing
 
 
 class Sizing(Protocol):
@@ -85,10 +85,11 @@ class _Known:
 class ByWork:
     """By arriving work, its forecast over a start, its noise, and the backlog.
 
-    Formula: need = (peak + 1.5 sigma) / full + backlog / drain; grow to ceil(need - 1/5) at once, shrink to
-        ceil(most need of the last calm time + 1/5), the calm time being a minute or a start, whichever is longer;
+    Formula: need = (peak + sigma) / full + backlog / drain; grow to ceil(need - 1/5) at once, shrink to
+        ceil(most need of the last calm time + 1/10), the calm time being a minute or a start, whichever is longer;
         full is what `pace` makes of the answers while more than one replica is needed.
-    Units: replicas; peak, and sigma of minutes, in seconds of work a second; drain is a start's time, 10 s to 60 s.
+    Units: replicas; peak, and sigma of forecasts over a start, in seconds of work a second; drain is a start's time,
+        10 s to 60 s.
     Source: work signal with forecast and hysteresis of the autoscaler comparison in docs/benchmarks.md.
     Assumes: `asked_us` counts all arrivals; a start takes `boot_us`.
     """
@@ -140,7 +141,7 @@ class ByWork:
         coming = scaling.announced(model, demand)
         able = self.able.get(model.key, 1.0)
         grown = max(coming, math.ceil(known.need / able - SLACK))
-        shrunk = max(coming, math.ceil(known.most / able + SLACK))
+        shrunk = max(coming, math.ceil(known.most / able + SLACK / 2))
         young = now_us - known.since_us < CALM_US
         count = grown if grown > have else have if young else min(have, shrunk)
         count = max(limits.min_replicas, 1, min(limits.max_replicas, count))

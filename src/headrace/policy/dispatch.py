@@ -13,10 +13,11 @@ from headrace.policy import admission, health, routing
 from headrace.policy.actions import Answer, Assign, Reject, Wait
 from headrace.policy.admission import DispatchLimits
 from headrace.policy.lane import Lane, Seat, Ticket
+from headrace.policy.seating import Seating
 from headrace.policy.sharing import Rows, SharedFairness
 from headrace.state.demand import Demand
 from headrace.state.request import BATCH, Request
-from headrace.state.table import RouteReplica, Table
+from headrace.state.table import Table
 from headrace.units import format_us
 
 DEFAULT_LIMITS = DispatchLimits()
@@ -26,16 +27,15 @@ OVERDUE: Final = 16  # objectives, after which one that is late waits behind nob
 class Dispatch:
     """Admission, queues and routing of one gateway worker. Every arrival ends in one Assign or Reject, or leaves."""
 
-    __slots__ = ("_lanes", "_limits", "_others", "_rows", "_seats", "_seq", "_tickets", "_versions", "held", "shed")
+    __slots__ = ("_lanes", "_limits", "_rows", "_seats", "_seq", "_tickets", "_versions", "held", "shed")
 
     def __init__(self, limits: DispatchLimits = DEFAULT_LIMITS, rows: Rows | None = None) -> None:
         self._limits = limits
         self._rows = rows  # what sibling gateways tell each other
         self._lanes: dict[str, Lane] = {}
         self._versions: dict[str, tuple[Lane, ...]] = {}
-        self._seats: dict[str, Seat] = {}
+        self._seats = Seating()
         self._tickets: dict[str, Ticket] = {}
-        self._others: Mapping[str, int] = {}
         self._seq = 0
         self.held = 0
         self.shed: list[Answer] = []  # what the last arrival pushed out; who calls takes it away
@@ -54,7 +54,7 @@ class Dispatch:
         removed = [lane for key, lane in before.items() if key not in lanes]
         self._lanes = lanes | {lane.key: lane for lane in removed if lane.running or lane.queue}
         self._versions = {name: tuple(group) for name, group in versions.items()}
-        self._seat(table.replicas, now_us)
+        self._seats.take(table.replicas, self._lanes, now_us)
         answers: list[Answer] = []
         for lane in removed:
             self._rehome(lane, answers)
@@ -210,9 +210,7 @@ class Dispatch:
 
     def others(self, in_flight: Mapping[str, int]) -> None:
         """What sibling gateways have in flight, per replica. Slots they freed are used at the next tick."""
-        self._others = in_flight
-        for seat in self._seats.values():
-            seat.others = in_flight.get(seat.id, 0)
+        self._seats.others(in_flight)
         for lane in self._lanes.values():
             lane.recount()
 
@@ -243,34 +241,9 @@ class Dispatch:
 
     def in_flight(self) -> Mapping[str, int]:
         """This worker's requests in flight, per replica of the table."""
-        return {seat.id: seat.own for seat in self._seats.values()}
+        return self._seats.in_flight()
 
     # --- leaves ---------------------------------------------------------------------------------------------------
-
-    def _seat(self, replicas: tuple[RouteReplica, ...], now_us: int) -> None:
-        """Seat the table's replicas. One that is gone keeps its seat, shut, while something runs on it."""
-        seats: dict[str, Seat] = {}
-        for lane in self._lanes.values():
-            lane.seats = []
-        for route in replicas:
-            seat = self._seats.get(route.id)
-            if seat is None or seat.incarnation != route.incarnation:
-                seat = Seat(route, self._others.get(route.id, 0))
-            seat.slots = route.slots
-            seat.limit = 1 if seat.half_open else route.slots
-            seat.ready = route.phase == "ready"
-            seats[route.id] = seat
-            home = self._lanes.get(f"{route.model}@{route.version}")
-            if home is not None:
-                home.seats.append(seat)
-        for name, seat in self._seats.items():
-            if seats.get(name) is not seat:
-                seat.ready = seat.open = False  # prefixes and tickets may still know it
-                if seat.own:
-                    seats.setdefault(name, seat)
-        self._seats = seats
-        for lane in self._lanes.values():
-            lane.reopen(now_us)
 
     def _rehome(self, lane: Lane, answers: list[Answer]) -> None:
         """Requests held for a version that is gone go to another of their model, or are refused if they named it."""

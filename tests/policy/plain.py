@@ -66,7 +66,7 @@ class PlainQueue:
                 ticket.late = True
 
     def all(self) -> list[Any]:
-        return [ticket for line in self._lines.values() for ticket in line]
+        return sorted((ticket for line in self._lines.values() for ticket in line), key=lambda ticket: ticket.seq)
 
     def turns(self, served: Mapping[str, int]) -> Iterator[Any]:
         order = sorted(self._lines, key=lambda place: (place[0], served[place[1]], place[1]))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.policy import lane
-from headrace.policy.actions import Answer, Assign, Reject, Wait
+from headrace.policy.actions import Answer, Assign, Wait
 from headrace.policy.dispatch import Dispatch
 from headrace.policy.loads import Loads
 from headrace.state.table import RouteReplica

@@ -188,7 +188,8 @@ class Fan:
             reply.events(b"".join(events))
             self._settle("finished", 200, counts, lambda: reply.end_events(last, broken=False))
         else:  # 3.
-            self._settle("finished", 200, counts, lambda: reply.whole(made.body, record.bill.header()))
+            said = lambda: reply.whole(made.body, record.bill.header())  # noqa: E731 - as in `Exchange`
+            reply.keep(made.body, lambda: self._settle("finished", 200, counts, said))
 
     def _lost(self, part: Part, failure: Failure) -> None:
         """One part failed for good, and so has all, unless another model stands in."""

@@ -80,6 +80,7 @@ class _Known:
     rate: WorkRate | None = None
     rated: Mix = TYPICAL
     able: float = 0.0  # requests an hour of the replica that work is told in, when the rate was told
+    lives: str = ""  # the pool that the rate's `home` is of
 
 
 class Choices:
@@ -165,6 +166,7 @@ class Choices:
             known.moved_us = now_us
             self.moves[model.key] = why
         known.home = _home(model, known.options, chosen, why)
+        self.retold |= _rehomed(model, {pool.name: speed for pool, speed in speeds}, known, chosen.pool)
         sizing.able[model.key] = chosen.able / (known.able or reference)
 
 
@@ -203,6 +205,20 @@ def option(
         return Option(pool.name, able, replicas, why=f"it takes {replicas:.1f} replicas and may have {most}")
     assert pool.price_nanousd_per_hour is not None, "candidates have prices"
     return Option(pool.name, able, replicas, replicas * float(share) * pool.price_nanousd_per_hour)
+
+
+def _rehomed(model: ModelSpec, speeds: Mapping[str, Performance], known: _Known, home: str) -> bool:
+    """Whether it is told anew what a replica makes of requests where the model lives: that is not where their work is
+    told in, and it has moved there, or their work was told anew.
+    """
+    if known.rate is None:
+        return False
+    abroad = home != next(iter(speeds))
+    if known.lives == home and abroad == (known.rate.home is not None):
+        return False
+    there = lengths.rate(model, speeds[home], known.rated) if abroad else None
+    known.lives, known.rate = home, msgspec.structs.replace(known.rate, home=there)
+    return True
 
 
 def _retell(model: ModelSpec, performance: Performance, mix: Mix, known: _Known, able: float) -> bool:

@@ -224,8 +224,9 @@ class Lane:
         """Count the time that a seat will spend on a prompt, after those it was given before."""
         rate = self.route.rate
         if rate is not None:
+            there = rate.there
             from_us = max(now_us, seat.clear_us)
-            seat.clear_us = from_us + (rate.fixed_ns + request.input_tokens * rate.input_ns) // 1000
+            seat.clear_us = from_us + (there.fixed_ns + request.input_tokens * there.input_ns) // 1000
 
     def occupy(self, seat: Seat, now_us: int) -> None:
         """A try takes a slot there: it is open and had room, or it had not been picked."""

@@ -106,8 +106,9 @@ class Queue(Generic[T]):
                 del self._lines[place]
 
     def all(self) -> list[T]:
-        """Everyone, in no order that matters."""
-        return [ticket for lines in (self._late, self._lines) for line in lines.values() for ticket in line.values()]
+        """Everyone, in order of arrival."""
+        lines = chain(self._late.values(), self._lines.values())
+        return sorted((ticket for line in lines for ticket in line.values()), key=lambda ticket: ticket.seq)
 
     def turns(self, served: Mapping[str, int]) -> Iterator[T]:
         """Everyone in the order of their turns; `served` is what each tenant had. Nothing may change meanwhile."""

@@ -65,9 +65,9 @@ def _choked(lane: Lane, seat: Seat, now_us: int) -> bool:
     Without its best batch it takes all that comes, for prompts that its cache knows take less than is counted here.
     """
     rate, wait_us = lane.route.rate, seat.clear_us - now_us
-    if rate is None or not rate.batch or wait_us * PROMPTS <= lane.route.ttft_us:
+    if rate is None or wait_us * PROMPTS <= lane.route.ttft_us:
         return False
-    return seat.own + seat.others >= rate.batch
+    return seat.own + seat.others >= (rate.there.batch or seat.limit)
 
 
 def _left_over(lane: Lane) -> bool:
@@ -81,7 +81,7 @@ def _calm(lane: Lane, seat: Seat) -> bool:
     Half of the best batch where others are at work, for their prompts come in bursts: with seven eighths of it the
     fleet grows by 5 to 25 % to keep the pace, and what batch work saves is lost. Seven eighths where nobody else is.
     """
-    batch = lane.route.rate.batch if lane.route.rate is not None else 0
+    batch = lane.route.rate.there.batch if lane.route.rate is not None else 0
     most = batch >> 1 if lane.running > lane.spare else batch - (batch >> 3)
     return not batch or seat.own + seat.others < max(1, most)
 

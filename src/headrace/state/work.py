@@ -7,12 +7,20 @@ class WorkRate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Nanoseconds of one replica: of a request, of each input token and of each output token.
 
     `batch` is how many requests at once the replica has meanwhile: with more, it is too slow for each. 0 is not known.
+    `home` is the same of a replica where the model lives now, if that is another kind of device than the one whose time
+    work is told in.
     """
 
     fixed_ns: int = 0
     input_ns: int = 0
     output_ns: int = 0
     batch: int = 0
+    home: "WorkRate | None" = None
+
+    @property
+    def there(self) -> "WorkRate":
+        """Of a replica where the model lives."""
+        return self.home or self
 
     def work_us(self, input_tokens: int, output_tokens: int) -> int:
         """Microseconds of one replica that a request takes; at least 1.

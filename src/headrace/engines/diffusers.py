@@ -12,10 +12,9 @@ from typing import Final
 import msgspec
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import diffusion_options, model_index, preparing, sources
+from headrace.engines import command_line, diffusion_options, model_index, preparing, sources
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command
-from headrace.settings import interpreter
 from headrace.specs.catalog import ModelSpec
 from headrace.state.table import Ability, Media
 from headrace.units import MIB
@@ -72,18 +71,9 @@ class Diffusers:
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket. Nothing is fetched or reported home."""
         engine = model.engine
-        argv = (
-            *interpreter(),
-            "-m",
-            "headrace.engines.runners.diffusers",
-            f"--weights={Path(artifact.path) / artifact.files['weights']}",
-            f"--listen={address.removeprefix('unix:')}",
-            f"--alias={model.name}",
-            f"--task={model.task}",
-            f"--slots={engine.slots}",
-            f"--threads={engine.threads}",
-            f"--options={msgspec.json.encode(diffusion_options.read(engine.args)).decode()}",
-        )
+        options = msgspec.json.encode(diffusion_options.read(engine.args)).decode()
+        weights = Path(artifact.path) / artifact.files["weights"]
+        argv = command_line.of("diffusers", model, address, weights=weights, task=model.task, options=options)
         env = {
             "HF_HUB_OFFLINE": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import preparing, sources, voices
+from headrace.engines import command_line, preparing, sources, voices
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command
-from headrace.settings import interpreter
 from headrace.specs.catalog import ModelSpec
 from headrace.state.table import Ability, Media
 from headrace.units import MIB
@@ -54,16 +53,8 @@ class Espeak:
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket."""
         folder = Path(artifact.path)
-        argv = (
-            *interpreter(),
-            "-m",
-            "headrace.engines.runners.espeak",
-            f"--library={folder / artifact.files['weights']}",
-            f"--data={folder / artifact.files['data']}",
-            f"--listen={address.removeprefix('unix:')}",
-            f"--alias={model.name}",
-            f"--slots={model.engine.slots}",
-        )
+        weights, data = folder / artifact.files["weights"], folder / artifact.files["data"]
+        argv = command_line.of("espeak", model, address, library=weights, data=data)
         return Command(argv=argv, env={"OMP_NUM_THREADS": "1"}, address=address)
 
     def _build(self, model: ModelSpec, artifacts: Path) -> Artifact:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import gguf_header, preparing, sources
+from headrace.engines import command_line, gguf_header, preparing, sources
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command, Rest
-from headrace.settings import interpreter
 from headrace.specs.catalog import ModelSpec
 from headrace.state.table import Ability
 from headrace.units import MIB
@@ -51,22 +50,14 @@ class LlamaCpp:
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket. The context given to llama.cpp is divided by its slots, hence the product."""
         engine = model.engine
-        argv = [
-            *interpreter(),
-            "-m",
-            "headrace.engines.runners.llama_cpp",
-            f"--weights={Path(artifact.path) / artifact.files['weights']}",
-            f"--listen={address.removeprefix('unix:')}",
-            f"--alias={model.name}",
-            f"--slots={engine.slots}",
-            f"--context={engine.context_tokens * engine.slots}",
-            f"--threads={engine.threads}",
-        ]
-        if engine.lora:
-            argv += [f"--lora={Path(artifact.path) / artifact.files['lora']}", f"--lora-scale={engine.lora_scale}"]
+        folder = Path(artifact.path)
+        lora = {"lora": folder / artifact.files["lora"], "lora_scale": engine.lora_scale} if engine.lora else {}
+        context = engine.context_tokens * engine.slots
+        weights = folder / artifact.files["weights"]
+        argv = command_line.of("llama_cpp", model, address, weights=weights, context=context, **lora)
         # Waiting threads must sleep: spinning ones cost nine tenths of the tokens/s when neighbours are busy.
         env = {"GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(engine.threads)}
-        return Command(argv=tuple(argv), env=env, address=address, rest=Rest() if engine.sleep else None)
+        return Command(argv=argv, env=env, address=address, rest=Rest() if engine.sleep else None)
 
     def _build(self, model: ModelSpec, artifacts: Path, say: Callable[[str], None]) -> Artifact:
         source = sources.one(sources.fetch(model.source), ".gguf")

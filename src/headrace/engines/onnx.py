@@ -10,9 +10,8 @@ from typing import Final
 import msgspec
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import preparing, sources
+from headrace.engines import command_line, preparing, sources
 from headrace.ports import Artifact, Command, Rest
-from headrace.settings import interpreter
 from headrace.specs.catalog import ModelSpec
 from headrace.state.table import Ability
 from headrace.units import MIB
@@ -56,19 +55,10 @@ class Onnx:
         """The runner on a unix socket."""
         engine = model.engine
         folder = Path(artifact.path)
-        argv = (
-            *interpreter(),
-            "-m",
-            "headrace.engines.runners.onnx",
-            f"--weights={folder / artifact.files['weights']}",
-            f"--tokenizer={folder / artifact.files['tokenizer']}",
-            f"--listen={address.removeprefix('unix:')}",
-            f"--alias={model.name}",
-            f"--task={model.task}",
-            f"--slots={engine.slots}",
-            f"--context={engine.context_tokens}",
-            f"--threads={engine.threads}",
-        )
+        argv = command_line.of(
+            "onnx", model, address, weights=folder / artifact.files["weights"], task=model.task,
+            tokenizer=folder / artifact.files["tokenizer"], context=engine.context_tokens,
+        )  # fmt: skip
         env = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(engine.threads), "TOKENIZERS_PARALLELISM": "false"}
         return Command(argv=argv, env=env, address=address, rest=Rest() if engine.sleep else None)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import gguf_header, preparing, sources
+from headrace.engines import command_line, gguf_header, preparing, sources
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command
 from headrace.settings import interpreter
@@ -56,18 +56,8 @@ class OpenVino:
 
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket."""
-        engine = model.engine
-        argv = (
-            *interpreter(),
-            "-m",
-            "headrace.engines.runners.openvino",
-            f"--weights={Path(artifact.path) / artifact.files['weights']}",
-            f"--listen={address.removeprefix('unix:')}",
-            f"--alias={model.name}",
-            f"--slots={engine.slots}",
-            f"--context={engine.context_tokens}",
-            f"--threads={engine.threads}",
-        )
+        weights = Path(artifact.path) / artifact.files["weights"]
+        argv = command_line.of("openvino", model, address, weights=weights, context=model.engine.context_tokens)
         env = {"OMP_WAIT_POLICY": "passive", "OPENVINO_LOG_LEVEL": "0"}
         return Command(argv=argv, env=env, address=address)
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import preparing, sources
+from headrace.engines import command_line, preparing, sources
 from headrace.ports import Artifact, Command
-from headrace.settings import interpreter
 from headrace.specs.catalog import ModelSpec
 from headrace.state.table import Ability, Media
 from headrace.units import MIB
@@ -66,19 +65,8 @@ class PainterEngine:
 
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket."""
-        engine = model.engine
-        folder = Path(artifact.path)
-        argv = (
-            *interpreter(),
-            "-m",
-            f"headrace.engines.runners.{TASKS[model.task]}",
-            f"--weights={folder}",
-            f"--listen={address.removeprefix('unix:')}",
-            f"--alias={model.name}",
-            f"--slots={engine.slots}",
-            f"--threads={engine.threads}",
-        )
-        return Command(argv=argv, env={"OMP_NUM_THREADS": str(engine.threads)}, address=address)
+        argv = command_line.of(TASKS[model.task], model, address, weights=artifact.path)
+        return Command(argv=argv, env={"OMP_NUM_THREADS": str(model.engine.threads)}, address=address)
 
     def _build(self, model: ModelSpec, artifacts: Path) -> Artifact:
         source = sources.fetch(model.source)

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import preparing, sources
+from headrace.engines import command_line, preparing, sources
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command
-from headrace.settings import interpreter
 from headrace.specs.catalog import ModelSpec
 from headrace.state.table import Ability, Media
 from headrace.units import MIB
@@ -64,17 +63,7 @@ class RapidOcr:
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket."""
         engine = model.engine
-        argv = (
-            *interpreter(),
-            "-m",
-            "headrace.engines.runners.rapidocr",
-            f"--weights={artifact.path}",
-            f"--listen={address.removeprefix('unix:')}",
-            f"--alias={model.name}",
-            f"--slots={engine.slots}",
-            f"--threads={engine.threads}",
-            f"--pixels={_PIXELS_MAX}",
-        )
+        argv = command_line.of("rapidocr", model, address, weights=artifact.path, pixels=_PIXELS_MAX)
         env = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(engine.threads)}
         return Command(argv=argv, env=env, address=address)
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import preparing, sources
+from headrace.engines import command_line, preparing, sources
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command
-from headrace.settings import interpreter
 from headrace.specs.catalog import ModelSpec
 from headrace.state.table import Ability, Media
 from headrace.units import MIB
@@ -65,18 +64,9 @@ class RealEsrgan:
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket."""
         engine = model.engine
-        argv = (
-            *interpreter(),
-            "-m",
-            "headrace.engines.runners.realesrgan",
-            f"--weights={artifact.path}",
-            f"--listen={address.removeprefix('unix:')}",
-            f"--alias={model.name}",
-            f"--slots={engine.slots}",
-            f"--threads={engine.threads}",
-            f"--side={128 if _light(model.source) else 96}",
-            f"--pixels={_pixels_max(model.source)}",
-        )
+        side = 128 if _light(model.source) else 96
+        pixels = _pixels_max(model.source)
+        argv = command_line.of("realesrgan", model, address, weights=artifact.path, side=side, pixels=pixels)
         env = {"GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(engine.threads)}
         return Command(argv=argv, env=env, address=address)
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import preparing, sources
+from headrace.engines import command_line, preparing, sources
 from headrace.engines.espeak import FORMATS
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command
-from headrace.settings import interpreter
 from headrace.specs.catalog import ModelSpec
 from headrace.state.table import Ability, Media
 from headrace.units import MIB
@@ -55,20 +54,11 @@ class Sherpa:
     def command(self, model: ModelSpec, artifact: Artifact, address: str, port: int) -> Command:  # noqa: ARG002 - the signature is the port's
         """The runner on a unix socket."""
         engine, folder = model.engine, Path(artifact.path)
-        argv = [
-            *interpreter(),
-            "-m",
-            "headrace.engines.runners.sherpa",
-            f"--weights={folder / artifact.files['weights']}",
-            f"--listen={address.removeprefix('unix:')}",
-            f"--alias={model.name}",
-            f"--slots={engine.slots}",
-            f"--threads={engine.threads}",
-        ]
-        argv += [f"--{role}={folder / artifact.files[role]}" for role in ("tokens", "data", "styles", "lexicon")
-                 if role in artifact.files]  # fmt: skip
+        parts = {role: folder / artifact.files[role] for role in ("tokens", "data", "styles", "lexicon")
+                 if role in artifact.files}  # fmt: skip
+        argv = command_line.of("sherpa", model, address, weights=folder / artifact.files["weights"], **parts)
         env = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(engine.threads)}
-        return Command(argv=tuple(argv), env=env, address=address)
+        return Command(argv=argv, env=env, address=address)
 
     def _build(self, model: ModelSpec, artifacts: Path) -> Artifact:
         source = sources.fetch(model.source)

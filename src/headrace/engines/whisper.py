@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from headrace.engines import artifact as artifacts_on_disk
-from headrace.engines import ctranslate2_header, preparing, sources
+from headrace.engines import command_line, ctranslate2_header, preparing, sources
 from headrace.errors import Permanent
 from headrace.ports import Artifact, Command
-from headrace.settings import interpreter
 from headrace.specs.catalog import ModelSpec
 from headrace.state.table import Ability, Media
 from headrace.units import MIB
@@ -70,20 +69,11 @@ class Whisper:
         """The runner on a unix socket."""
         engine = model.engine
         folder = Path(artifact.path)
-        encoder = [f"--encoder={folder / artifact.files['encoder']}"] if "encoder" in artifact.files else []
-        argv = (
-            *interpreter(),
-            "-m",
-            "headrace.engines.runners.whisper",
-            f"--weights={folder / artifact.files['weights']}",
-            *encoder,
-            f"--listen={address.removeprefix('unix:')}",
-            f"--alias={model.name}",
-            f"--compute={engine.quantise or 'auto'}",
-            f"--slots={engine.slots}",
-            f"--seconds={SECONDS_MAX}",
-            f"--threads={engine.threads}",
-        )
+        encoder = {"encoder": folder / artifact.files["encoder"]} if "encoder" in artifact.files else {}
+        argv = command_line.of(
+            "whisper", model, address, weights=folder / artifact.files["weights"], compute=engine.quantise or "auto",
+            seconds=SECONDS_MAX, **encoder,
+        )  # fmt: skip
         # Waiting threads must sleep: there are others on this machine.
         env = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(engine.threads), "TOKENIZERS_PARALLELISM": "false"}
         return Command(argv=argv, env=env, address=address)

@@ -157,6 +157,10 @@ class Batcher(Generic[Work, Result]):
         """Calls of `run` that have not ended."""
         return len(self._requests)
 
+    def load(self, slots: int) -> dict[str, int]:
+        """What GET /load tells of a runner that has this one batcher."""
+        return {"running": self.running, "waiting": self.waiting, "slots": slots}
+
     def progress(self) -> list[dict[str, Any]]:
         """What GET /progress tells: of each request the steps done and the steps there are, over all its items."""
         return [

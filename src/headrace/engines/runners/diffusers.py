@@ -16,7 +16,7 @@ import msgspec
 from PIL import Image, ImageOps
 
 from headrace.engines.diffusion_options import Options
-from headrace.engines.runners import film, pictures
+from headrace.engines.runners import film, pictures, words
 from headrace.engines.runners.batching import Batcher, Bounds, Item
 from headrace.engines.runners.diffusion import Diffusion, Pixels, Wish
 from headrace.engines.runners.server import Exchange, Server, serve
@@ -159,12 +159,7 @@ def _fitted(coded: str, size: tuple[int, int]) -> Image.Image:
 def main() -> None:
     """Serve until SIGTERM."""
     began = time.monotonic()
-    words = argparse.ArgumentParser()
-    for name in ("weights", "listen", "alias", "task", "options"):
-        words.add_argument(f"--{name}", required=True)
-    for name in ("slots", "threads"):
-        words.add_argument(f"--{name}", type=int, required=True)
-    given = words.parse_args()
+    given = words.told("weights", "task", "options")
     options = msgspec.json.decode(given.options, type=Options)
     try:
         diffusion = Diffusion(Path(given.weights), options, given.task, given.threads)
@@ -174,13 +169,10 @@ def main() -> None:
 
 
 async def _serve(runner: Runner, given: argparse.Namespace, began: float) -> None:
-    def load() -> dict[str, int]:
-        return {"running": runner.batcher.running, "waiting": runner.batcher.waiting, "slots": given.slots}
-
     routes: dict[tuple[str, str], Any] = {("POST", "/v1/videos/generations"): runner.films}
     if given.task == "image":
         routes = {("POST", "/v1/images/generations"): runner.generations, ("POST", "/v1/images/edits"): runner.edits}
-    await serve(Server(routes, load, runner.batcher.progress), given.listen, began)
+    await serve(Server(routes, lambda: runner.batcher.load(given.slots), runner.batcher.progress), given.listen, began)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 Started by `engines.espeak.command`.
 """
 
-import argparse
 import asyncio
 import time
 
 from headrace.engines import voices
+from headrace.engines.runners import words
 from headrace.engines.runners.espeak_library import RATE_MAX, RATE_MIN, RATE_NORMAL, Library
 from headrace.engines.runners.recording import Heard
 from headrace.engines.runners.speaking import Runner
@@ -39,11 +39,7 @@ def _pace(speed: float) -> int:
 def main() -> None:
     """Serve until SIGTERM."""
     began = time.monotonic()
-    words = argparse.ArgumentParser()
-    for name in ("library", "data", "listen", "alias"):
-        words.add_argument(f"--{name}", required=True)
-    words.add_argument("--slots", type=int, required=True)
-    given = words.parse_args()
+    given = words.told("library", "data")
     runner = Runner(EspeakVoices(Library(given.library, given.data)), given.slots)
     asyncio.run(runner.serve(given.listen, began))
 

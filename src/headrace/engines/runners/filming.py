@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import numpy as np
 
+from headrace.engines.runners import words
 from headrace.engines.runners.batching import Batch, Batcher, Bounds, Item
 from headrace.engines.runners.film import Film
 from headrace.engines.runners.painter import size_of
@@ -120,12 +121,7 @@ def _made(batch: Batch[Shoot]) -> list[bytes]:
 def main() -> None:
     """Serve until SIGTERM."""
     began = time.monotonic()
-    words = argparse.ArgumentParser()
-    for name in ("weights", "listen", "alias"):
-        words.add_argument(f"--{name}", required=True)
-    for name in ("slots", "threads"):
-        words.add_argument(f"--{name}", type=int, required=True)
-    given = words.parse_args()
+    given = words.told("weights")
     painter = Painter(Path(given.weights), given.threads)
     painter.advance([Painting(painter.recipe, painter.recipe.ids(painter.recipe.draws[0]), 0, 64)])  # allocates
     asyncio.run(_serve(painter, given, began))
@@ -134,14 +130,11 @@ def main() -> None:
 async def _serve(painter: Painter, given: argparse.Namespace, began: float) -> None:
     runner = Runner(painter, given.slots)
 
-    def load() -> dict[str, int]:
-        return {"running": runner.batcher.running, "waiting": runner.batcher.waiting, "slots": given.slots}
-
     routes: dict[tuple[str, str], Any] = {
         ("POST", "/v1/videos/generations"): runner.generations,
         ("GET", "/progress"): runner.progress,
     }
-    await serve(Server(routes, load), given.listen, began)
+    await serve(Server(routes, lambda: runner.batcher.load(given.slots)), given.listen, began)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,18 @@ Imports the engine and little else, since every millisecond here is a millisecon
 when it answers. SIGTERM takes the socket's name away, waits for running work and exits 0.
 """
 
-import argparse
 import contextlib
 import json
 import os
 import re
 import signal
 import time
+from typing import TYPE_CHECKING
+
+from headrace.engines.runners import words
+
+if TYPE_CHECKING:
+    import argparse
 
 _DRAIN_MAX_S = 3600.0
 _DRAIN_POLL_S = 0.05
@@ -20,16 +25,7 @@ _BUSY = re.compile(r"^llamacpp:requests_(?:processing|deferred) (\d+)", re.MULTI
 def main() -> None:
     """Serve until SIGTERM."""
     began = time.monotonic()
-    words = argparse.ArgumentParser()
-    words.add_argument("--weights", required=True)
-    words.add_argument("--listen", required=True)
-    words.add_argument("--alias", required=True)
-    words.add_argument("--slots", type=int, required=True)
-    words.add_argument("--context", type=int, required=True)
-    words.add_argument("--threads", type=int, required=True)
-    words.add_argument("--lora", default="")
-    words.add_argument("--lora-scale", type=float, default=1.0)
-    given = words.parse_args()
+    given = words.told("weights", numbers=("context",), optional=("lora", "lora-scale"))
     if os.path.exists(given.listen):  # noqa: PTH110 - a start-up path; pathlib costs milliseconds
         os.unlink(given.listen)  # noqa: PTH108 - as above
     servers = [_server(given)]  # none while it sleeps
@@ -46,7 +42,7 @@ def main() -> None:
     os._exit(0)  # the server's destructor would wait for idle connections
 
 
-def _rest(servers: "list[object]", given: argparse.Namespace, wakened: int, ready: str) -> None:
+def _rest(servers: "list[object]", given: "argparse.Namespace", wakened: int, ready: str) -> None:
     """Sleep and wake as the host asks, until it says that it is over."""
     while (number := os.read(wakened, 1)[0]) in (signal.SIGUSR1, signal.SIGUSR2):
         if number == signal.SIGUSR1:
@@ -63,7 +59,7 @@ def _rest(servers: "list[object]", given: argparse.Namespace, wakened: int, read
             print(ready, flush=True)
 
 
-def _server(given: argparse.Namespace) -> object:
+def _server(given: "argparse.Namespace") -> object:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -75,7 +71,7 @@ def _server(given: argparse.Namespace) -> object:
         share.n_threads = given.threads
         share.poll = 0
     if given.lora:
-        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(given.lora, given.lora_scale)]
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(given.lora, float(given.lora_scale))]
     params.cache_ram_mib = 0  # by default it may grow to 8 GiB
     params.endpoint_metrics = True  # for /metrics and for the drain
     params.endpoint_slots = params.endpoint_props = params.ui = False

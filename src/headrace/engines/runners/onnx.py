@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
+from headrace.engines.runners import words
 from headrace.engines.runners.batching import Batch, Batcher, Bounds, Item, padded
 from headrace.engines.runners.server import Exchange, Server, serve
 from headrace.errors import Invalid
@@ -248,12 +249,7 @@ def _single_logit(output: Any) -> bool:
 def main() -> None:
     """Serve until SIGTERM."""
     began = time.monotonic()
-    words = argparse.ArgumentParser()
-    for name in ("weights", "tokenizer", "listen", "alias", "task"):
-        words.add_argument(f"--{name}", required=True)
-    for name in ("slots", "context", "threads"):
-        words.add_argument(f"--{name}", type=int, required=True)
-    given = words.parse_args()
+    given = words.told("weights", "tokenizer", "task", numbers=("context",))
     encoder = Encoder(given.weights, given.tokenizer, given.threads, given.context)
     asyncio.run(_serve(encoder, given, began))
 
@@ -261,13 +257,10 @@ def main() -> None:
 async def _serve(encoder: Encoder, given: argparse.Namespace, began: float) -> None:
     runner = Runner(encoder, given.alias)
 
-    def load() -> dict[str, int]:
-        return {"running": runner.batcher.running, "waiting": runner.batcher.waiting, "slots": given.slots}
-
     routes = {("POST", "/v1/rerank"): runner.rerank, ("POST", "/tokenize"): runner.tokenize}
     if not encoder.pairs:
         routes["POST", "/v1/embeddings"] = runner.embeddings
-    await serve(Server(routes, load), given.listen, began, encoder)
+    await serve(Server(routes, lambda: runner.batcher.load(given.slots)), given.listen, began, encoder)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 Started by `engines.openvino.command`. What it cannot do is refused by name.
 """
 
-import argparse
 import asyncio
 import json
 import os
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 import openvino_genai as genai
 
+from headrace.engines.runners import words
 from headrace.engines.runners.generation import Found, Generator, Job
 from headrace.engines.runners.pieces import Text
 from headrace.engines.runners.server import Exchange, Server, serve
@@ -300,12 +300,7 @@ def _flat(given: str | list[Any]) -> list[Any]:
 def main() -> None:
     """Serve until SIGTERM."""
     began = time.monotonic()
-    words = argparse.ArgumentParser()
-    for name in ("weights", "listen", "alias"):
-        words.add_argument(f"--{name}", required=True)
-    for name in ("slots", "context", "threads"):
-        words.add_argument(f"--{name}", type=int, required=True)
-    given = words.parse_args()
+    given = words.told("weights", numbers=("context",))
     generator = Generator(given.weights, given.slots, given.context, given.threads)
     asyncio.run(_serve(Runner(generator, given.alias, given.context), given.listen, began))
     os._exit(0)  # the pipeline's destructor has nothing to give back

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from headrace.engines.runners import pictures
+from headrace.engines.runners import pictures, words
 from headrace.engines.runners.batching import Batcher, Bounds, Item
 from headrace.engines.runners.painting import Floats, Painter, Painting, Pixels
 from headrace.engines.runners.server import Exchange, Server, serve
@@ -165,12 +165,7 @@ def _encoded(drawn: Sequence[Pixels], form: str) -> list[str]:
 def main() -> None:
     """Serve until SIGTERM."""
     began = time.monotonic()
-    words = argparse.ArgumentParser()
-    for name in ("weights", "listen", "alias"):
-        words.add_argument(f"--{name}", required=True)
-    for name in ("slots", "threads"):
-        words.add_argument(f"--{name}", type=int, required=True)
-    given = words.parse_args()
+    given = words.told("weights")
     painter = Painter(Path(given.weights), given.threads)
     first = Painting(painter.recipe, painter.recipe.ids(painter.recipe.draws[0]), 0, 64)
     painter.advance([first])  # the first run allocates
@@ -180,15 +175,12 @@ def main() -> None:
 async def _serve(painter: Painter, given: argparse.Namespace, began: float) -> None:
     runner = Runner(painter, given.slots)
 
-    def load() -> dict[str, int]:
-        return {"running": runner.batcher.running, "waiting": runner.batcher.waiting, "slots": given.slots}
-
     routes: dict[tuple[str, str], Any] = {
         ("POST", "/v1/images/generations"): runner.generations,
         ("POST", "/v1/images/edits"): runner.edits,
         ("GET", "/progress"): runner.progress,
     }
-    await serve(Server(routes, load), given.listen, began)
+    await serve(Server(routes, lambda: runner.batcher.load(given.slots)), given.listen, began)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import msgspec
 from PIL import Image
 
-from headrace.engines.runners import ocr, pictures
+from headrace.engines.runners import ocr, pictures, words
 from headrace.engines.runners.batching import Batcher, Bounds, Item, padded
 from headrace.engines.runners.ocr import Found, Reader
 from headrace.engines.runners.ocr_boxes import Box
@@ -191,12 +191,7 @@ def _opened(url: str, pixels_max: int) -> Image.Image:
 def main() -> None:
     """Serve until SIGTERM."""
     began = time.monotonic()
-    words = argparse.ArgumentParser()
-    for name in ("weights", "listen", "alias"):
-        words.add_argument(f"--{name}", required=True)
-    for name in ("slots", "threads", "pixels"):
-        words.add_argument(f"--{name}", type=int, required=True)
-    given = words.parse_args()
+    given = words.told("weights", numbers=("pixels",))
     asyncio.run(_serve(Runner(Reader(given.weights, given.threads), given.alias, given.pixels), given, began))
 
 

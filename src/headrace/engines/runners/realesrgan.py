@@ -19,7 +19,7 @@ import ncnn
 import numpy as np
 from PIL import Image
 
-from headrace.engines.runners import pictures
+from headrace.engines.runners import pictures, words
 from headrace.engines.runners.batching import Batch, Batcher, Bounds, Item
 from headrace.engines.runners.server import Exchange, Server, serve
 from headrace.engines.runners.tiles import Tile, tiles
@@ -122,12 +122,7 @@ def _net(file: Path) -> Any:
 def main() -> None:
     """Serve until SIGTERM."""
     began = time.monotonic()
-    words = argparse.ArgumentParser()
-    for name in ("weights", "listen", "alias"):
-        words.add_argument(f"--{name}", required=True)
-    for name in ("slots", "threads", "side", "pixels"):
-        words.add_argument(f"--{name}", type=int, required=True)
-    given = words.parse_args()
+    given = words.told("weights", numbers=("side", "pixels"))
     asyncio.run(_serve(Runner(Enlarger(given.weights, given.threads), given.side, given.pixels), given, began))
 
 

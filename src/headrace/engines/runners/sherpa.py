@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import sherpa_onnx
 
+from headrace.engines.runners import words
 from headrace.engines.runners.recording import Heard
 from headrace.engines.runners.speaking import Runner
 from headrace.engines.voices import NAMED
@@ -54,14 +55,7 @@ def configuration(given: argparse.Namespace) -> Any:
 def main() -> None:
     """Serve until SIGTERM."""
     began = time.monotonic()
-    words = argparse.ArgumentParser()
-    for name in ("weights", "tokens", "listen", "alias"):
-        words.add_argument(f"--{name}", required=True)
-    for name in ("data", "lexicon", "styles"):
-        words.add_argument(f"--{name}", default="")
-    for name in ("slots", "threads"):
-        words.add_argument(f"--{name}", type=int, required=True)
-    given = words.parse_args()
+    given = words.told("weights", "tokens", optional=("data", "lexicon", "styles"))
     wanted = configuration(given)
     if not wanted.validate():
         raise SystemExit("sherpa-onnx does not take this folder; its own words are above")

@@ -141,10 +141,11 @@ class Runner:
 
     async def serve(self, path: str, began: float) -> None:
         """Until SIGTERM."""
-        await serve(Server({("POST", PATH): self.speech}, self._load, self._batcher.progress), path, began)
-
-    def _load(self) -> dict[str, int]:
-        return {"running": self._batcher.running, "waiting": self._batcher.waiting, "slots": self._slots}
+        await serve(
+            Server({("POST", PATH): self.speech}, lambda: self._batcher.load(self._slots), self._batcher.progress),
+            path,
+            began,
+        )
 
     def _speak(self, batch: Batch[_Work]) -> list[None]:
         request, heard = batch.items[0].work

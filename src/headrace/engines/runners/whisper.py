@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from faster_whisper.transcribe import Segment
 
-from headrace.engines.runners import recording
+from headrace.engines.runners import recording, words
 from headrace.engines.runners.server import Exchange, Server, serve
 from headrace.engines.runners.transcriber import Encode, Heard, Transcriber, Waiter, Wish, load
 from headrace.errors import Invalid
@@ -226,13 +226,7 @@ def encoder(given: argparse.Namespace) -> Encode | None:
 def main() -> None:
     """Serve until SIGTERM."""
     began = time.monotonic()
-    words = argparse.ArgumentParser()
-    for name in ("weights", "listen", "alias", "compute"):
-        words.add_argument(f"--{name}", required=True)
-    words.add_argument("--encoder", default="")
-    for name in ("slots", "seconds", "threads"):
-        words.add_argument(f"--{name}", type=int, required=True)
-    given = words.parse_args()
+    given = words.told("weights", "compute", numbers=("seconds",), optional=("encoder",))
     whisper = load(given.weights, given.compute, given.threads)
     transcriber = Transcriber(whisper, encoder(given) if whisper.model.device == "cpu" else None)
     asyncio.run(_serve(transcriber, given, began))

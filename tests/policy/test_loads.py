@@ -66,14 +66,7 @@ class History:
         return self.told
 
     def hear(self, answers: list[Answer]) -> None:
-        refused = sorted((one for one in answers if isinstance(one, Reject)), key=lambda one: one.request)
-        answers = [one for one in answers if not isinstance(one, Reject)]
-        self.told += [
-            *answers,
-            *refused,
-            self.brain.demand(self.now_us) if self.rng.random() < 0.1 else None,
-            *self.brain.shed,
-        ]
+        self.told += [*answers, self.brain.demand(self.now_us) if self.rng.random() < 0.1 else None, *self.brain.shed]
         self.brain.shed.clear()
         self.running |= {answer.request: answer for answer in answers if isinstance(answer, Assign)}
 

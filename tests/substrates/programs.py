@@ -29,7 +29,7 @@ signal.signal(signal.SIGUSR1, asleep)
 signal.signal(signal.SIGUSR2, lambda *_: ready())
 ready()
 while True:
-    time.sleep(600)
+    time.sleep(0.05)  # a signal that comes just before a long sleep would be heard after it
 """
 )
 SLEEPLESS = RESTS.replace("SIGUSR1, asleep", "SIGUSR1, lambda *_: None")

@@ -21,15 +21,19 @@ CRASH = SAY_READY + "print('I give up', flush=True); sys.exit(3)"
 READY_THEN_CRASH = SAY_READY + "ready(); sys.exit(4)"
 STUBBORN = SAY_READY + "signal.signal(signal.SIGTERM, signal.SIG_IGN); ready(); time.sleep(600)"
 
+# Handlers only take note: a signal may come while the line before is still being printed.
 RESTS = (
     SAY_READY
     + """
-asleep = lambda *_: print(json.dumps({'asleep': True}), flush=True)
+asked = []
+asleep = lambda *_: asked.append(lambda: print(json.dumps({'asleep': True}), flush=True))
 signal.signal(signal.SIGUSR1, asleep)
-signal.signal(signal.SIGUSR2, lambda *_: ready())
+signal.signal(signal.SIGUSR2, lambda *_: asked.append(ready))
 ready()
 while True:
-    time.sleep(0.05)  # a signal that comes just before a long sleep would be heard after it
+    time.sleep(0.02)
+    while asked:
+        asked.pop(0)()
 """
 )
 SLEEPLESS = RESTS.replace("SIGUSR1, asleep", "SIGUSR1, lambda *_: None")

@@ -10,10 +10,12 @@ from typing import Protocol
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from headrace.errors import HeadraceError
 from headrace.serving import bodies
+from headrace.serving.drained import Drained
 
 
 class Part(Protocol):
@@ -35,7 +37,8 @@ class Part(Protocol):
 def app(parts: Sequence[Part]) -> Starlette:
     """The ASGI app of all parts."""
     handlers = {HeadraceError: bodies.told, HTTPException: bodies.lost}
-    return Starlette(routes=[route for part in parts for route in part.routes()], exception_handlers=handlers)
+    routes = [route for part in parts for route in part.routes()]
+    return Starlette(routes=routes, exception_handlers=handlers, middleware=[Middleware(Drained)])
 
 
 async def serve(socket: Path, parts: Sequence[Part]) -> None:

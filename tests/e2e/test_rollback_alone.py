@@ -22,6 +22,7 @@ pools:
 models:
   tight:
 {MODEL}    placement: [tight]
+    objective: {{ttft: 60ms}}
     versions:
       v1: {{}}
       v2: {{weight: 0, engine: {{kind: onnx, slots: 8, context: 256, threads: 1}}}}
@@ -73,11 +74,10 @@ def test_a_slow_version_that_took_the_only_place_is_taken_back_and_no_request_is
     with Traffic(cloud, "tight") as traffic:
         cloud.until(lambda: traffic.answered > 60, what="a past to compare with")
         before = set(cloud.pids("engine"))
-        cloud.run("model", "deploy", "tight@v2")
-        cloud.until(lambda: rollout(cloud, "tight")["new"].get("requests", 0) > 0, 60, "its first request")
-        with slowed(cloud, before):
+        with slowed(cloud, before):  # from its start on: once it answers, fifty requests are soon judged
+            cloud.run("model", "deploy", "tight@v2")
             found = cloud.until(
-                lambda: (now := rollout(cloud, "tight"))["phase"] in ("rolled_back", "promoted") and now, 90, "the end"
+                lambda: (now := rollout(cloud, "tight"))["phase"] in ("rolled_back", "promoted") and now, 150, "the end"
             )
         answered = traffic.answered
         cloud.until(lambda: traffic.answered > answered + 60, 60, "traffic after it")

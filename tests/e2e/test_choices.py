@@ -93,9 +93,10 @@ def test_choices_run_on_both_replicas(cloud: Cloud, client: openai.OpenAI):
 def test_streams_of_choices_interleave(cloud: Cloud, client: openai.OpenAI):
     """Each chunk has its index, and one usage chunk counts them all."""
     texts, usage, order = {}, None, []
+    long: Any = {"messages": [{"role": "user", "content": "Count from one to one hundred."}], "max_tokens": 96}
     options: Any = {"include_usage": True}
     with client.chat.completions.create(
-        model="smollm2", n=2, seed=3, stream=True, stream_options=options, **HI
+        model="smollm2", n=2, seed=3, stream=True, stream_options=options, **long
     ) as chunks:
         for chunk in chunks:
             usage = chunk.usage or usage

@@ -5,24 +5,24 @@ journal. An answer of which nothing was sent may be tried once more elsewhere; a
 error event. However it ends, `_settle` runs exactly once, and it is the only place that writes a record.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from headrace.errors import HeadraceError, Invalid, Transient
 from headrace.gateway import codes, patience
+from headrace.gateway.asked import Asked
 from headrace.gateway.attempt import Attempt, attempt_at
 from headrace.gateway.client import Client
 from headrace.gateway.desk import Desk
 from headrace.gateway.directory import StandIn
 from headrace.gateway.hedge import Hedge
-from headrace.gateway.hold import Hold
 from headrace.gateway.order import Order
 from headrace.gateway.record import Record
 from headrace.gateway.reply import Reply
 from headrace.policy.actions import Answer, Assign, Wait
-from headrace.state.usage import Outcome
+from headrace.state.usage import Outcome, Usage
 from headrace.wire import fault
 from headrace.wire.sse import EventScanner, StreamMeter
 from headrace.wire.usage import Counts
@@ -32,47 +32,29 @@ ERROR_BYTES_MAX: Final = 64 << 10
 FIRST_COMMENT_US, COMMENT_US = 1_000_000, 5_000_000
 PROGRESS_PIECES: Final = 64
 _OWN_FAULT: Final = 500  # may be the request's own doing, so it says nothing about the replica
-_NOT_RECORDED: Final = "The usage of this request cannot be recorded, so it is not served. Try again later."
 
 
-class Exchange:
+class Exchange(Asked):
     """One request at work in one gateway worker. Moments are of the clock that never goes back, microseconds."""
 
     __slots__ = (
-        "_answer", "_answer_bytes", "_arrived", "_attempt", "_client", "_commented_us", "_estimate", "_heard_us",
-        "_hedge", "_hold", "_meter", "_order", "_record", "_reply", "_scanner", "_settled", "_status", "_worker",
+        "_answer", "_answer_bytes", "_arrived", "_attempt", "_commented_us", "_heard_us", "_hedge", "_meter",
+        "_scanner", "_status",
     )  # fmt: skip
 
     def __init__(
         self, worker: Desk, client: Client, reply: Reply, record: Record, others: Sequence[StandIn] = ()
     ) -> None:
-        self._worker, self._client, self._reply, self._record = worker, client, reply, record
-        record.arrived_us, record.wall_us = worker.clock.monotonic_us(), worker.clock.now_us()
-        self._order = Order(record, others)
-        self._estimate = self._order.tokens
+        super().__init__(worker, client, reply, record, Order(record, others))
         self._attempt: Attempt | None = None
         self._hedge: Hedge | None = None
         self._scanner: EventScanner | None = None
         self._meter: StreamMeter | None = None
         self._answer: list[bytes] = []
         self._answer_bytes = self._status = self._heard_us = self._commented_us = 0
-        self._settled = self._arrived = False
-        self._hold = Hold(worker.wallet, record.bill)
+        self._arrived = False
 
     # --- admission ----------------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Check what can be checked before an engine, count the request in, and hold its worst case. May raise."""
-        record, worker = self._record, self._worker
-        self._order.check()
-        self._reply.headers += worker.meter.admit(record.key, self._estimate, record.arrived_us, record.call.priority)
-        self._client.work = self
-        worker.exchanges[record.request_id] = self
-        self._hold.take(self, record.arrived_us)
-
-    def shorten(self, nanousd: int) -> bool:
-        """See `hold.Holder`."""
-        return self._order.shorten(nanousd)
 
     def admitted(self) -> None:
         """See `hold.Holder`: the fast brain decides."""
@@ -359,37 +341,11 @@ class Exchange:
         worker.counters.flying("replica:" + attempt.assign.replica, -1)
         worker.act_all(worker.dispatch.ended(self._record.request_id, now_us, ok))
 
-    def _settle(
-        self,
-        outcome: Outcome,
-        status: int,
-        counts: Counts,
-        last_words: Callable[[], None] | None,
-        code: str = "",
-        error: str = "",
-    ) -> None:
-        """Write the record; the last words are said when it is on disk."""
-        assert not self._settled, "a request is settled once"
-        self._settled, self._answer = True, []
-        record, worker = self._record, self._worker
+    def _ended(self, usage: Usage, counts: Counts) -> Usage:
+        self._answer = []
         if self._hedge is not None:
             self._hedge.over()
-        del worker.exchanges[record.request_id]
-        now_us = worker.clock.monotonic_us()
-        more = counts.input_tokens + counts.output_tokens - self._estimate
-        worker.meter.done(record.key, more, record.arrived_us, now_us, record.call.priority)
-        usage = record.usage(outcome, status, counts, now_us, code, error)
-        size = (counts.output_tokens, outcome == "finished", record.decode_us(), record.fresh_tokens(counts))
-        worker.dispatch.answered(usage.model, usage.version, *size)
-
-        def committed(done: bool) -> None:
-            worker.stored(done)
-            self._hold.settle(record.bill.charge if done else 0)
-            if last_words is None:
-                return
-            if done:  # also when it hung up meanwhile: what was paid for is kept for who sends it again
-                last_words()
-            else:
-                self._reply.error("storage_unavailable", _NOT_RECORDED)
-
-        worker.journal.append(usage, committed)
+        record = self._record
+        size = (counts.output_tokens, usage.outcome == "finished", record.decode_us(), record.fresh_tokens(counts))
+        self._worker.dispatch.answered(usage.model, usage.version, *size)
+        return usage

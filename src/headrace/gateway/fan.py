@@ -5,30 +5,27 @@ that each takes a slot wherever one is free, and a part that fails is tried agai
 for good the others are called off, and the whole request has failed. What each part took stands in the one record.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Sequence
 
 import msgspec
 
 from headrace.errors import HeadraceError, Refused
 from headrace.gateway import codes
+from headrace.gateway.asked import Asked
 from headrace.gateway.client import Client
 from headrace.gateway.desk import Desk
 from headrace.gateway.directory import StandIn
 from headrace.gateway.exchange import ANSWER_BYTES_MAX, COMMENT_US, FIRST_COMMENT_US
-from headrace.gateway.hold import Hold
 from headrace.gateway.order import Order
 from headrace.gateway.part import Failure, Part
 from headrace.gateway.record import Record
 from headrace.gateway.reply import Reply
 from headrace.policy.actions import Answer
 from headrace.state.table import RouteModel
-from headrace.state.usage import Outcome, Progress, Span, Stay
+from headrace.state.usage import Outcome, Progress, Span, Stay, Usage
 from headrace.wire import choices, fault, instructed
 from headrace.wire.call import Asking, Call
 from headrace.wire.usage import Counts
-
-_NOT_RECORDED: Final = fault.CATALOGUE["storage_unavailable"][2]
 
 
 def asking(call: Call, model: RouteModel, others: Sequence[StandIn]) -> Asking:
@@ -51,45 +48,24 @@ class _Split(Order):
         return part.render(model.ability, upstream_model, model.output_tokens_default, model.context_tokens)
 
 
-class Fan:
+class Fan(Asked):
     """One request at work, as `Exchange` is. `_tries` are its parts, by place in the answer and in order of time."""
 
-    __slots__ = (
-        "_asked", "_before", "_client", "_commented_us", "_earlier", "_estimate", "_hold", "_order", "_record",
-        "_reply", "_round", "_settled", "_stopping", "_tries", "_worker",
-    )  # fmt: skip
+    __slots__ = ("_asked", "_before", "_commented_us", "_earlier", "_round", "_stopping", "_tries")
 
     def __init__(
         self, worker: Desk, client: Client, reply: Reply, record: Record, others: Sequence[StandIn] = ()
     ) -> None:
-        self._worker, self._client, self._reply, self._record = worker, client, reply, record
-        record.arrived_us = worker.clock.monotonic_us()
-        record.wall_us = worker.clock.now_us()
         record.bill.asking = asking(record.call, record.model, others)
-        self._order = _Split(record, others)
-        self._estimate = self._order.tokens
+        super().__init__(worker, client, reply, record, _Split(record, others))
         self._tries: list[list[Part]] = []
         self._earlier: tuple[Span, ...] = ()  # of models that were asked before another one stood in
         self._before = ""  # why another model stands in
         self._asked = self._round = 0
-        self._settled = self._stopping = False
+        self._stopping = False
         self._commented_us = record.arrived_us + FIRST_COMMENT_US
-        self._hold = Hold(worker.wallet, record.bill)
 
     # --- admission ----------------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """See `Exchange.start`."""
-        record, worker = self._record, self._worker
-        self._order.check()
-        self._reply.headers += worker.meter.admit(record.key, self._estimate, record.arrived_us, record.call.priority)
-        self._client.work = self
-        worker.exchanges[record.request_id] = self
-        self._hold.take(self, record.arrived_us)
-
-    def shorten(self, nanousd: int) -> bool:
-        """See `hold.Holder`."""
-        return self._order.shorten(nanousd)
 
     def admitted(self) -> None:
         """See `hold.Holder`: all parts are asked for at once."""
@@ -310,33 +286,5 @@ class Fan:
         told = f"{len(asked)} calls of {len(places)} replica{'s' if len(places) > 1 else ''}"
         record.why = f"{told}; before that: {self._before}" if self._before else told
 
-    def _settle(
-        self,
-        outcome: Outcome,
-        status: int,
-        counts: Counts,
-        last_words: Callable[[], None] | None,
-        code: str = "",
-        error: str = "",
-    ) -> None:
-        """Write the one record; the last words are said when it is on disk."""
-        assert not self._settled, "a request is settled once"
-        self._settled = True
-        record, worker = self._record, self._worker
-        del worker.exchanges[record.request_id]
-        now_us = worker.clock.monotonic_us()
-        more = counts.input_tokens + counts.output_tokens - self._estimate
-        worker.meter.done(record.key, more, record.arrived_us, now_us, record.call.priority)
-        usage = record.usage(outcome, status, counts, now_us, code, error)
-
-        def committed(done: bool) -> None:
-            worker.stored(done)
-            self._hold.settle(record.bill.charge if done else 0)
-            if last_words is None:
-                return
-            if done:
-                last_words()
-            else:
-                self._reply.error("storage_unavailable", _NOT_RECORDED)
-
-        worker.journal.append(msgspec.structs.replace(usage, parts=self._stays()), committed)
+    def _ended(self, usage: Usage, counts: Counts) -> Usage:  # noqa: ARG002 - the parts have told of theirs
+        return msgspec.structs.replace(usage, parts=self._stays())

@@ -76,7 +76,7 @@ def wait_us(lane: Lane, ahead: int) -> int:
     Assumes: requests to come are like the last 16; those that siblings hold are among those before it.
     Example: 9 ahead, 400 ms each, 8 slots: 500 ms.
     """
-    slots = lane.slots()
+    slots = lane.capacity
     if not slots or not lane.measured:
         return 0
     return (ahead + 1) * lane.mean_us // slots
@@ -160,7 +160,7 @@ def late(lane: Lane, ticket: Ticket, now_us: int) -> Reject:
     if not lane.open:
         return cold(lane, ticket, now_us)
     waited = format_us(max(0, now_us - ticket.held_us))
-    reason = f"held for {waited}, until its deadline: all {lane.slots()} slots of {lane.key} were busy"
+    reason = f"held for {waited}, until its deadline: all {lane.capacity} slots of {lane.key} were busy"
     code = "deadline_unreachable" if ticket.request.strict else "overloaded"
     return Reject(ticket.request.id, 503, code, reason, retry_after_us(lane))
 

@@ -115,7 +115,7 @@ class Dispatch:
             refusal = admission.faulty(lane, ticket.request)
         if refusal is None and ticket.request.deadline_us <= now_us:
             refusal = admission.late(lane, ticket, now_us)
-        if refusal is None and not lane.retries.take(lane.slots(), now_us):
+        if refusal is None and not lane.retries.take(lane.capacity, now_us):
             refusal = admission.no_retry(lane, ticket)
         if refusal is not None:
             return self._refuse(ticket, refusal)
@@ -136,7 +136,7 @@ class Dispatch:
             return None
         lane = ticket.lane
         seat = routing.second(lane, ticket, now_us)
-        if seat is None or not lane.retries.take(lane.slots(), now_us):
+        if seat is None or not lane.retries.take(lane.capacity, now_us):
             return None
         reason = f"a second replica: {ticket.seat.id} has not answered for {format_us(now_us - ticket.since_us)}"
         lane.occupy(seat, now_us)

@@ -118,10 +118,9 @@ class Lane:
     """One model version: its seats, its queue, its memory of prefixes and what it has to report.
 
     `open` are the seats that may take work, `capacity` their slots, `room` those that are free, `loads` who has how
-    much to do. `affine` tells whether
-    the last pick followed a prefix. `queue` holds who waits, `fair` what each tenant had, `spare` counts requests of
-    the batch class at work. `balance_us` is the sum of ends less the sum of beginnings of work, so that
-    `balance_us + running * now_us` is all slot time used up to now. `readmit_us` is when the next ejected seat may be
+    much to do. `affine` tells whether the last pick followed a prefix. `queue` holds who waits, `fair` what each tenant
+    had, `spare` counts requests of the batch class at work. `balance_us` is the sum of ends less the sum of beginnings
+    of work, so that `balance_us + running * now_us` is all slot time used up to now. `readmit_us` is when the next ejected seat may be
     tried again, 0 when none is.
     """
 
@@ -267,10 +266,6 @@ class Lane:
         """How many are held, without batch work."""
         held = len(self.queue)
         return held - self.queue.count(BATCH) if held else 0
-
-    def slots(self) -> int:
-        """Slots of the open seats, together."""
-        return self.capacity
 
     def learn(self, took_us: int) -> None:
         """Fold the time one request held a slot into the running mean (1/16 each, the plain mean at first)."""

@@ -100,5 +100,5 @@ async def test_the_device_that_is_meant_must_be_there(cloud):
     await cloud.loop.round()
     with pytest.raises(Invalid, match="no pool 'gpus' has a device here; there are: spot, stays"):
         chosen(cloud.loop.fleet.devices, "gpus", "")
-    with pytest.raises(Invalid, match="pool spot has no device 'gpu-9': cpu"):
+    with pytest.raises(Invalid, match="pool spot has no device 'gpu-9'; it has: cpu"):
         chosen(cloud.loop.fleet.devices, "spot", "gpu-9")

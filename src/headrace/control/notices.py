@@ -79,6 +79,6 @@ def chosen(devices: Iterable[Device], pool: str, wanted: str) -> Device:
     found = [device for device in mine if device.device == wanted] if wanted else mine
     if len(found) != 1:
         names = ", ".join(device.device for device in mine)
-        said = f"has no device {wanted[:80]!r}" if wanted else f"has {len(mine)} devices; say which"
+        said = f"has no device {wanted[:80]!r}; it has" if wanted else f"has {len(mine)} devices; say which"
         raise Invalid(f"pool {pool} {said}: {names}", param="device", code="not_found", status=404)
     return found[0]

@@ -120,8 +120,8 @@ class Lane:
     `open` are the seats that may take work, `capacity` their slots, `room` those that are free, `loads` who has how
     much to do. `affine` tells whether the last pick followed a prefix. `queue` holds who waits, `fair` what each tenant
     had, `spare` counts requests of the batch class at work. `balance_us` is the sum of ends less the sum of beginnings
-    of work, so that `balance_us + running * now_us` is all slot time used up to now. `readmit_us` is when the next ejected seat may be
-    tried again, 0 when none is.
+    of work, so that `balance_us + running * now_us` is all slot time used up to now. `readmit_us` is when the next
+    ejected seat may be tried again, 0 when none is.
     """
 
     __slots__ = (

@@ -1,9 +1,8 @@
 """What `loads` and `queue` stand for, as plainly as it can be said: everyone is looked at, each time."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from headrace.policy.queue import LOOK_US
 from headrace.state.request import BATCH
 
 
@@ -35,7 +34,7 @@ class PlainQueue:
 
     def __init__(self) -> None:
         self._lines: dict[tuple[int, str], list[Any]] = {}
-        self._before_us = self._overdue_us = -LOOK_US
+        self.sifted_us = self.overdue_us = -(1 << 62)
 
     def __len__(self) -> int:
         return len(self.all())
@@ -55,15 +54,14 @@ class PlainQueue:
         if not self._lines[place]:
             del self._lines[place]
 
-    def age(self, before_us: int, overdue_us: int) -> None:
-        if before_us - self._before_us < LOOK_US:
-            return
-        self._before_us, self._overdue_us = before_us, overdue_us
-        for (priority, _), line in self._lines.items():
-            for ticket in line if priority != BATCH else ():
-                if not ticket.late and ticket.held_us >= before_us:
-                    break
-                ticket.late = True
+    def timely(self, served: Mapping[str, int]) -> list[list[Any]]:
+        order = sorted(self._lines, key=lambda place: (place[0], served[place[1]], place[1]))
+        return [[one for one in self._lines[place] if not one.late] for place in order if place[0] != BATCH]
+
+    def defer(self, tickets: Sequence[Any]) -> None:
+        for ticket in tickets:
+            ticket.late = True
+            self._lines[ticket.request.priority, ticket.request.tenant].sort(key=lambda one: (not one.late, one.seq))
 
     def all(self) -> list[Any]:
         return sorted((ticket for line in self._lines.values() for ticket in line), key=lambda ticket: ticket.seq)
@@ -74,7 +72,7 @@ class PlainQueue:
 
     def _in_turn(self, line: list[Any]) -> list[Any]:
         late, timely = [one for one in line if one.late], [one for one in line if not one.late]
-        return late + timely if late and late[0].held_us < self._overdue_us else timely + late
+        return late + timely if late and late[0].held_us < self.overdue_us else timely + late
 
     def ahead(self, priority: int) -> int:
         return len(list(self.before(priority)))

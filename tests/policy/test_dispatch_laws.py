@@ -96,6 +96,11 @@ class Histories(RuleBasedStateMachine):
         self.tell("fault", lost.replica, lost.incarnation)
         self.take([self.tell("lost", name, crashed=crashed)])
 
+    @rule(data=st.data())
+    @precondition(lambda self: self.running)
+    def begin(self, data: st.DataObject) -> None:
+        self.take(self.tell("begun", data.draw(st.sampled_from(sorted(self.running)))))
+
     @rule(data=st.data(), ok=st.booleans())
     @precondition(lambda self: self.running)
     def end(self, data: st.DataObject, ok: bool) -> None:

@@ -56,7 +56,12 @@ class History:
 
     def live(self) -> list[Any]:
         """Everything the brain said."""
-        events = [self.arrive] * 9 + [self.end] * 8 + [self.lose, self.hedge, self.leave, self.siblings, self.tick]
+        events = (
+            [self.arrive] * 9
+            + [self.begin] * 6
+            + [self.end] * 8
+            + [self.lose, self.hedge, self.leave, self.siblings, self.tick]
+        )
         self.new_table()
         for _ in range(EVENTS):
             self.now_us += self.rng.choice((1, 1_000, 90_000))
@@ -72,7 +77,8 @@ class History:
 
     def new_table(self) -> None:
         rng = self.rng
-        rate = WorkRate(fixed_ns=1_000, input_ns=10, output_ns=100, batch=rng.choice((0, 4)))
+        takes_ns = rng.choice((1_000, 200_000_000))
+        rate = WorkRate(fixed_ns=takes_ns, input_ns=takes_ns // 50, output_ns=100, batch=rng.choice((0, 4)))
         shown = {"queue_max": rng.choice((3, 60)), "rate": rate, "hedge": True, "tpot_us": 50_000}
         seats = [self.seat(f"r{at}") for at in range(rng.randrange(14))]
         routes = [route("m@v1", **shown), route("m@v2", **shown, fault=rng.choice(("", "", "no weights")))]
@@ -91,6 +97,7 @@ class History:
             "tenant": f"t{int(rng.paretovariate(0.6)) % 9}",
             "prefix_hash": rng.choice((0, rng.randrange(9))),
             "priority": rng.choice((0, 0, 1, 2)),
+            "input_tokens": rng.choice((10, 40, 300)),
             "deadline_us": self.now_us + rng.choice((S, 60 * S)),
             "short": rng.random() < 0.5,
             "strict": rng.random() < 0.2,
@@ -104,6 +111,10 @@ class History:
             return None
         name = self.rng.choice(list(self.running))
         return self.running.pop(name) if forget else self.running[name]
+
+    def begin(self) -> None:
+        if seen := self.one(forget=False):
+            self.hear(self.brain.begun(seen.request, self.now_us))
 
     def end(self) -> None:
         if done := self.one():

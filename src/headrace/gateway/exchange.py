@@ -143,6 +143,7 @@ class Exchange(Asked):
             if not record.first_us:
                 record.first_us = self._heard_us
                 self._reply.headers += record.headers(self._heard_us)
+                self._worker.act_all(self._worker.dispatch.begun(record.request_id, self._heard_us))
             self._reply.events(out)
         if meter.failed:
             self._disbelieve(meter.failed)

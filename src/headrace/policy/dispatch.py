@@ -7,9 +7,8 @@ It never sees a prompt, and never gives a replica more requests than it has slot
 """
 
 from collections.abc import Mapping
-from typing import Final
 
-from headrace.policy import admission, health, routing
+from headrace.policy import admission, health, prompts, routing, triage
 from headrace.policy.actions import Answer, Assign, Reject, Wait
 from headrace.policy.admission import DispatchLimits
 from headrace.policy.lane import Lane, Seat, Ticket
@@ -21,7 +20,6 @@ from headrace.state.table import Table
 from headrace.units import format_us
 
 DEFAULT_LIMITS = DispatchLimits()
-OVERDUE: Final = 16  # objectives, after which one that is late waits behind nobody who came later
 
 
 class Dispatch:
@@ -107,6 +105,7 @@ class Dispatch:
         if ticket is None or ticket.seat is None:
             return admission.unheard(request_id)
         lane, seat = ticket.lane, ticket.seat
+        prompts.gone(ticket, seat, now_us, whole=False)
         self._release(ticket, now_us, 0)
         if crashed or self._seats.get(seat.id) is not seat or not seat.ready:
             ticket.crashes += 1
@@ -151,9 +150,21 @@ class Dispatch:
             return []
         gone = ticket.second
         if ticket.seat.incarnation == incarnation:
-            gone, ticket.seat, ticket.began_us = ticket.seat, ticket.second, ticket.second_us
+            prompts.gone(ticket, gone := ticket.seat, now_us, whole=False)
+            ticket.seat, ticket.began_us = ticket.second, ticket.second_us
         ticket.second = None
         return self._vacate(ticket.lane, gone, now_us)
+
+    def begun(self, request_id: str, now_us: int) -> list[Answer]:
+        """The first token of a request was seen, which tells when its replica has time for others' prompts."""
+        ticket = self._tickets.get(request_id)
+        if ticket is None or ticket.seat is None or ticket.second is not None:
+            return []
+        lane, answers = ticket.lane, list[Answer]()
+        prompts.begun(lane, ticket, ticket.seat, now_us)
+        if lane.queue:
+            self._drain(lane, now_us, answers)
+        return answers
 
     def ended(self, request_id: str, now_us: int, ok: bool = True) -> list[Answer]:
         """A request that ran is over; answers for held ones that get its slot. `ok` False is no proof of health."""
@@ -165,6 +176,7 @@ class Dispatch:
         if seat is None:
             self._unqueue(ticket)
             return []
+        prompts.gone(ticket, seat, now_us, whole=ok)
         self._release(ticket, now_us, now_us - ticket.began_us)
         answers: list[Answer] = []
         if ticket.second is not None:
@@ -280,7 +292,7 @@ class Dispatch:
         if ticket.avoid:
             reason = f"{reason}; try {ticket.attempts + 1}"
         lane.occupy(seat, now_us)
-        lane.prompts(seat, request, now_us)
+        prompts.sent(lane, ticket, seat, now_us)
         lane.spare += request.priority == BATCH
         ticket.seat = seat
         ticket.began_us = ticket.since_us = now_us
@@ -347,8 +359,7 @@ class Dispatch:
 
     def _drain(self, lane: Lane, now_us: int, answers: list[Answer], freed: Seat | None = None) -> None:
         """Give free slots to the held, in turn; one that must avoid the free replica lets others pass."""
-        if ttft_us := lane.route.ttft_us:
-            lane.queue.age(now_us - ttft_us + ttft_us // routing.PROMPTS, now_us - OVERDUE * ttft_us)
+        triage.sift(lane, now_us)
         while lane.queue and lane.room > 0:
             for ticket in lane.queue.turns(lane.fair.served):
                 seat = routing.pick(lane, ticket, now_us, freed)

@@ -24,7 +24,8 @@ class Seat:
     `own` is what this gateway has in flight there, `others` what its siblings last said. `limit` is the slots it may
     fill: all, or one while it is tried again after an ejection (`half_open`). `ready` is the table's word, `open`
     means that it may be given work; `bit` is its place among the open ones (`loads`), 0 when it is not. `clear_us` is
-    when the prompts it was given will have been worked off.
+    when the prompts it was given will have been worked off, and `moved_us` by how much that was set right so far
+    (`prompts`).
     """
 
     __slots__ = (
@@ -37,6 +38,7 @@ class Seat:
         "id",
         "incarnation",
         "limit",
+        "moved_us",
         "open",
         "others",
         "own",
@@ -49,7 +51,7 @@ class Seat:
         self.incarnation = route.incarnation
         self.slots = route.slots
         self.limit = route.slots
-        self.clear_us = 0
+        self.clear_us = self.moved_us = 0.0
         self.own = 0
         self.others = others
         self.ready = False
@@ -66,19 +68,24 @@ class Ticket:
 
     `avoid` is the incarnation that failed under it, not to be tried again before `avoid_until_us`.
     `second` works on it beside `seat`, since `second_us`, when it is hedged; `since_us` is when its first try began.
-    `charged_us` is what its tenant was charged for the try under way. `late`: it was held for too long to be in time.
+    `charged_us` is what its tenant was charged for the try under way. `late`: it waits behind others, for it cannot be
+    in time. `alone_us` is what its prompt takes by its length, 0 when that is over or not known,
+    `prompt_us` what was foretold of it, and `clear_us` when it was to be over, before its seat's `moved_us`.
     """
 
     __slots__ = (
+        "alone_us",
         "attempts",
         "avoid",
         "avoid_until_us",
         "began_us",
         "charged_us",
+        "clear_us",
         "crashes",
         "held_us",
         "lane",
         "late",
+        "prompt_us",
         "request",
         "seat",
         "second",
@@ -98,6 +105,7 @@ class Ticket:
         self.held_us = now_us
         self.began_us = 0
         self.charged_us = 0
+        self.alone_us = self.prompt_us = self.clear_us = 0.0
         self.attempts = request.attempt - 1
         self.crashes = 0
         self.avoid = ""
@@ -141,6 +149,8 @@ class Lane:
         "open",
         "paced",
         "prefixes",
+        "prompt_scale",
+        "prompts_told",
         "queue",
         "quick",
         "readmit_us",
@@ -170,6 +180,8 @@ class Lane:
         self.quick = Quick()
         self.spare = 0
         self.prefixes: OrderedDict[int, Seat] = OrderedDict()
+        self.prompt_scale = 1.0
+        self.prompts_told = False
         self.affine = False
         self.readmit_us = 0
         self.rotation = 0
@@ -218,14 +230,6 @@ class Lane:
                 room += free
         self.capacity, self.room = capacity, room
         self.loads = Loads(self.open)
-
-    def prompts(self, seat: Seat, request: Request, now_us: int) -> None:
-        """Count the time that a seat will spend on a prompt, after those it was given before."""
-        rate = self.route.rate
-        if rate is not None:
-            there = rate.there
-            from_us = max(now_us, seat.clear_us)
-            seat.clear_us = from_us + (there.fixed_ns + request.input_tokens * there.input_ns) // 1000
 
     def occupy(self, seat: Seat, now_us: int) -> None:
         """A try takes a slot there: it is open and had room, or it had not been picked."""

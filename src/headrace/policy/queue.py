@@ -1,23 +1,21 @@
 """Held requests of one model version, and whose turn it is: class first, then the tenant that was served least.
 
-Within a tenant's line the order is that of arrival, of those who can still be in time first. Mutable, as the lane it
-belongs to; it knows no clock.
+Within a tenant's line the order is that of arrival, of those who can still be in time first (`triage` says who).
+Mutable, as the lane it belongs to; it knows no clock.
 """
 
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from headrace.state.request import BATCH, CLASSES, Request
 
-LOOK_US: Final = 20_000  # how often it is worth to see who has become late
-
 
 class Held(Protocol):
-    """What a queue needs to know of one that waits: its request, its place in the order, since when, and whether that
-    is too long for its promise.
+    """What a queue needs to know of one that waits: its request, its place in the order, since when, and whether it
+    waits behind others.
     """
 
     request: Request
@@ -34,11 +32,11 @@ _NOBODY: Final[dict[str, Any]] = {}
 class Queue(Generic[T]):
     """Lines by class and tenant; `len` is all that are held. Of each class `_tenants` are in order of names.
 
-    `_late` are those whose promise cannot be kept any more: behind their tenant's others, or before them when they have
-    waited since before `_overdue_us`.
+    `_late` are those that were deferred: behind their tenant's others, or before them when they have waited since
+    before `overdue_us`. `sifted_us` is when somebody last looked who is to be.
     """
 
-    __slots__ = ("_before_us", "_count", "_counts", "_late", "_lines", "_overdue_us", "_tenants")
+    __slots__ = ("_count", "_counts", "_late", "_lines", "_tenants", "overdue_us", "sifted_us")
 
     def __init__(self) -> None:
         self._lines: Lines[T] = {}
@@ -46,7 +44,7 @@ class Queue(Generic[T]):
         self._tenants: tuple[list[str], ...] = tuple([] for _ in CLASSES)
         self._counts = [0 for _ in CLASSES]
         self._count = 0
-        self._before_us = self._overdue_us = -LOOK_US
+        self.sifted_us = self.overdue_us = -(1 << 62)
 
     def __len__(self) -> int:
         return self._count
@@ -88,22 +86,28 @@ class Queue(Generic[T]):
             if place not in other:
                 del self._tenants[priority][bisect_left(self._tenants[priority], tenant)]
 
-    def age(self, before_us: int, overdue_us: int) -> None:
-        """Those held since before that moment wait behind their tenant's others, whose promise can still be kept; but
-        not those held since before `overdue_us`, who come first. Batch work has no promise.
+    def timely(self, served: Mapping[str, int]) -> Iterator[Iterable[T]]:
+        """Lines of those that have a promise and were not deferred, in order of their turns; one may be deferred of
+        while it is looked at.
         """
-        if before_us - self._before_us < LOOK_US:
+        for priority, tenants in enumerate(self._tenants):
+            if priority != BATCH:
+                for tenant in sorted(tenants, key=served.__getitem__):
+                    yield self._lines.get((priority, tenant), _NOBODY).values()
+
+    def defer(self, tickets: Sequence[T]) -> None:
+        """Those of one line wait behind its others."""
+        if not tickets:
             return
-        self._before_us, self._overdue_us = before_us, overdue_us
-        for place, line in list(self._lines.items()):
-            if place[0] == BATCH or next(iter(line.values())).held_us >= before_us:
-                continue
-            behind = self._late.setdefault(place, OrderedDict())
-            while line and (first := next(iter(line.values()))).held_us < before_us:
-                first.late = True
-                behind[first.request.id] = line.pop(first.request.id)
-            if not line:
-                del self._lines[place]
+        place = tickets[0].request.priority, tickets[0].request.tenant
+        line, late = self._lines[place], self._late.get(place, _NOBODY)
+        for ticket in tickets:
+            ticket.late = True
+            del line[ticket.request.id]
+        if not line:
+            del self._lines[place]
+        behind = sorted(chain(late.values(), tickets), key=lambda ticket: ticket.seq)  # nearly so already
+        self._late[place] = OrderedDict((ticket.request.id, ticket) for ticket in behind)
 
     def all(self) -> list[T]:
         """Everyone, in order of arrival."""
@@ -127,7 +131,7 @@ class Queue(Generic[T]):
         if not self._late or place not in self._late:
             return self._lines[place].values()
         late, line = self._late[place].values(), self._lines.get(place, _NOBODY).values()
-        return chain(late, line) if next(iter(late)).held_us < self._overdue_us else chain(line, late)
+        return chain(late, line) if next(iter(late)).held_us < self.overdue_us else chain(line, late)
 
     def ahead(self, priority: int) -> int:
         """How many are held of this class and those before it."""

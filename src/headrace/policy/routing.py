@@ -10,7 +10,7 @@ from headrace.policy.lane import Lane, Seat, Ticket
 from headrace.state.request import BATCH
 from headrace.units import format_us
 
-PROMPTS: Final = 4  # part of the objective that prompts may wait in a replica which has its best batch
+PROMPTS: Final = 4  # part of the objective that prompts may wait in a replica; others wait here, and in turn
 PREFIXES_MAX: Final = 4096  # remembered for each model version; a slot's cache holds far fewer
 
 
@@ -19,7 +19,7 @@ def pick(lane: Lane, ticket: Ticket, now_us: int, freed: Seat | None = None) -> 
 
     0. Batch work only where slots are left over, and where it makes nobody slower than promised.
     1. One open seat: that one, if it has room.
-       Nowhere while all have their best batch and prompts before them: who waits here is still given out in turn.
+       Nowhere while all have prompts before them that take long: who waits here is still given out in turn.
     2. The seat that served the same prefix last, while its load is at most the least load + max(1, slots / 4).
     3. The least loaded; ties by rotation. When one slot is free and it is the one just `freed`, nobody is looked for.
     """
@@ -60,14 +60,15 @@ def _has_room(seat: Seat) -> bool:
 
 
 def _choked(lane: Lane, seat: Seat, now_us: int) -> bool:
-    """Whether one more prompt would wait there for long: it has its best batch, and prompts before it.
+    """Whether one more prompt would wait there for long.
 
-    Without its best batch it takes all that comes, for prompts that its cache knows take less than is counted here.
+    While no first token was ever seen, nobody knows how much of its prompts a cache spares a replica: then it takes all
+    that comes up to its best batch.
     """
     rate, wait_us = lane.route.rate, seat.clear_us - now_us
     if rate is None or wait_us * PROMPTS <= lane.route.ttft_us:
         return False
-    return seat.own + seat.others >= (rate.there.batch or seat.limit)
+    return lane.prompts_told or seat.own + seat.others >= (rate.there.batch or seat.limit)
 
 
 def _left_over(lane: Lane) -> bool:

@@ -202,6 +202,8 @@ class World:
             self._push(engine.due_us, STEP, one, engine.stamp)
         if first >= 0 and not self.first_us[first]:
             self.first_us[first] = now_us + engine.late_us
+            if answers := self._dispatch.begun(str(first), now_us):
+                self._act_all(answers)
         if ended >= 0:
             self._fated(ended, SERVED)
             self.end_us[ended] += engine.late_us

@@ -1,0 +1,65 @@
+"""Who of those that wait is forgone when not all can be in time: as few as can be, the longest prompts first.
+
+They wait behind their tenant's others, whose promise can still be kept; for a request that is late is not made better
+by others that are late as well. Called by `dispatch` alone, whenever slots are given out.
+"""
+
+from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+from typing import Final, TypeVar
+
+from headrace.policy import prompts
+from headrace.policy.lane import Lane
+from headrace.policy.queue import Held
+
+LOOK_US: Final = 20_000  # how often it is worth to see who has become late
+OVERDUE: Final = 16  # objectives, after which one that is late waits behind nobody who came later
+HELD: Final = 0.75  # of the objective: who was held for so long is late, where nobody knows what prompts take
+DUE: Final = 0.9  # of the objective, by which a first token is planned
+
+T = TypeVar("T", bound=Held)
+
+
+def sift(lane: Lane, now_us: int) -> None:
+    """Put those behind who cannot be in time; batch work has no promise, and a model without an objective neither."""
+    ttft_us, queue = lane.route.ttft_us, lane.queue
+    if not ttft_us or now_us - queue.sifted_us < LOOK_US:
+        return
+    queue.sifted_us, queue.overdue_us = now_us, now_us - OVERDUE * ttft_us
+    seats = len(lane.open)
+    lines = queue.timely(lane.fair.served)
+    if lane.route.rate is None or not seats:
+        for line in lines:
+            queue.defer([ticket for ticket in line if ticket.held_us < now_us - ttft_us * HELD])
+        return
+    waiting_us = sum(seat.clear_us - now_us for seat in lane.open if seat.clear_us > now_us)
+    free_us, scale = now_us + waiting_us / seats, lane.prompt_scale / seats
+    for line in lines:
+        late, free_us = forgone(
+            line, lambda ticket: prompts.alone_us(lane, ticket.request) * scale, free_us, ttft_us * DUE
+        )
+        queue.defer(late)
+
+
+def forgone(
+    line: Iterable[T], takes_us: Callable[[T], float], free_us: float, within_us: float
+) -> tuple[list[T], float]:
+    """Those of a line without whom all others are begun in time, and when these are over.
+
+    Formula: in order of deadlines each is taken; when one would be over after its own, the longest of those taken is
+        forgone. No choice is in time with more.
+    Units: microseconds; free_us is when the first can begin, a deadline is held_us + within_us.
+    Source: J. M. Moore, An n job, one machine sequencing algorithm for minimizing the number of late jobs, 1968.
+    Assumes: replicas are like one that is as fast as all; nobody comes later; the line is in order of its deadlines.
+    """
+    taken: list[tuple[float, int, T]] = []
+    late: list[T] = []
+    for ticket in line:
+        took_us = takes_us(ticket)
+        free_us += took_us
+        heappush(taken, (-took_us, -ticket.seq, ticket))
+        if free_us > ticket.held_us + within_us:
+            longest_us, _, one = heappop(taken)
+            free_us += longest_us
+            late.append(one)
+    return late, free_us

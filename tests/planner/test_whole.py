@@ -127,6 +127,13 @@ def test_a_longer_minimum_is_paid_though_the_bound_leaves_it_out():
     assert few.replicas["a"].max() == 3
 
 
+def test_little_work_is_told_finely():
+    """A twentieth of a slot's work in each fifth slot: parts of a replica alone would hold one or two of it."""
+    loads = np.where(np.arange(500) % 5 == 0, 0.05, 0.0) * SLOT
+    found = whole(loads, pool(1), missed=0.1)
+    assert found.bound_nanousd > 0.97 * found.nanousd > 80 * 10**9
+
+
 def test_nothing_to_do_costs_nothing_and_a_free_pool_neither():
     found = whole(work(0, 0, 0), pool())
     assert (found.nanousd, found.bound_nanousd, found.gap) == (0, 0, 0.0)

@@ -109,13 +109,16 @@ def least(
     >>> least(work, [pool], missed=0)
     Least(nanousd=210000000, whole=True)
     """
-    whole = whole_bound(work_us, pools[0], slot_us=slot_us, missed=missed) if len(pools) == 1 else None
-    if whole is not None and not _weak(whole, work_us, pools[0], slot_us, missed):
-        if paid_nanousd is None or whole <= paid_nanousd:
+    whole: int | None = None
+    if len(pools) == 1:
+        whole = whole_bound(work_us, pools[0], slot_us=slot_us, missed=missed)
+        if whole is not None and paid_nanousd is not None and whole > paid_nanousd:
+            whole = None
+        if whole is not None and not _weak(whole, work_us, pools[0], slot_us, missed):
             return Least(nanousd=whole, whole=True)
     fractions = optimum(work_us, pools, slot_us=slot_us, missed=missed).nanousd
-    if whole is not None and (paid_nanousd is None or max(whole, fractions) <= paid_nanousd):
-        return Least(nanousd=max(whole, fractions), whole=True)
+    if whole is not None and whole >= fractions:
+        return Least(nanousd=whole, whole=True)
     return Least(nanousd=fractions, whole=False)
 
 

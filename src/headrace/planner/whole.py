@@ -17,8 +17,9 @@ from headrace.planner.program import Floats
 from headrace.planner.schedule import Ints, Schedule, levels
 from headrace.units import US_PER_HOUR
 
-PARTS: Final = 32  # of what a replica does in a slot: the grid of waiting work
+PARTS: Final = 32  # of what a replica does in a slot, or of what arrives in one if that is less: the grid of work
 COARSE: Final = 8
+FINER_MAX: Final = 256
 SLOTS_MAX: Final = 25_000
 CELLS_MAX: Final = 40_000_000  # replicas times waiting work times slots; a byte of memory each
 FIRST_PRICE: Final = 4.0  # replica slots for what a replica does in one
@@ -39,7 +40,8 @@ def whole_bound(
 ) -> int | None:
     """What no schedule of whole replicas on one pool is cheaper than, in nano-dollars; None where it is too large.
 
-    Arguments and errors are those of `optimum`. `parts` is how finely waiting work is told.
+    Arguments and errors are those of `optimum`. `parts` is how finely work is told: so many for what a replica
+    does in a slot, or for what arrives in one where that is less.
 
     Formula: max over prices y of min over v of sum_t (v_t + B (v_t - v_(t-1))^+ + y z_t) - y missed sum a, with
         z_t = max(0, q_(t-1) + a_t - c v_t - room_t), q_t = min(room_t, max(0, q_(t-1) + a_t - c v_t)) and room_t what
@@ -207,8 +209,13 @@ def _line(fleet: Fleet, asked: Floats, parts: int, *, up: bool = False) -> _Line
     Loose where the fleet is not strict: a part more may wait. Where it is, a part less; with `up`, each slot's work is
     rounded up by itself, so that what the grid does can be done.
     """
+    finer = 1
     if len(asked) > SLOTS_MAX:
         return None
+    busy = asked[asked > 0]
+    while len(busy) and finer < FINER_MAX and finer * float(busy.mean()) < 1:
+        finer *= 2
+    parts *= finer
     while parts:
         cumulated = np.cumsum(np.ceil(asked * parts - _DUST)) if up else np.floor(np.cumsum(asked) * parts + _DUST)
         if float(cumulated[-1]) > CELLS_MAX:

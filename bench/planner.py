@@ -6,6 +6,7 @@ Work is generated: a day's wave (peak to trough 5.7 to 1) with gamma noise by sl
 """
 
 import argparse
+import dataclasses
 import json
 import time
 from fractions import Fraction
@@ -16,6 +17,7 @@ from headrace.planner.long_tail import Intervals, long_tail
 from headrace.planner.optimum import Pool, optimum
 from headrace.planner.pool_mix import Class, Device, Model, alternatives, pool_mix
 from headrace.planner.schedule import schedule
+from headrace.planner.whole import whole, whole_bound
 
 S = 1_000_000
 SLOT_S, DAYS = 30, 2
@@ -91,6 +93,21 @@ def main() -> None:
             watch.told(
                 "bound, two days", slots=len(work), pools=count, missed=missed, usd=round(found.nanousd / 1e9, 2)
             )
+    for boot in (120, 30):
+        pool = dataclasses.replace(POOLS[0], boot_us=boot * S)
+        watch = Watch()
+        least = whole_bound(work, pool)
+        assert least is not None, "twelve replicas are not too many"
+        watch.told("bound of whole replicas, two days", boot_s=boot, usd=round(least / 1e9, 2))
+        watch = Watch()
+        planned = whole(work, pool)
+        assert planned is not None, "nor on the finer grid"
+        watch.told(
+            "whole schedule by dynamic program",
+            boot_s=boot,
+            usd=round(planned.nanousd / 1e9, 2),
+            gap=round(planned.gap, 4),
+        )
     for limit in (0.0, given.search):
         watch = Watch()
         plan = schedule(work, POOLS[:1], limit_s=limit)

@@ -348,12 +348,14 @@ def run_optimum() -> int:
     """Print the least that work could have cost, of questions on standard input; the solver is large."""
     import json
 
-    from headrace.planner.optimum import Pool, optimum
+    from headrace.planner.optimum import Pool
+    from headrace.planner.rolling import least
 
     found = []
     for asked in json.load(sys.stdin):
         pools = [Pool(name=str(at), boot_us=asked["boot_us"], **kind) for at, kind in enumerate(asked["kinds"])]
-        found.append(optimum(asked["work_us"], pools, slot_us=asked["slot_us"]).nanousd)
+        one = least(asked["work_us"], pools, slot_us=asked["slot_us"], paid_nanousd=asked["paid_nanousd"])
+        found.append((one.nanousd, one.whole))
     print(json.dumps(found))
     return 0
 

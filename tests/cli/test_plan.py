@@ -8,8 +8,11 @@ TRACE = "generate:poisson,rate=8,hours=0.2,input=900,output=110,seed=1"
 
 def test_the_least_cost_stands_beside_the_simulated_one(cli):
     done = cli("plan", EXAMPLE, "--trace", TRACE, "--json")
-    assert 0 < done.json["nanousd"] < done.json["simulated_nanousd"]
-    assert "times the least" in cli("plan", EXAMPLE, "--trace", TRACE).out
+    assert 0 < done.json["nanousd"] < done.json["bound_nanousd"] <= done.json["whole_nanousd"]
+    assert done.json["bound_nanousd"] < done.json["simulated_nanousd"]
+    out = cli("plan", EXAMPLE, "--trace", TRACE).out
+    assert "times the least with whole replicas" in out
+    assert "whole replicas: no fleet of whole ones costs less" in out
 
 
 def test_only_the_bound(cli):
@@ -31,6 +34,7 @@ def test_the_mix_the_tail_and_the_windows(cli):
     assert "the cheapest mix for each of 1 hours: 2 of h200" in out
     done = cli("plan", EXAMPLE, "--trace", TRACE, "--window", "6m", "--json")
     assert [row["to_us"] for row in done.json["windows"]] == [360_000_000, 720_000_000]
+    assert [row["whole"] for row in done.json["windows"]] == [True, True]
     tail = cli("plan", EXAMPLE, "--trace", TRACE.replace("rate=8", "rate=0.1"), "--exclusive", "--swap", "3s", "--json")
     assert min(tail.json["nanousd"], tail.json["simulated_nanousd"]) > 0  # with 96 slots it may share, and be cheaper
     both = cli("plan", EXAMPLE, "--trace", TRACE, "--mix", "--exclusive")

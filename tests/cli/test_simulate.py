@@ -30,6 +30,34 @@ def test_variants_stand_beside_each_other(cli):
     assert done.json["simulated"] is True
 
 
+def test_cost_is_held_against_the_least(cli, tmp_path):
+    """In the table, in JSON for the run and each model, and on the page; one device less is another question."""
+    page = tmp_path / "run.html"
+    words = ("simulate", EXAMPLE, "--trace", TRACE, "--warm", "2", "--vs", "policy=static:4")
+    done = cli(*words, "--json")
+    ours, static = done.json["runs"]
+    of = ours["optimum"]
+    assert of["ratio_ppm"] == ours["cost_nanousd"] * 1_000_000 // of["least_nanousd"] >= 1_000_000
+    assert of["whole"] == ["qwen3-32b@v1"]
+    assert ours["models"][0]["optimum"] == of
+    assert static["optimum"]["least_nanousd"] == of["least_nanousd"]
+    assert static["optimum"]["ratio_ppm"] > of["ratio_ppm"]
+    told = f"as given: {of['ratio_ppm'] / 1e6:.2f} of the least with whole replicas ("
+    assert told in cli(*words, "--html", str(page)).out
+    assert told in page.read_text()
+    without = cli(*words, "--no-optimum", "--json")
+    assert [run["optimum"] for run in without.json["runs"]] == [None, None]
+    long = TRACE.replace("rate=8", "rate=0.001").replace("hours=0.2", "hours=180")
+    assert cli("simulate", EXAMPLE, "--trace", long, "--json").json["runs"][0]["optimum"] is None
+
+
+def test_what_no_fleet_can_do_has_no_least_and_is_simulated(cli):
+    """Three replicas of work for one device: the run is told, and why there is nothing to hold it against."""
+    out = cli("simulate", EXAMPLE, "--trace", TRACE.replace("rate=8", "rate=24"), "--set", "pools.h200.count=1").out
+    assert re.search(r"as given +\$\d+\.\d\d +- ", out)
+    assert "as given: no least cost; qwen3-32b@v1: the work needs up to" in out
+
+
 def test_a_model_may_be_bought_instead(cli):
     """Its requests cost what that API charges; the fleet of the others is simulated as before."""
     done = cli("simulate", EXAMPLE, "--trace", TRACE, "--vs", "api.qwen3-32b=openai/gpt-4o-mini", "--json")

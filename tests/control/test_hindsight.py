@@ -72,7 +72,7 @@ async def test_an_hour_of_which_half_was_needed_cost_twice_the_least(tmp_path: P
     assert abs(found.last.optimum_nanousd - HOUR_NANOUSD / 2) < HOUR_NANOUSD / 50  # a hundredth may be left undone
     assert 1_960_000 < found.last.ratio_ppm < 2_080_000
     assert 990_000 < found.last.on_time_ppm < 1_000_000
-    assert found.last.models == ("m@v1",)
+    assert found.last.models == found.last.whole == ("m@v1",)
 
 
 async def test_too_little_time_or_work_that_nobody_knows_tells_nothing(tmp_path: Path, clock: SimClock) -> None:
@@ -104,3 +104,4 @@ async def test_a_model_that_may_live_elsewhere_is_held_against_the_cheapest(tmp_
     await found.turn(wanted, lambda _: 0)
     assert found.last is not None
     assert 3_920_000 < found.last.ratio_ppm < 4_160_000
+    assert found.last.whole == ()  # of several pools replicas may be fractions

@@ -18,6 +18,7 @@ def test_windows_add_up_to_what_was_paid():
     whole = outcome(world, "x")
     assert 0 <= whole.cost_nanousd - sum(one.paid_nanousd for one in found) <= 0.02 * whole.cost_nanousd
     assert all(one.ratio_ppm > 1_000_000 for one in found)
+    assert all(one.whole for one in found)
     kept = sum(one.kept_ppm * one.requests for one in found) / len(world.scenario.trace)
     assert abs(kept - whole.models[0].ttft.kept_ppm) < 10
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def fleet(found: "Planned") -> str:
     """The least cost, pool by pool, and the twin's beside it."""
-    heads = ["MODEL", "POOLS", "LEAST COST", "REPLICA HOURS", "OF THE BEST"]
+    heads = ["MODEL", "POOLS", "LEAST COST", "REPLICA HOURS", "OF THE BEST", "WHOLE REPLICAS", "SCHEDULE", "GAP"]
     rows = [
         [
             one.model,
@@ -24,22 +24,39 @@ def fleet(found: "Planned") -> str:
             dollars(one.nanousd) if one.nanousd is not None else one.why,
             ", ".join(f"{name} {hours:.1f}" for name, hours in one.hours.items() if one.nanousd is not None),
             f"{one.nanousd / found.least_of(one.model):.2f}" if one.nanousd is not None else "-",
+            dollars(one.whole_nanousd) if one.whole_nanousd is not None else "-",
+            dollars(one.schedule_nanousd) if one.schedule_nanousd is not None else "-",
+            _gap(one.schedule_nanousd, one.nanousd if one.whole_nanousd is None else one.whole_nanousd),
         ]
         for one in found.choices
     ]
+    several = [one.model for one in found.choices if one.cheapest and one.whole_nanousd is None]
     lines = [
         table(heads, rows),
         "",
-        f"least cost of all: {dollars(found.nanousd)}; with whole replicas {dollars(found.whole_nanousd)} or less",
+        "least cost: no fleet costs less, though replicas may be fractions (linear program)",
+        "whole replicas: no fleet of whole ones costs less (dynamic program)"
+        + (f"; not told of {', '.join(several)}: several pools, or too large" if several else ""),
+        "schedule: one of whole replicas that does the work; the gap is to the bound before it",
+        "",
+        f"least cost of all: {dollars(found.nanousd)}; with whole replicas between {dollars(found.bound_nanousd)} and "
+        f"{dollars(found.whole_nanousd)}",
     ]
     if found.simulated_nanousd is not None:
+        whole = f"{found.simulated_nanousd / max(1, found.bound_nanousd):.2f} times the least with whole replicas, "
         lines.append(
             f"simulated with Headrace's policy: {dollars(found.simulated_nanousd)}, "
-            f"{found.simulated_nanousd / max(1, found.whole_nanousd):.2f} times that of whole replicas, "
-            f"{found.simulated_nanousd / max(1, found.nanousd):.2f} times the least; first tokens in time: "
+            f"{found.simulated_nanousd / max(1, found.whole_nanousd):.2f} times the schedule, "
+            + (whole if not several else "")
+            + f"{found.simulated_nanousd / max(1, found.nanousd):.2f} times the least; first tokens in time: "
             + ", ".join(f"{name} {ppm / 10_000:.2f} %" for name, ppm in found.kept_ppm.items())
         )
     return "\n".join(lines)
+
+
+def _gap(schedule: int | None, bound: int | None) -> str:
+    """By how much the best schedule may be cheaper."""
+    return f"{100 * (1 - bound / schedule):.2f} %" if schedule and bound is not None else "-"
 
 
 def mix(found: "Mixed") -> str:
@@ -107,9 +124,10 @@ def by_window(found: "Sequence[Window]") -> str:
             dollars(one.paid_nanousd),
             dollars(one.least_nanousd),
             f"{one.ratio_ppm / 1_000_000:.2f}" if one.ratio_ppm is not None else "-",
+            "whole replicas" if one.whole else "fractions",
             f"{one.kept_ppm / 10_000:.2f} %",
         ]
         for one in found
     ]
-    heads = ["MODEL", "FROM", "TO", "REQUESTS", "PAID", "LEAST", "PAID / LEAST", "FIRST TOKENS IN TIME"]
+    heads = ["MODEL", "FROM", "TO", "REQUESTS", "PAID", "LEAST", "PAID / LEAST", "OF", "FIRST TOKENS IN TIME"]
     return table(heads, rows)

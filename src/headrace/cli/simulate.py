@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from headrace.twin.trace import Trace
     from headrace.twin.world import Progress, World
 
-HEADS = ["RUN", "COST", "A DAY", "TTFT P50", "P95", "P99", "KEPT", "TPOT P50", "KEPT", "REFUSED", "FAILED", "STARTS",
-         "PEAK", "AT WORK"]  # fmt: skip
+HEADS = ["RUN", "COST", "OF THE LEAST", "A DAY", "TTFT P50", "P95", "P99", "KEPT", "TPOT P50", "KEPT", "REFUSED",
+         "FAILED", "STARTS", "PEAK", "AT WORK"]  # fmt: skip
+OPTIMUM_SLOTS = 20_000  # of a model and pool; with more cost over the least is told when it is asked for
 
 
 @click.command()
@@ -39,6 +40,11 @@ HEADS = ["RUN", "COST", "A DAY", "TTFT P50", "P95", "P99", "KEPT", "TPOT P50", "
 @click.option("--round", "every", default="5s", show_default=True, help="How often the slow brain looks.")
 @click.option("--warm", type=int, default=0, show_default=True, help="Replicas of each model there at the beginning.")
 @click.option("--mtbf-hours", type=float, default=0.0, help="Mean hours between failures of a replica; 0 is never.")
+@click.option(
+    "--optimum/--no-optimum",
+    default=None,
+    help="Cost over the least it could have; unasked up to a week of one model on one pool.",
+)
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with plots to this file.")
 @json_option
 def command(
@@ -56,12 +62,14 @@ def command(
         _run(name, text, cloud, changes, policy, trace, given, lived)
         for name, changes, policy in _wanted(given["sets"], given["policy"], variants)
     ]
+    runs = _judged(runs, given["optimum"])
     rows = [_row(outcome) for _, outcome in runs]
     compared = lived.beside(runs[0][1]) if lived and given["compare"] else []
     if html is not None:
         from headrace.twin.page import page
 
-        html.write_text(page(f"{cloud or 'the built-in cloud'} over {source}", HEADS, rows, runs))
+        told = [_of_the_least(outcome) for _, outcome in runs]
+        html.write_text(page(f"{cloud or 'the built-in cloud'} over {source}", HEADS, rows, runs, told))
     outcomes = [outcome for _, outcome in runs]
     found = {"simulated": True, "runs": [msgspec.to_builtins(outcome) for outcome in outcomes], "compared": compared}
     text = _text(trace, outcomes, html)
@@ -131,6 +139,35 @@ def _run(
     return world, bought.beside(outcome(world, name, partial=partial), receipts)
 
 
+def _judged(runs: "list[tuple[World, Outcome]]", wanted: bool | None) -> "list[tuple[World, Outcome]]":
+    """The runs with cost over the least, where it is wanted or soon found; nothing of what was interrupted."""
+    from headrace.twin.least import Leasts
+
+    whole = [world.scenario for world, outcome in runs if not outcome.partial]
+    if wanted is False or not whole:
+        return runs
+    leasts = Leasts(whole)
+    if wanted is None and leasts.size > OPTIMUM_SLOTS:
+        return runs
+    return [(world, outcome if outcome.partial else leasts.beside(world.scenario, outcome)) for world, outcome in runs]
+
+
+def _of_the_least(outcome: "Outcome") -> str:
+    """What a run's cost is held against; nothing where it was not asked for."""
+    from headrace.twin.against import label
+
+    of = outcome.optimum
+    if of is None:
+        return ""
+    if of.least_nanousd is None:
+        return f"{outcome.name}: no least cost; {of.why}"
+    times = f"{of.ratio_ppm / 1e6:.2f} " if of.ratio_ppm is not None else ""
+    return (
+        f"{outcome.name}: {times}{label([model.name for model in outcome.models], of.whole)} "
+        f"({dollars(of.least_nanousd)}, which may miss {of.missed_ppm / 10_000:g} % of the work)"
+    )
+
+
 def _prices(names: list[str]) -> dict[str, dict[str, int]]:
     """Unit prices of closed APIs. Raises Invalid for one that nobody knows."""
     from headrace import assembly
@@ -176,9 +213,11 @@ def _bought(run: str, one: dict[str, Any]) -> str:
 
 def _row(outcome: "Outcome") -> list[str]:
     """One run in a line; latencies are those of the model that is asked most."""
-    money = [f"${nanousd / 1e9:,.2f}" for nanousd in (outcome.cost_nanousd, outcome.nanousd_per_day)]
+    cost, a_day = (f"${nanousd / 1e9:,.2f}" for nanousd in (outcome.cost_nanousd, outcome.nanousd_per_day))
+    of = outcome.optimum
+    money = [cost, f"{of.ratio_ppm / 1e6:.2f}" if of is not None and of.ratio_ppm is not None else "-", a_day]
     if not outcome.models:  # all of it is bought elsewhere
-        return [outcome.name, *money, *["-"] * (len(HEADS) - 3)]
+        return [outcome.name, *money, *["-"] * (len(HEADS) - 1 - len(money))]
     most = max(outcome.models, key=lambda model: model.requests)
     refused, failed = (sum(getattr(model, what) for model in outcome.models) for what in ("refused", "failed"))
     replica_us = sum(model.replica_us for model in outcome.models)
@@ -207,6 +246,7 @@ def _text(trace: "Trace", outcomes: "list[Outcome]", html: Path | None) -> str:
         *(f"  {note}" for note in trace.notes),
         "",
         table(HEADS, [_row(outcome) for outcome in outcomes]),
+        *(["", *told] if (told := [line for line in map(_of_the_least, outcomes) if line]) else []),
     ]
     first = outcomes[0]
     heads = [

@@ -67,10 +67,13 @@ def _hindsight(found: dict[str, Any] | None) -> list[str]:
     """Cost over optimum, once there was an hour to look back on."""
     if not found or not found["optimum_nanousd"]:
         return []
+    from headrace.twin.against import label
+
     hours = (found["at_us"] - found["from_us"]) / 3.6e9
+    of = label(found["models"], found["whole"])
     return [
         "",
         f"cost / optimum {found['ratio_ppm'] / 1e6:.2f} over {hours:.1f} h: {dollars(found['paid_nanousd'])} paid, "
-        f"{dollars(found['optimum_nanousd'])} with perfect foresight; {found['on_time_ppm'] / 10_000:.1f} % of first "
-        f"tokens on time ({', '.join(found['models'])})",
+        f"{dollars(found['optimum_nanousd'])} with perfect foresight ({of}); {found['on_time_ppm'] / 10_000:.1f} % of "
+        f"first tokens on time ({', '.join(found['models'])})",
     ]

@@ -1,8 +1,9 @@
 """What the last day cost over the least it could have: one number of how good the slow brain was, on real traffic.
 
 Hourly. Work comes from usage records, what was paid from leases, both by slot; the least is that of a clairvoyant fleet
-(`planner.optimum`), worked out by a process of its own, since the solver is large. Only models whose work is known are
-in it. A ratio says nothing without how many requests were on time, so that is told with it.
+(`planner.rolling`: of whole replicas where a model has one pool), worked out by a process of its own, since the solver
+is large. Only models whose work is known are in it. A ratio says nothing without how many requests were on time, so
+that is told with it.
 """
 
 import asyncio
@@ -35,16 +36,20 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 class Question(msgspec.Struct, frozen=True):
-    """One model's work by slot, microseconds of a replica, and the pools for it."""
+    """One model's work by slot, microseconds of a replica, the pools for it, and what was paid."""
 
     work_us: list[float]
     kinds: list[Kind]
     boot_us: int
+    paid_nanousd: int
     slot_us: int = SLOT_US
 
 
 class Hindsight(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found at `at_us` of the time from `from_us` on. `on_time_ppm` is of the requests that were looked at."""
+    """What was found at `at_us` of the time from `from_us` on. `on_time_ppm` is of the requests that were looked at.
+
+    `whole` are those of the models whose least is that of whole replicas; of the others replicas may be fractions.
+    """
 
     at_us: int
     from_us: int
@@ -52,6 +57,7 @@ class Hindsight(msgspec.Struct, frozen=True, kw_only=True):
     optimum_nanousd: int
     on_time_ppm: int
     models: tuple[str, ...]
+    whole: tuple[str, ...] = ()
 
     @property
     def ratio_ppm(self) -> int:
@@ -86,7 +92,7 @@ class Hindsights:
         if count * SLOT_US < SPAN_MIN_US:
             return
         asked = await asyncio.to_thread(self._store.work_by_slot, now_us - count * SLOT_US, SLOT_US)
-        models, questions, paid = [], [], 0
+        models, questions = [], []
         for model in catalog.models:
             rate, kinds = self._rate(model), _kinds(model, self._able(model), catalog)
             mine = asked.get(model.name)
@@ -98,8 +104,8 @@ class Hindsights:
                     work_ns = requests * rate.fixed_ns + input_tokens * rate.input_ns + output_tokens * rate.output_ns
                     work[slot] += work_ns / 1000
             models.append(model)
-            questions.append(Question(work, kinds, wake_us(model.key)))
-            paid += _paid(model, leases, catalog, now_us - count * SLOT_US, now_us)
+            paid = _paid(model, leases, catalog, now_us - count * SLOT_US, now_us)
+            questions.append(Question(work, kinds, wake_us(model.key), paid))
         if not questions:
             return
         least = await self._ask(questions)
@@ -107,18 +113,19 @@ class Hindsights:
             self.last = Hindsight(
                 at_us=now_us,
                 from_us=now_us - count * SLOT_US,
-                paid_nanousd=paid,
-                optimum_nanousd=sum(least),
+                paid_nanousd=sum(question.paid_nanousd for question in questions),
+                optimum_nanousd=sum(nanousd for nanousd, _ in least),
                 on_time_ppm=self._on_time(models),
                 models=tuple(model.key for model in models),
+                whole=tuple(model.key for model, (_, whole) in zip(models, least, strict=True) if whole),
             )
 
-    async def _ask(self, questions: list[Question]) -> list[int] | None:
+    async def _ask(self, questions: list[Question]) -> list[tuple[int, bool]] | None:
         try:
             done = await asyncio.to_thread(
                 subprocess.run, self._argv, input=msgspec.json.encode(questions), capture_output=True, timeout=_ASK_S
             )
-            return msgspec.json.decode(done.stdout, type=list[int])
+            return msgspec.json.decode(done.stdout, type=list[tuple[int, bool]])
         except (OSError, subprocess.TimeoutExpired, msgspec.MsgspecError) as error:
             telemetry.logger().error("hindsight.silent", error=repr(error))
             return None

@@ -8,7 +8,7 @@ is cheaper. `schedule` finds whole replicas that come near it.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -186,7 +186,7 @@ class Fleet:
         put(self.count, done, low=self.arriving)
         put(1, [(np.zeros_like(t), self.z + t, 1.0)], high=missed * float(self.arriving.sum()))
 
-    def refuse(self) -> None:
+    def refuse(self) -> NoReturn:
         """No fleet can do it: say by how much it is too small."""
         able = sum(float(able.max()) * (pool.count or 0) for pool, able in zip(self.pools, self.able, strict=True))
         over = self.late + 1

@@ -67,19 +67,28 @@ def schedule(
 
 
 def _rounded(fleet: Fleet, values: Floats) -> Floats:
-    """The point with whole replicas: level by level, the j-th replica serves where j or more are wanted."""
+    """The point with whole replicas."""
     made = values.copy()
     for pool, v, x in zip(fleet.pools, fleet.v, fleet.x, strict=True):
-        boot, least = fleet.window(pool.boot_us), fleet.window(pool.billing_min_us)
-        wanted = np.ceil(values[v : v + fleet.count] - WHOLE_TOLERANCE)
-        replicas, begun = np.zeros(fleet.count), np.zeros(fleet.count)
-        for level in range(1, int(wanted.max(initial=0)) + 1):
-            for first, end in _held(wanted >= level, boot, least):
-                replicas[first:end] += 1
-                begun[first] += first > 0
+        boot = fleet.window(pool.boot_us)
+        wanted = np.ceil(values[v : v + fleet.count] - WHOLE_TOLERANCE).astype(np.int64)
+        replicas, begun = levels(wanted, boot, fleet.window(pool.billing_min_us))
         booting = np.cumsum(begun) - np.cumsum(np.concatenate([np.zeros(boot), begun])[: fleet.count])
         made[v : v + fleet.count], made[x : x + fleet.count] = replicas - booting, begun
     return made
+
+
+def levels(wanted: Ints, boot: int, least: int) -> tuple[Ints, Ints]:
+    """Replicas that are paid for, and those that are started, by slot, where so many are to serve.
+
+    Level by level: the j-th replica serves where j or more are wanted, and is held where that is no dearer.
+    """
+    replicas, begun = np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.int64)
+    for level in range(1, int(wanted.max(initial=0)) + 1):
+        for first, end in _held(wanted >= level, boot, least):
+            replicas[first:end] += 1
+            begun[first] += first > 0
+    return replicas, begun
 
 
 def _held(wanted: NDArray[np.bool_], boot: int, least: int) -> Iterator[tuple[int, int]]:

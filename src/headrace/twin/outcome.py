@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.economics.sharing import split
+from headrace.twin.against import Against
 from headrace.twin.trace import BATCH, Trace
 from headrace.twin.world import FAILED, REFUSED, SERVED, World
 from headrace.units import US_PER_HOUR
@@ -45,7 +46,7 @@ class ModelPart(Part, frozen=True, kw_only=True):
 
     `utilisation_ppm` is time with work of all time of replicas; `output_tokens` what was answered. Latencies are of
     those who wait: `batch` requests, of which `batch_served` were, are in all else. `useful_us` is the work that was
-    served, time of a replica at its best batch.
+    served, time of a replica at its best batch. `optimum` is cost over least, where that was asked for.
     """
 
     ttft: Latency
@@ -62,6 +63,7 @@ class ModelPart(Part, frozen=True, kw_only=True):
     batch: int
     batch_served: int
     useful_us: int
+    optimum: Against | None = None
 
     @property
     def nanousd_per_useful_hour(self) -> int:
@@ -70,7 +72,10 @@ class ModelPart(Part, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """One run. `partial` says that it was interrupted at `until_us`. `bought` are models that an API served instead."""
+    """One run. `partial` says that it was interrupted at `until_us`. `bought` are models that an API served instead.
+
+    `optimum` is what the fleet cost over the least it could have, where that was asked for.
+    """
 
     name: str
     requests: int
@@ -80,6 +85,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[ModelPart, ...]
     notes: tuple[str, ...]
     bought: tuple[dict[str, str | int], ...] = ()
+    optimum: Against | None = None
 
     @property
     def nanousd_per_day(self) -> int:

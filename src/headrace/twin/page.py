@@ -26,14 +26,21 @@ svg{width:100%;height:auto}.log td{text-align:left;vertical-align:top;font-size:
 """
 
 
-def page(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], runs: Sequence[tuple[World, Outcome]]) -> str:
-    """The page of some runs; the first is plotted."""
+def page(
+    title: str,
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    runs: Sequence[tuple[World, Outcome]],
+    told: Sequence[str] = (),
+) -> str:
+    """The page of some runs; the first is plotted. What is `told` stands below the table."""
     world, first = runs[0]
     parts = [
         f"<h1>{html.escape(title)}</h1>",
         '<p class="banner">Simulated: both brains of Headrace over a trace in virtual time; '
         "replicas, their speed and their starts are a model.</p>",
         _table(heads, rows),
+        *(f"<p>{html.escape(line)}</p>" for line in told if line),
     ]
     for model in first.models:
         parts += [f"<h2>{html.escape(model.name)}: replicas and work</h2>", _fleet(world, model.name)]

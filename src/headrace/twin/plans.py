@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from headrace.errors import Invalid
 from headrace.planner.optimum import Pool, optimum, slots
-from headrace.planner.schedule import schedule
+from headrace.planner.schedule import Schedule, schedule
+from headrace.planner.whole import whole
 from headrace.specs.catalog import ModelSpec
 from headrace.twin.outcome import outcome
 from headrace.twin.scenario import Scenario
@@ -16,25 +17,34 @@ from headrace.twin.trace import BATCH
 from headrace.twin.world import World
 
 WHOLE_S: Final = 2.0  # of solving for whole replicas, for each model
+NEAR: Final = 0.005  # a schedule that is dearer than its bound by no more is not looked for twice
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """One model on some pools: the least cost, or why there is none. `cheapest`: all its pools were at hand."""
+    """One model on some pools: the least cost, or why there is none. `cheapest`: all its pools were at hand.
+
+    `nanousd` is the bound of replicas that may be fractions. Where all its pools were at hand, `schedule_nanousd` is
+    what a schedule of whole replicas costs; and `whole_nanousd` what none costs less than, where it has one pool.
+    """
 
     model: str
     cheapest: bool
     hours: dict[str, float]
     nanousd: int | None = None
+    whole_nanousd: int | None = None
+    schedule_nanousd: int | None = None
     why: str = ""
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
     """All models: the least cost, choices beside it, and the twin's cost and promises kept where it was asked.
 
-    `whole_nanousd` is what a schedule of whole replicas costs that does all the work: the best lies between the two.
+    `nanousd` lets replicas be fractions; no fleet of whole ones costs less than `bound_nanousd`, and `whole_nanousd` is
+    what a schedule of them costs that does all the work: the best lies between the two.
     """
 
     nanousd: int
+    bound_nanousd: int
     whole_nanousd: int
     choices: tuple[Choice, ...]
     simulated_nanousd: int | None = None
@@ -48,34 +58,52 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 def planned(scenario: Scenario, *, missed: float, simulate: bool) -> Planned:
     """Each model by itself, on devices of its own. Raises Invalid when one cannot be served by all its pools."""
     choices: list[Choice] = []
-    whole = 0
     for model in scenario.catalog.models:
         pools = pools_of(scenario, model)
         work = work_of(scenario, model)
         best = optimum(work, pools, missed=missed)
-        whole += schedule(work, pools, missed=missed, limit_s=WHOLE_S).nanousd
-        used = {name: hours for name, hours in best.hours.items() if hours > 1e-6}
-        choices.append(Choice(model=model.key, cheapest=True, hours=used, nanousd=best.nanousd))
+        plan, bound = _scheduled(work, pools, missed)
+        choices.append(
+            Choice(
+                model=model.key,
+                cheapest=True,
+                hours={name: hours for name, hours in best.hours.items() if hours > 1e-6},
+                nanousd=best.nanousd,
+                whole_nanousd=None if bound is None else max(bound, best.nanousd),
+                schedule_nanousd=plan.nanousd,
+            )
+        )
         for pool in pools if len(pools) > 1 else ():
             try:
                 alone = optimum(work, [pool], missed=missed)
                 choices.append(Choice(model=model.key, cheapest=False, hours=alone.hours, nanousd=alone.nanousd))
             except Invalid as error:
                 choices.append(Choice(model=model.key, cheapest=False, hours={pool.name: 0.0}, why=error.message))
-    least = sum(one.nanousd or 0 for one in choices if one.cheapest)
+    mine = [one for one in choices if one.cheapest]
+    found = Planned(
+        nanousd=sum(one.nanousd or 0 for one in mine),
+        bound_nanousd=sum(one.nanousd or 0 if one.whole_nanousd is None else one.whole_nanousd for one in mine),
+        whole_nanousd=sum(one.schedule_nanousd or 0 for one in mine),
+        choices=tuple(choices),
+    )
     if not simulate:
-        return Planned(nanousd=least, whole_nanousd=whole, choices=tuple(choices))
+        return found
     world = World(scenario)
     world.run()
     ran = outcome(world, "headrace")
     kept = {model.name: model.ttft.kept_ppm for model in ran.models}
-    return Planned(
-        nanousd=least,
-        whole_nanousd=whole,
-        choices=tuple(choices),
-        simulated_nanousd=ran.cost_nanousd,
-        kept_ppm=kept,
-    )
+    return msgspec.structs.replace(found, simulated_nanousd=ran.cost_nanousd, kept_ppm=kept)
+
+
+def _scheduled(work: NDArray[np.float64], pools: list[Pool], missed: float) -> tuple[Schedule, int | None]:
+    """The cheapest schedule of whole replicas that is found, and on one pool a bound of such ones."""
+    planned = whole(work, pools[0], missed=missed) if len(pools) == 1 else None
+    if planned is not None and planned.gap <= NEAR:
+        return planned, planned.bound_nanousd
+    solved = schedule(work, pools, missed=missed, limit_s=WHOLE_S)
+    if planned is None:
+        return solved, None
+    return min(planned, solved, key=lambda one: one.nanousd), planned.bound_nanousd
 
 
 def work_of(scenario: Scenario, model: ModelSpec) -> NDArray[np.float64]:

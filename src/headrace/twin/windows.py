@@ -17,7 +17,10 @@ _MILLION: Final = 1_000_000
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one model. `ratio_ppm` is paid over least, None where nothing had to be; `kept_ppm` first tokens in time."""
+    """Of one model. `ratio_ppm` is paid over least, None where nothing had to be; `kept_ppm` first tokens in time.
+
+    `whole` says that the least is that of whole replicas.
+    """
 
     model: str
     from_us: int
@@ -27,6 +30,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     least_nanousd: int
     ratio_ppm: int | None
     kept_ppm: int
+    whole: bool
 
 
 def windows(world: World, length_us: int, *, missed: float) -> tuple[Window, ...]:
@@ -58,6 +62,7 @@ def _of(world: World, model: ModelSpec, count: int, missed: float) -> list[Windo
                 least_nanousd=one.optimum_nanousd,
                 ratio_ppm=one.ppm,
                 kept_ppm=_MILLION * int((kept & here).sum()) // asked if asked else _MILLION,
+                whole=one.whole,
             )
         )
     return made

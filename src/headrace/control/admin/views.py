@@ -108,7 +108,10 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HindsightView(msgspec.Struct, frozen=True, kw_only=True):
-    """What the last day cost over the least it could have. `ratio_ppm` is paid over optimum, in millionths."""
+    """What the last day cost over the least it could have. `ratio_ppm` is paid over optimum, in millionths.
+
+    `whole` are those of the models whose least is that of whole replicas; of the others replicas may be fractions.
+    """
 
     at_us: int
     from_us: int
@@ -117,6 +120,7 @@ class HindsightView(msgspec.Struct, frozen=True, kw_only=True):
     ratio_ppm: int
     on_time_ppm: int
     models: tuple[str, ...]
+    whole: tuple[str, ...]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

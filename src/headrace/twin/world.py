@@ -4,7 +4,6 @@ The fast brain (`Dispatch`) decides about each arrival, the slow brain (`plan`) 
 cloud call them; the fleet that carries it out is simulated. Deterministic: the same scenario gives the same outcome.
 """
 
-import heapq
 import random
 from array import array
 from collections import deque
@@ -22,14 +21,15 @@ from headrace.policy.planning import Learned, replica_id
 from headrace.policy.sizing import ByWork
 from headrace.state.request import BATCH, Request
 from headrace.state.table import Table
+from headrace.twin.events import DRAINED, FAULT, LOSS, NOTICE, READY, RETURN, ROUND, STEP, Events
 from headrace.twin.fleet import Running, SimFleet, route_models
+from headrace.twin.market import Market
 from headrace.twin.prefixes import Paths
 from headrace.twin.scenario import Scenario
-from headrace.units import US_PER_DAY, US_PER_HOUR, format_us
+from headrace.units import US_PER_HOUR
 
 AFTER_US: Final = US_PER_HOUR  # how long the last requests may take once the trace is over
 BATCH_HELD: Final = 64  # batch requests of a model that wait in the gateway; whoever runs the job keeps the others
-STEP, READY, ROUND, DRAINED, FAULT, LOSS, RETURN, NOTICE = range(8)
 PENDING, SERVED, REFUSED, FAILED = range(4)
 Progress = Callable[[int, int], None]
 
@@ -58,8 +58,9 @@ class World:
         self._dispatch = Dispatch()
         self._activity = Activity()
         self._random = random.Random(scenario.seed)  # noqa: S311 - chance of a simulation, by its seed
-        self._events: list[tuple[float, int, int, Running | None, int]] = []
-        self._number = 0
+        self._events = Events()
+        self._push = self._events.push
+        self._market = Market(scenario, self.fleet, self._events, self._note, self._taken)
         self._revision = 0
         self._arrived: list[int] = trace.arrival_us.tolist()
         self._inputs: list[int] = trace.input_tokens.tolist()
@@ -75,19 +76,17 @@ class World:
         self._counted: dict[str, tuple[int, int]] = {}
         self._keepalive = Keepalive()
         self._choices = Choices(lambda model, pool: scenario.speeds.get((model.key, pool.name)))
-        self._losing: dict[int, int] = {}  # when spot devices are lost, by number
-        self._spot: list[tuple[str, float, int, random.Random]] = []  # device, losses a microsecond, notice, its chance
         self._jobs: dict[str, deque[int]] = {}  # batch requests that were not asked yet, by model
         self._offered = dict.fromkeys(scenario.names, 0)  # of them in the gateway, not at work
         self._pending = 0  # requests of other classes without a fate
 
     def run(self) -> None:
         """From the first arrival to the last end. Interrupted, what was simulated up to then stands."""
-        scenario, events, arrived = self.scenario, self._events, self._arrived
+        scenario, events, arrived = self.scenario, self._events.queue, self._arrived
         count, at, over_us = len(arrived), 0, scenario.trace.span_us + AFTER_US
         self._warm()
         self._table(0)
-        self._losses()
+        self._market.open()
         self._push(0, ROUND, None, 0)
         try:
             while events:
@@ -99,7 +98,7 @@ class World:
                     continue
                 if due_us > over_us or (at >= count and due_us > scenario.trace.span_us and not self._busy()):
                     break
-                due_us, _, kind, one, stamp = heapq.heappop(events)
+                due_us, _, kind, one, stamp = self._events.pop()
                 self.now_us = int(due_us)
                 if kind == STEP:
                     assert one is not None, "a step is of a replica"
@@ -109,7 +108,7 @@ class World:
                     self._progress(at, count)
                     self._round(regular=not stamp)
                 elif kind in (LOSS, RETURN, NOTICE):
-                    self._market(kind, stamp)
+                    self._market.happen(kind, stamp, self.now_us)
                 else:
                     assert one is not None, "all else is of a replica, too"
                     self._turn(kind, one, stamp)
@@ -237,40 +236,8 @@ class World:
             del stamp
             self._die(one, "it failed, by the scenario's chance", crashed=True)
 
-    def _losses(self) -> None:
-        """Each spot device has chances of its own, so that the market is the same whatever a policy does."""
-        for device in self.fleet.seen(0).devices:
-            pool = self.scenario.catalog.pool(device.pool)
-            if pool is not None and pool.loss_ppm_per_day:
-                chance = random.Random(f"{self.scenario.seed} {device.device}")  # noqa: S311 - as above
-                per_us = pool.loss_ppm_per_day / 1_000_000 / US_PER_DAY
-                self._spot.append((device.device, per_us, pool.notice_us, chance))
-                self._market(RETURN, len(self._spot) - 1)
-
-    def _market(self, kind: int, number: int) -> None:
-        """A spot device is taken away, or can be had again."""
-        device, per_us, notice_us, chance = self._spot[number]
-        if kind == RETURN:
-            if self.now_us:
-                self._note("spot.back", device, "it can be had again")
-            self.fleet.give_back(device)
-            lost_us = self.now_us + chance.expovariate(per_us)
-            self._push(lost_us, LOSS, None, number)
-            if notice_us:
-                self._losing[number] = int(lost_us)
-                self._push(max(self.now_us, lost_us - notice_us), NOTICE, None, number)
-            return
-        if kind == NOTICE:
-            self._note(
-                "spot.notice", device, f"it will be taken away in {format_us(self._losing[number] - self.now_us)}"
-            )
-            self.fleet.doom(device, self._losing[number])
-            self._push(self.now_us, ROUND, None, 1)
-            return
-        self._note("spot.lost", device, "it was taken away, by the scenario's chance")
-        for one in self.fleet.take_away(device):
-            self._die(one, f"spot device {device} was taken away", crashed=False)
-        self._push(self.now_us + chance.expovariate(1 / self.scenario.spot_away_us), RETURN, None, number)
+    def _taken(self, one: Running, why: str) -> None:
+        self._die(one, why, crashed=False)
 
     def _die(self, one: Running, why: str, *, crashed: bool) -> None:
         now_us, hit = self.now_us, one.engine.requests()
@@ -368,10 +335,6 @@ class World:
         self._revision += 1
         table = Table(revision=self._revision, models=self._route_models, replicas=self.fleet.routes(), keys=())
         self._act_all(self._dispatch.update(table, now_us))
-
-    def _push(self, at_us: float, kind: int, one: Running | None, stamp: int) -> None:
-        self._number += 1
-        heapq.heappush(self._events, (at_us, self._number, kind, one, stamp))
 
     def _busy(self) -> bool:
         return self._pending > 0

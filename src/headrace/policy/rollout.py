@@ -129,6 +129,12 @@ def verdict(rollout: Rollout) -> str:
     return f"{rollout.step} of {SAMPLES} requests at {rollout.share} %"
 
 
+def told(rollout: Rollout, now_us: int) -> str:
+    """A step in words, as the journal of decisions has it."""
+    took = format_us(now_us - rollout.began_us)
+    return f"{rollout.share} % of {rollout.model}: {rollout.reason} ({took} since it began)"
+
+
 def weights(rollout: Rollout) -> dict[str, int]:
     """The weight of each version now; one that is not named has none."""
     if rollout.phase in ("rolled_back", "ended") or (rollout.shadow and rollout.under_way):

@@ -4,7 +4,7 @@ import heapq
 
 from headrace.twin.fleet import Running
 
-STEP, READY, ROUND, DRAINED, FAULT, LOSS, RETURN, NOTICE = range(8)
+STEP, READY, ROUND, DRAINED, FAULT, LOSS, RETURN, NOTICE, JUDGE = range(9)
 Event = tuple[float, int, int, Running | None, int]  # moment, number, kind, of which replica, stamp
 
 

@@ -149,15 +149,26 @@ def _counted(rollout: Rollout, seen: Seen) -> Rollout:
         rollout, old=rollout.old.plus(seen.old), new=rollout.new.plus(seen.new), step=rollout.step + news
     )
     if rollout.share < STEPS[-1]:
-        found = {name: _beside(rollout, seen, name) for name in WHAT}
-    else:
-        found = {name: _afterwards(rollout, after, name) for name in WHAT}
+        return _beside(rollout, after, seen)
+    found = {name: _afterwards(rollout, after, name) for name in WHAT}
     return msgspec.structs.replace(after, evidence=Evidence(**found))
 
 
-def _beside(rollout: Rollout, seen: Seen, name: str) -> tuple[float, ...]:
-    """Both served in the same stretch of time."""
-    return sequential.grown(getattr(rollout.evidence, name), judged(seen.old, name), judged(seen.new, name))
+def _beside(before: Rollout, after: Rollout, seen: Seen) -> Rollout:
+    """Both served in the same stretch of time: one batch, judged when it has what both would have by their shares.
+
+    One that ended alone says nothing of the other, so where little is asked a batch stays open over many looks. That
+    depends on how many ended and not on what became of them; the one with which a step is due is judged as it is.
+    """
+    old, new = before.open_old.plus(seen.old), before.open_new.plus(seen.new)
+    part = max(1, before.share or before.shadow)
+    full = new.requests >= 1 and old.requests >= max(1, (STEPS[-1] - part) // part)
+    if not full and not before.step < SAMPLES <= after.step:
+        return msgspec.structs.replace(after, open_old=old, open_new=new)
+    found = {
+        name: sequential.grown(getattr(before.evidence, name), judged(old, name), judged(new, name)) for name in WHAT
+    }
+    return msgspec.structs.replace(after, evidence=Evidence(**found), open_old=Tally(), open_new=Tally())
 
 
 def _afterwards(before: Rollout, after: Rollout, name: str) -> tuple[float, ...]:
@@ -183,7 +194,10 @@ def judged(tally: Tally, name: str) -> tuple[int, int]:
 
 
 def _moved(rollout: Rollout, phase: RolloutPhase, share: int, reason: str, now_us: int) -> Rollout:
-    return msgspec.structs.replace(rollout, phase=phase, share=share, step=0, reason=reason, changed_us=now_us)
+    """What had not been judged yet came at another share."""
+    return msgspec.structs.replace(
+        rollout, phase=phase, share=share, step=0, reason=reason, changed_us=now_us, open_old=Tally(), open_new=Tally()
+    )
 
 
 def _figures(rollout: Rollout, name: str) -> str:

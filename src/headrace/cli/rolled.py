@@ -28,19 +28,19 @@ def parted(changes: tuple[str, ...]) -> tuple[list[str] | None, tuple[str, ...]]
     """
     found: list[str] = []
     rest: list[str] = []
-    said = open_ = False
     for change in changes:
         name, _, value = change.partition("=")
         if name == SETTING:
-            said, open_ = True, value != "none"
-            found += [value] if open_ else []
-        elif open_ and "." not in name and name != "policy":
+            found.append(value)
+        elif found and "." not in name:
             found[-1] += f",{change}"
         else:
             rest.append(change)
-    if said and not found and len(changes) - len(rest) > 1:
+    if found == ["none"]:
+        return [], tuple(rest)
+    if any(one.partition(",")[0] == "none" for one in found):
         raise Invalid("rollout=none has no rollout; give nothing more of one beside it")
-    return (found if said else None), tuple(rest)
+    return found or None, tuple(rest)
 
 
 def deployments(wanted: list[str]) -> "tuple[Deployment, ...]":

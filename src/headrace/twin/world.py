@@ -159,7 +159,7 @@ class World:
             if self._priorities[at] == BATCH:
                 self._offered[self._models[at]] -= 1
             one = self.fleet.running[answer.replica]
-            if self._models[at] in self._watched:
+            if self._watched and self._models[at] in self._watched:
                 self.rollouts.sent(at, self.now_us)
             prompt_us = self._requests.prompt_us(at, one)
             self.share_us[at] += prompt_us
@@ -208,7 +208,7 @@ class World:
         self.share_us[at] += share_us
         if not ok:
             self.first_us[at] = 0
-        if model in self._watched:
+        if self._watched and model in self._watched:
             self._heard(at, one, ok=ok)
         if ok:
             decode_us = self.end_us[at] - self.first_us[at] if self._priorities[at] != BATCH else 0
@@ -262,7 +262,7 @@ class World:
         for at in sorted(hit):
             if self.first_us[at]:  # its client has seen the beginning: it cannot be asked again
                 self._fated(at, FAILED)
-                if self._models[at] in self._watched:
+                if self._watched and self._models[at] in self._watched:
                     self._heard(at, one, ok=False)
                 self._act_all(self._dispatch.left(str(at), now_us))
             else:

@@ -155,7 +155,7 @@ class Heard(Rollouts):
         self.log.append(("row", row))
         super().heard(row)
 
-    def turn(self, seen: Round, now_us: int) -> list[Rollout]:
+    def turn(self, seen: Round, now_us: int) -> list[tuple[str, Rollout]]:
         self.log.append(("turn", now_us))
         return super().turn(seen, now_us)
 

@@ -89,6 +89,19 @@ def test_longer_answers_of_the_same_pace_are_not_dearer_by_the_token() -> None:
     assert each[1] / each[0] == pytest.approx(1.3, rel=0.02)
 
 
+@pytest.mark.parametrize("count", [12, 5])
+def test_where_much_is_asked_a_good_version_is_promoted_and_nobody_is_late_by_it(count: int) -> None:
+    """Four replicas of twelve devices, and of five: no step outruns its replicas, none is dropped with the promotion."""
+    _, found = ran("big@v2,at=10m", rate=25, seconds=1500, count=count, warm={"big@v1": 4})
+    _, without = ran("big@v2,at=24m", rate=25, seconds=1500, count=count, warm={"big@v1": 4})
+    assert found.rollouts[0].phase == "promoted"
+    assert all(model.failed == model.refused == 0 for model in found.models)
+    new = found.models[1]
+    assert new.requests > 8_000
+    assert new.ttft.kept_ppm >= 995_000
+    assert found.cost_nanousd < 1.25 * without.cost_nanousd
+
+
 def test_an_operator_takes_the_steps_of_a_manual_one() -> None:
     _, found = ran("big@v2,at=5m,manual,first=20")
     assert shares(found) == [0, 20]

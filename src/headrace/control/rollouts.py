@@ -83,8 +83,8 @@ class Rollouts:
         """Judge each; whether anything is to be served differently now."""
         now_us = self._clock.now_us()
         moved = self._rollouts.turn(seen, now_us)
-        for rollout in moved:
-            self._told("step" if rollout.under_way else rollout.phase, rollout)
+        for what, rollout in moved:
+            self._told(what, rollout)
         if moved or now_us - self._kept_us >= KEEP_US:
             self._keep()
         return bool(moved)

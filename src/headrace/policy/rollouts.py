@@ -16,7 +16,7 @@ from headrace.policy import rollout as policy
 from headrace.policy.actions import Hold
 from headrace.policy.rollout import Seen
 from headrace.specs.catalog import Catalog, ModelSpec
-from headrace.state.fleet import Fleet
+from headrace.state.fleet import Fleet, Replica
 from headrace.state.likeness import Likeness
 from headrace.state.rollout import Rollout, Tally
 from headrace.state.usage import Usage
@@ -31,12 +31,13 @@ Last = Callable[[str], list[Usage]]
 
 
 class How(TypedDict, total=False):
-    """What may be said of one that begins; as `state.rollout.Rollout` has it."""
+    """What may be said of one that begins; as `state.rollout.Rollout` has it. `replicas` serve the model now."""
 
     first: int
     automatic: bool
     shadow: int
     agree: int
+    replicas: int
 
 
 class Round(Protocol):
@@ -74,6 +75,7 @@ class Rollouts:
         self._tallies: dict[tuple[str, str], Tally] = defaultdict(Tally)
         self._rows: list[Usage] = []
         self._cramped: dict[str, int] = {}
+        self._short_us: dict[str, int] = {}  # since when one has fewer replicas than its share needs
 
     @property
     def all(self) -> Mapping[str, Rollout]:
@@ -92,6 +94,7 @@ class Rollouts:
         automatic: bool = True,
         shadow: int = 0,
         agree: int = 0,
+        replicas: int = 1,
     ) -> Rollout:
         """The beginning of one: `candidate` against the version that has the most traffic now. Raises Invalid."""
         name = candidate.name
@@ -121,6 +124,7 @@ class Rollouts:
             slow_us=tallying.slow_us(rows),
             shadow=shadow,
             agree=agree,
+            replicas=max(1, replicas),
             reason=f"{shadow} % of requests are copied to it" if shadow else "deployed",
         )
         if rollout.solo:
@@ -176,42 +180,66 @@ class Rollouts:
             grown = rollout.agreement.plus(pair)
             self._rollouts[pair.model] = msgspec.structs.replace(rollout, agreement=grown)
 
-    def turn(self, seen: Round, now_us: int) -> list[Rollout]:
-        """Judge each; those of which something is to be served differently now."""
+    def turn(self, seen: Round, now_us: int) -> list[tuple[str, Rollout]]:
+        """Judge each; those of which something is to be served differently now, and what was done."""
         self._count(seen.catalog)
         moved = []
         for name, rollout in list(self._rollouts.items()):
             if not rollout.under_way:
+                if policy.settled(rollout, now_us):
+                    self._rollouts[name] = policy.settle(rollout)
+                    moved.append(("settled", self._rollouts[name]))
                 continue
             after = self._look(rollout, seen, now_us)
             after = self._make_way(after, seen, now_us)
             self._rollouts[name] = after
             if (after.phase, after.share, after.leave) != (rollout.phase, rollout.share, rollout.leave):
-                moved.append(after)
+                moved.append(("step" if after.under_way else after.phase, after))
         return moved
 
     def _look(self, rollout: Rollout, seen: Round, now_us: int) -> Rollout:
         model = rollout.spec
+        patience_us = max(2 * model.scaling.start_timeout_us, PATIENCE_US)
+        there = _there(seen, rollout.model, rollout.candidate)
+        ready = sum(replica.phase == "ready" for replica in there)
+        coming = ready < len(there) or not _held(seen, model.key)
+        short = model.owned and ready < min(policy.needed(rollout), model.scaling.max_replicas)
         found = Seen(
-            ready=any(replica.phase == "ready" for replica in seen.fleet.of(model.key)) or not model.owned,
+            ready=bool(ready) or not model.owned,
             fault=seen.fault(model),
+            short=short and coming and now_us - rollout.changed_us < patience_us,
             old=self._tallies.pop((rollout.model, rollout.stable), Tally()),
             new=self._tallies.pop((rollout.model, rollout.candidate), Tally()),
-            patience_us=max(2 * model.scaling.start_timeout_us, PATIENCE_US),
+            patience_us=patience_us,
         )
-        return policy.look(rollout, found, now_us)
+        gives = len(_there(seen, rollout.model, rollout.stable)) > policy.left(rollout)
+        lacks = policy.lacks(rollout, ready, more=coming or gives)
+        return policy.look(self._calmed(rollout, now_us, lacks=lacks), found, now_us)
+
+    def _calmed(self, rollout: Rollout, now_us: int, *, lacks: bool) -> Rollout:
+        """While it has fewer replicas than its share needs, and for its backlog after that, its pace tells nothing."""
+        if not lacks:
+            self._short_us.pop(rollout.model, None)
+            return rollout
+        since_us = self._short_us.setdefault(rollout.model, now_us)
+        return msgspec.structs.replace(rollout, calm_us=now_us + 1 + policy.BACKLOG * (now_us - since_us))
 
     def _make_way(self, rollout: Rollout, seen: Round, now_us: int) -> Rollout:
-        """Where no device has room for the candidate, the stable version leaves it one replica's place, or its own."""
-        key = rollout.spec.key
-        held = next((hold.reason for hold in seen.holds if hold.model == key), "")
-        there = any(replica.phase in _THERE for replica in seen.fleet.of(key))
-        if rollout.phase != "warming" or not held or there or rollout.leave:
+        """Where no device has room for the candidate, the stable version leaves it one replica's place, or its own.
+
+        Later, all that the stable one's share does not need.
+        """
+        held, there = _held(seen, rollout.spec.key), _there(seen, rollout.model, rollout.candidate)
+        mine = _there(seen, rollout.model, rollout.stable)
+        begins = rollout.phase == "warming" and not there and not rollout.leave
+        goes_on = policy.lacks(rollout, len(there), more=True) and len(mine) > policy.left(rollout)
+        if not held or not (begins or goes_on):
             self._cramped.pop(rollout.model, None)
             return rollout
         if now_us - self._cramped.setdefault(rollout.model, now_us) < CRAMPED_US or rollout.shadow:
             return rollout
-        mine = [r for r in seen.fleet.of(f"{rollout.model}@{rollout.stable}") if r.phase in _THERE]
+        if not begins:
+            return policy.giving(rollout, len(mine), held)
         rows = self._served(rollout.model, rollout.stable, now_us)
         served = tallying.total(rows, msgspec.structs.replace(rollout, alone=True), seen.catalog)
         return policy.without_room(rollout, len(mine), served, held, now_us)
@@ -228,6 +256,16 @@ class Rollouts:
             if rollout is not None and row.arrived_us >= rollout.changed_us:
                 place = (row.model, row.version)
                 self._tallies[place] = self._tallies[place].plus(tallying.tally(row, rollout, catalog))
+
+
+def _held(seen: Round, key: str) -> str:
+    """Why no more replicas of a version can be started, empty when they can."""
+    return next((hold.reason for hold in seen.holds if hold.model == key), "")
+
+
+def _there(seen: Round, model: str, version: str) -> list[Replica]:
+    """Replicas of a version that are there or on their way."""
+    return [replica for replica in seen.fleet.of(f"{model}@{version}") if replica.phase in _THERE]
 
 
 def _asked(rollout: Rollout) -> str:

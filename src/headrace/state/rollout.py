@@ -59,7 +59,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     promote it. By what the stable one did before, `slow_us` is the most that may pass from sending to the first token,
     and `dear_nanousd` the most that 1,000 output tokens may cost; 0 where that is not judged. Requests that came before
     `calm_us` stood behind those that had waited for the only replica to start. `open_old` and `open_new` ended together
-    and are judged when there are enough of both.
+    and are judged when there are enough of both. `replicas` served the model when it began.
     """
 
     model: str
@@ -88,6 +88,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     calm_us: int = 0
     open_old: Tally = Tally()
     open_new: Tally = Tally()
+    replicas: int = 1
 
     @property
     def solo(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Final
 from headrace.policy import in_force
 from headrace.policy import rollout as policy
 from headrace.policy.actions import Hold
-from headrace.policy.rollouts import BASELINE, Rollouts
+from headrace.policy.rollouts import BASELINE, How, Rollouts
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.fleet import Fleet, Lease
 from headrace.state.rollout import Rollout
@@ -102,14 +102,16 @@ class SimRollouts:
 
     # --- what is done ---------------------------------------------------------------------------------------------
 
-    def begin(self, now_us: int) -> bool:
+    def begin(self, fleet: Fleet, now_us: int) -> bool:
         """Deploy what is due; whether something was."""
         due = [one for one in self._due if (one.at_us or 0) <= now_us]
         self._due = self._due[len(due) :]
         for one in due:
             candidate = self._declared.model(one.key)
             assert candidate is not None, "the scenario was checked"
-            made = self.policy.begun(self._declared, candidate, now_us, first=one.first, automatic=not one.manual)
+            serving = sum(r.model == one.model and r.phase == "ready" for r in fleet.replicas)
+            how: How = {"first": one.first, "automatic": not one.manual, "replicas": serving}
+            made = self.policy.begun(self._declared, candidate, now_us, **how)
             self.policy.take(made)
             self._told("deploy", made, now_us)
         if due:
@@ -119,8 +121,8 @@ class SimRollouts:
     def judge(self, fleet: Fleet, now_us: int) -> bool:
         """Look at each that is under way; whether something is served differently now."""
         moved = self.policy.turn(_Round(fleet, self.holds, self.catalog), now_us)
-        for rollout in moved:
-            self._told("step" if rollout.under_way else rollout.phase, rollout, now_us)
+        for what, rollout in moved:
+            self._told(what, rollout, now_us)
         return self._taken(bool(moved))
 
     @property

@@ -273,7 +273,7 @@ class World:
     def _round(self, *, regular: bool) -> None:
         """What the controller does every so often, and at once when a gateway wakes it."""
         scenario, now_us = self.scenario, self.now_us
-        if self.rollouts.begin(now_us):
+        if self.rollouts.begin(self.fleet.seen(now_us), now_us):
             self._retold()
         self._act_all(self._dispatch.tick(now_us))
         for model in self._jobs:

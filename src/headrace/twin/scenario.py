@@ -110,9 +110,7 @@ def scenario(
     known = mapped(trace, catalog, names or {})
     news = News(catalog, given.deployments, trace, known, given.seed)
     catalog, lived = news.catalog, news.measured(measured or {})
-    for pool in catalog.pools:
-        if pool.price_nanousd_per_hour is None:
-            raise Invalid(f"pool {pool.name} has no price, so no cost can be told; give it a price_per_hour")
+    _must_be_priced(catalog)
     behaviours: dict[tuple[str, str], Behaviour] = {}
     prompts: dict[tuple[str, str], NDArray[np.float64]] = {}
     rates: dict[str, WorkRate] = {}
@@ -136,14 +134,10 @@ def scenario(
             rates.setdefault(model.key, rate)
             place = (model.version, pool.name)
             prompts.setdefault(place, np.zeros(len(trace)))[rows] = _prompts_us(performance, sizes[0])
-    rule = sizing if sizing is not None else ByWork()
-    if isinstance(rule, ByWork):
-        rule.boot_us.update(boots)
-        rule.tpot_percent.update({model.key: model.objective.tpot_percent for model in catalog.models})
     return Scenario(
         trace=trace,
         catalog=_without_unused(catalog, {known[place] for place in set(trace.model.tolist())}),
-        sizing=rule,
+        sizing=_told(sizing if sizing is not None else ByWork(), catalog, boots),
         names=known,
         behaviours=behaviours,
         prompt_us=prompts,
@@ -151,9 +145,7 @@ def scenario(
         capacities=capacities,
         speeds=speeds,
         boot_us=boots,
-        wake_us={
-            model.key: min(boots[model.key], model.scaling.wake_us) for model in catalog.models if model.key in boots
-        },
+        wake_us={one.key: min(boots[one.key], one.scaling.wake_us) for one in catalog.models if one.key in boots},
         billing_min_us=given.billing_min_us,
         round_us=given.round_us,
         patience_us=given.patience_us,
@@ -168,6 +160,20 @@ def scenario(
         broken=news.broken,
         notes=news.notes,
     )
+
+
+def _must_be_priced(catalog: Catalog) -> None:
+    for pool in catalog.pools:
+        if pool.price_nanousd_per_hour is None:
+            raise Invalid(f"pool {pool.name} has no price, so no cost can be told; give it a price_per_hour")
+
+
+def _told(rule: Sizing, catalog: Catalog, boots: Mapping[str, int]) -> Sizing:
+    """Who sizes, knowing what a cloud would have measured."""
+    if isinstance(rule, ByWork):
+        rule.boot_us.update(boots)
+        rule.tpot_percent.update({model.key: model.objective.tpot_percent for model in catalog.models})
+    return rule
 
 
 def mapped(trace: Trace, catalog: Catalog, names: Mapping[str, str]) -> tuple[str, ...]:

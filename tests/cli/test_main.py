@@ -60,6 +60,7 @@ def test_the_summary_of_help_is_true():
     assert files - set(COMMANDS) == {
         "__init__",
         "main",
+        "rolled",
         "shown",
         "talk",
         "local",

@@ -72,6 +72,42 @@ def test_a_model_may_be_bought_instead(cli):
     assert "is not known" in text
 
 
+ROLLED = "generate:poisson,rate=2,hours=0.4,input=900,output=110,seed=1"
+
+
+def test_a_rollout_is_told_step_by_step_and_beside_a_run_without_it(cli, tmp_path):
+    """In the table, in JSON and on the page: when, why, both versions in figures, and what it cost."""
+    page, told = tmp_path / "run.html", "qwen3-32b@v2,at=4m,errors=50%"
+    words = ("simulate", EXAMPLE, "--trace", ROLLED, "--rollout", told, "--vs", "rollout=none", "--html", str(page))
+    out = cli(*words).out
+    assert re.search(r"as given: qwen3-32b@v2 against v1: rolled back: more errors: \d+ of \d+ with v2", out)
+    assert re.search(r"4 min +0 % +warming +deployed", out)
+    assert re.search(r"4.5 min +5 % +canary +a replica of v2 is ready", out)
+    assert "is not in the cloud file: it is taken to be like qwen3-32b@v1" in out
+    assert re.search(r"as given: with the rollout it cost \$0.\d+ more than rollout=none, without it \(\+", out)
+    assert "more errors" in page.read_text()
+    assert "requests that came meanwhile" in page.read_text()
+    found = cli(*words, "--json").json
+    ours, without = found["runs"]
+    (one,) = ours["rollouts"]
+    assert [step["share"] for step in one["steps"]] == [0, 5, 0]
+    assert (one["phase"], one["steps"][-1]["at_us"]) == ("rolled_back", one["ended_us"])
+    assert without["rollouts"] == []
+    (row,) = found["rollouts"]
+    assert row["cost_nanousd"] == ours["cost_nanousd"] - without["cost_nanousd"] > 0
+    assert sum(model["failed"] for model in ours["models"]) == one["versions"][1]["failed"] > 0
+
+
+def test_rollouts_of_variants_stand_beside_each_other(cli):
+    """What follows `rollout=` belongs to it up to the next place of the file; another variant keeps the run's own."""
+    variants = ("rollout=qwen3-32b@v2,at=2m,manual,pools.h200.count=3", "pools.h200.count=4")
+    words = [word for variant in variants for word in ("--vs", variant)]
+    done = cli("simulate", EXAMPLE, "--trace", TRACE, "--rollout", "qwen3-32b@v3,at=1m,manual", *words, "--json")
+    told = [(run["rollouts"][0]["candidate"], run["rollouts"][0]["began_us"]) for run in done.json["runs"]]
+    assert told == [("v3", 60_000_000), ("v2", 120_000_000), ("v3", 60_000_000)]
+    assert done.json["rollouts"] == []
+
+
 def test_a_page_has_plots_and_needs_nothing_else(cli, tmp_path):
     """No script, no address of elsewhere but the names of XML's own forms."""
     page = tmp_path / "run.html"
@@ -103,6 +139,13 @@ def test_a_file_is_a_trace_and_a_part_of_it_may_be_run(cli, tmp_path):
         (("--trace", TRACE, "--vs", "api.qwen3-32b=nothing"), "names no API"),
         (("--trace", TRACE, "--vs", "api.other=openai/gpt-4o-mini"), "no model 'other'"),
         (("--trace", TRACE, "--vs", "api.qwen3-32b=openai/none"), "no price of openai/none"),
+        (("--trace", TRACE, "--rollout", "qwen3-32b"), "names no version; write a rollout like"),
+        (("--trace", TRACE, "--rollout", "qwen@v2"), "the cloud has no model 'qwen'"),
+        (("--trace", TRACE, "--rollout", "qwen3-32b@v1"), "has all the traffic of qwen3-32b already"),
+        (("--trace", TRACE, "--rollout", "qwen3-32b@v2,at=1h"), "at is 1 h, and the trace is over after 12 min"),
+        (("--trace", TRACE, "--rollout", "qwen3-32b@v2,speed=0"), "give a number from 0.01 to 100"),
+        (("--trace", TRACE, "--rollout", "qwen3-32b@v2,errors=120%"), "give a percentage from 0% to 100%"),
+        (("--trace", TRACE, "--vs", "rollout=none,at=2m"), "rollout=none has no rollout"),
         (("--trace", TRACE, "--from", "9h"), "no part of a trace"),
     ],
 )

@@ -18,9 +18,11 @@ from headrace.control.notices import Notices
 from headrace.control.prepare import Preparer
 from headrace.control.publisher import REPORT_STALE_US, Publisher
 from headrace.control.records import Records
+from headrace.control.rollouts import Rollouts
 from headrace.control.terms import Terms
 from headrace.control.upstream_keys import UpstreamKeys
 from headrace.errors import Invalid
+from headrace.policy import in_force
 from headrace.policy.performance import Performance
 from headrace.ports import Artifact, Command, WorkerSpec, WorkerStatus
 from headrace.settings import Settings
@@ -205,11 +207,20 @@ class SimCloud:
             budgets=self.budgets,
             rate=lambda model: self.rates.get(model.key),
             speed=lambda model, pool: self.speeds.get((model.key, pool.name)),
-            judge=lambda: None,
+            judge=self.judge,
         )
+        self.declared, self.rollouts = wanted, Rollouts(self.store, self.records, self.clock)
         self.loop = Loop(parts, wanted, self.preparer, self.health)
         self.loop.machine = list(MACHINE)
         self.substrate.listeners = [self.loop.news]
+
+    def judge(self) -> None:
+        """As the controller does at the end of a round."""
+        if self.rollouts.turn(self.loop):
+            self.rollouts_changed()
+
+    def rollouts_changed(self) -> None:
+        self.loop.catalog = in_force.catalog(self.declared, self.rollouts.all)
 
     def find(self, wanted: ModelSpec) -> Artifact | None:
         if wanted.key not in self.prepared:

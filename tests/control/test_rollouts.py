@@ -7,10 +7,11 @@ import msgspec
 import pytest
 
 from headrace.control.records import Records
-from headrace.control.rollouts import CRAMPED_US, Rollouts
+from headrace.control.rollouts import Rollouts
 from headrace.errors import Invalid, Transient
 from headrace.policy import rollout as policy
 from headrace.policy.actions import Hold
+from headrace.policy.rollouts import CRAMPED_US
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.fleet import Fleet
 from headrace.state.likeness import Likeness

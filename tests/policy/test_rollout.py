@@ -88,6 +88,31 @@ def test_over_all_its_steps_an_equal_version_goes_back_no_more_often_than_promis
     assert promoted >= 190
 
 
+def trickled(seed: int, before: float, after: float, most: int) -> Rollout:
+    """Where a version ends whose requests end one by one, most of them between two looks with none of the other."""
+    rng, rollout = random.Random(seed), look(NEW, Seen(ready=True), 1)
+    while rollout.under_way and rollout.new.requests < most and rollout.share < 100:
+        new = int(rng.random() < rollout.share / 100)
+        one = Tally(requests=1, errors=int(rng.random() < (after if new else before)))
+        rollout = look(rollout, Seen(ready=True, new=one) if new else Seen(ready=True, old=one), 2)
+    return rollout
+
+
+def test_where_little_is_asked_a_version_that_only_fails_goes_back_as_soon_as_elsewhere() -> None:
+    """Requests that end one by one are compared with those before and after them, not with nobody."""
+    ends = [trickled(seed, 0.01, 1.0, 100) for seed in range(100)]
+    assert {one.phase for one in ends} == {"rolled_back"}
+    assert max(one.new.requests for one in ends) <= 9
+    most = [trickled(seed, 0.01, 0.3, 60) for seed in range(100)]
+    assert sum(one.phase == "rolled_back" for one in most) >= 90
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.1, 0.4])
+def test_where_little_is_asked_an_equal_version_goes_back_no_more_often_than_promised(rate: float) -> None:
+    ends = [trickled(seed, rate, rate, 400) for seed in range(300)]
+    assert sum(one.phase == "rolled_back" for one in ends) <= 3 + 3 * 1.7
+
+
 # --- without a spare device: judged by what the version before had done ---------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """`headrace simulate`: what a cloud would do with a trace, and what it would cost, before it is done."""
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headrace.cli import rolled
 from headrace.cli.check import BUILT_IN, folder_of, text_of
 from headrace.cli.dollars import dollars
 from headrace.cli.shown import json_option, show, table
@@ -34,7 +36,16 @@ OPTIMUM_SLOTS = 20_000  # of a model and pool; with more cost over the least is 
 @click.option("--compare", is_flag=True, help="With --trace ledger: what really happened, beside it.")
 @options
 @click.option(
-    "--vs", "variants", multiple=True, help="PLACE=VALUE[,...], policy=NAME or api.MODEL=PROVIDER/MODEL, run beside."
+    "--vs",
+    "variants",
+    multiple=True,
+    help="PLACE=VALUE[,...], policy=NAME, api.MODEL=PROVIDER/MODEL or rollout=..., run beside.",
+)
+@click.option(
+    "--rollout",
+    "rollouts",
+    multiple=True,
+    help="MODEL@VERSION[,at=10m,first=5,manual,speed=0.8,errors=1%,output=1.3,boot=90s]: roll it out meanwhile.",
 )
 @click.option("--policy", default="headrace", show_default=True, help="Who sizes: headrace, knative, hpa:N, ray, ...")
 @click.option("--round", "every", default="5s", show_default=True, help="How often the slow brain looks.")
@@ -58,20 +69,22 @@ def command(
         raise Invalid("--compare is for --trace ledger: what else happened is not known here")
     trace = scaled(lived.trace, given) if lived else read_trace(source, given)
     text = text_of(cloud or BUILT_IN)
-    runs = [
-        _run(name, text, cloud, changes, policy, trace, given, lived)
-        for name, changes, policy in _wanted(given["sets"], given["policy"], variants)
-    ]
+    runs = [_run(run, text, cloud, trace, given, lived) for run in _wanted(given, variants)]
     runs = _judged(runs, given["optimum"])
     rows = [_row(outcome) for _, outcome in runs]
     compared = lived.beside(runs[0][1]) if lived and given["compare"] else []
     if html is not None:
         from headrace.twin.page import page
 
-        told = [_of_the_least(outcome) for _, outcome in runs]
-        html.write_text(page(f"{cloud or 'the built-in cloud'} over {source}", HEADS, rows, runs, told))
+        title, told = f"{cloud or 'the built-in cloud'} over {source}", [_of_the_least(one) for _, one in runs]
+        html.write_text(page(title, HEADS, rows, runs, told, rolled.tables([one for _, one in runs])))
     outcomes = [outcome for _, outcome in runs]
-    found = {"simulated": True, "runs": [msgspec.to_builtins(outcome) for outcome in outcomes], "compared": compared}
+    found = {
+        "simulated": True,
+        "runs": [msgspec.to_builtins(outcome) for outcome in outcomes],
+        "compared": compared,
+        "rollouts": rolled.beside(outcomes),
+    }
     text = _text(trace, outcomes, html)
     if compared:
         text += "\n\n" + table(["MODEL", "FIGURE", "LIVE", "TWIN", "OFF BY"], [list(row.values()) for row in compared])
@@ -85,26 +98,32 @@ def history(last: str) -> "Lived":
     return lived(duration(last, "--last"))
 
 
-def _wanted(sets: tuple[str, ...], policy: str, variants: tuple[str, ...]) -> list[tuple[str, tuple[str, ...], str]]:
-    """Every run: its name, what it sets, and who sizes."""
-    found = [(policy if policy != "headrace" else "as given", sets, policy)]
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run: what it sets in the cloud file, who sizes, and what is rolled out meanwhile."""
+
+    name: str
+    sets: tuple[str, ...]
+    policy: str
+    rollouts: list[str]
+
+
+def _wanted(given: dict[str, Any], variants: tuple[str, ...]) -> list[Run]:
+    """Every run, the one as given first."""
+    sets, policy, rollouts = given["sets"], given["policy"], list(given["rollouts"])
+    found = [Run(policy if policy != "headrace" else "as given", sets, policy, rollouts)]
     for variant in variants:
         changes = tuple(part.strip() for part in variant.split(",") if part.strip())
         chosen = [change.partition("=")[2] for change in changes if change.startswith("policy=")]
         rest = tuple(change for change in changes if not change.startswith("policy="))
-        found.append((variant, (*sets, *rest), chosen[-1] if chosen else policy))
+        others, rest = rolled.parted(rest)
+        theirs = rollouts if others is None else others
+        found.append(Run(variant, (*sets, *rest), chosen[-1] if chosen else policy, theirs))
     return found
 
 
 def _run(
-    name: str,
-    text: str,
-    cloud: Path | None,
-    sets: tuple[str, ...],
-    policy: str,
-    trace: "Trace",
-    given: dict[str, Any],
-    lived: "Lived | None",
+    run: Run, text: str, cloud: Path | None, trace: "Trace", given: dict[str, Any], lived: "Lived | None"
 ) -> "tuple[World, Outcome]":
     from headrace.policy import baselines
     from headrace.specs.load import load_text
@@ -115,20 +134,21 @@ def _run(
     from headrace.twin.variants import changed
     from headrace.twin.world import World
 
-    sizing = baselines.named(policy)
+    sizing = baselines.named(run.policy)
     if sizing is None:
-        raise Invalid(f"no policy is called {policy!r}; there are {', '.join(baselines.NAMES)}")
+        raise Invalid(f"no policy is called {run.policy!r}; there are {', '.join(baselines.NAMES)}")
     folder = folder_of(cloud) if cloud else ""
-    apis, sets = bought.chosen(sets)
+    apis, sets = bought.chosen(run.sets)
     catalog = load_text(changed(text, sets), str(cloud or BUILT_IN.name), machine(), folder)
     maps = mapped(given)
     names = named_by(trace, catalog, maps)
     trace, theirs = bought.part(trace, names, apis)
     receipts = bought.bill(theirs, names, apis, _prices(list(apis.values())))
-    options = _options(given, [m.key for m in catalog.models], lived)
+    options = _options(given, [m.key for m in catalog.models if m.weight], lived)
+    options = dataclasses.replace(options, deployments=rolled.deployments(run.rollouts))
     measured = lived.measured if lived else None
     made = scenario(catalog, trace, sizing=sizing, measured=measured, names=maps, options=options)
-    partial = False
+    partial, name = False, run.name
     with _progress(name, len(trace)) as progress:
         world = World(made, progress)
         try:
@@ -243,7 +263,7 @@ def _text(trace: "Trace", outcomes: "list[Outcome]", html: Path | None) -> str:
         f"simulated: {summary.requests} requests in {summary.span_us / 3.6e9:.1f} h ({summary.rate:.2f}/s, the busiest "
         f"minute {summary.peak_over_mean:.1f} times that), {summary.input_mean:.0f} tokens in and "
         f"{summary.output_mean:.0f} out on average",
-        *(f"  {note}" for note in trace.notes),
+        *(f"  {note}" for note in dict.fromkeys(note for outcome in outcomes for note in outcome.notes)),
         "",
         table(HEADS, [_row(outcome) for outcome in outcomes]),
         *(["", *told] if (told := [line for line in map(_of_the_least, outcomes) if line]) else []),
@@ -291,6 +311,7 @@ def _text(trace: "Trace", outcomes: "list[Outcome]", html: Path | None) -> str:
         lines += ["", *(_bought(outcome.name, one) for one in outcome.bought)] if outcome.bought else []
     if tenants:
         lines += ["", table(["MODEL", "TENANT", "REQUESTS", "SERVED", "TIME AT WORK"], tenants)]
+    lines += rolled.text(outcomes)
     if html is not None:
         lines += ["", f"plots and decisions: {html}"]
     return "\n".join(lines)

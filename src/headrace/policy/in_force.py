@@ -68,15 +68,20 @@ def _asleep(model: ModelSpec) -> ModelSpec:
 def _version(model: ModelSpec, rollout: Rollout, weight: int) -> ModelSpec:
     """One version with its weight and its numbers of replicas.
 
-    1. Both are kept awake while they are compared; but for a candidate that takes the place of the only one.
+    1. Both are kept awake while they are compared; but for a candidate that takes the place of the only one. The new
+       one has replicas for the share that comes next before it comes.
     2. Where there is no spare device, the other versions leave one replica's place to it, if they have two.
-    3. A version without traffic needs no minimum; it sleeps when it has been idle.
+    3. A version without traffic needs no minimum; it sleeps when it has been idle. One that was promoted keeps what
+       its share needed until its own work tells.
     """
     scaling = model.scaling
-    both = model.version == rollout.candidate or (model.version == rollout.stable and not rollout.alone)
-    if both and rollout.under_way:  # 1.
-        scaling = msgspec.structs.replace(scaling, min_replicas=max(1, scaling.min_replicas))
-    if model.version == rollout.stable and rollout.leave and rollout.under_way and rollout.share < policy.STEPS[-1]:
+    promoted = rollout.phase == "promoted" and model.version == rollout.candidate
+    both = model.version == rollout.candidate or (model.version == rollout.stable and not policy.given_up(rollout))
+    if (both and rollout.under_way) or (promoted and rollout.replicas > 1):  # 1.
+        least = policy.needed(rollout) if model.version == rollout.candidate else 1
+        least = max(min(least, scaling.max_replicas), 1, scaling.min_replicas)
+        scaling = msgspec.structs.replace(scaling, min_replicas=least)
+    if model.version == rollout.stable and rollout.leave and rollout.under_way:
         most = min(scaling.max_replicas, rollout.leave)  # 2.
         scaling = msgspec.structs.replace(scaling, max_replicas=most, min_replicas=min(scaling.min_replicas, most))
     copied = rollout.shadow if rollout.phase == "shadow" and model.version == rollout.candidate else 0

@@ -58,7 +58,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     answers nobody; `agreement` is how alike its answers were to the stable one's, `agree` the percent that is needed to
     promote it. By what the stable one did before, `slow_us` is the most that may pass from sending to the first token,
     and `dear_nanousd` the most that 1,000 output tokens may cost; 0 where that is not judged. Requests that came before
-    `calm_us` stood behind those that had waited for the only replica to start.
+    `calm_us` stood behind those that had waited for the only replica to start. `open_old` and `open_new` ended together
+    and are judged when there are enough of both. `replicas` served the model when it began.
     """
 
     model: str
@@ -85,6 +86,9 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     agree: int = 0
     slow_us: int = 0
     calm_us: int = 0
+    open_old: Tally = Tally()
+    open_new: Tally = Tally()
+    replicas: int = 1
 
     @property
     def solo(self) -> bool:

@@ -4,7 +4,7 @@ Money is whole nano-dollars: what leases cost is split by their time into starti
 and asleep, and the part at work over requests by the time each took; the parts add up to the whole.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -12,22 +12,14 @@ from numpy.typing import NDArray
 
 from headrace.economics.sharing import split
 from headrace.twin.against import Against
+from headrace.specs.catalog import ModelSpec
+from headrace.twin.latency import Latency, first_token, outputs_of, per_token, rows_of
+from headrace.twin.rolled import Rolled, rolled
 from headrace.twin.trace import BATCH, Trace
 from headrace.twin.world import FAILED, REFUSED, SERVED, World
 from headrace.units import US_PER_HOUR
 
-QUANTILES: Final = (50, 95, 99)
 CAUSES: Final = ("work", "start", "idle", "drain", "sleep")
-
-
-class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Quantiles in microseconds, and the part of all requests that kept the objective."""
-
-    p50_us: int
-    p95_us: int
-    p99_us: int
-    objective_us: int
-    kept_ppm: int
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +67,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """One run. `partial` says that it was interrupted at `until_us`. `bought` are models that an API served instead.
 
     `optimum` is what the fleet cost over the least it could have, where that was asked for.
+    `rollouts` are versions that were rolled out meanwhile.
     """
 
     name: str
@@ -86,6 +79,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     bought: tuple[dict[str, str | int], ...] = ()
     optimum: Against | None = None
+    rollouts: tuple[Rolled, ...] = ()
 
     @property
     def nanousd_per_day(self) -> int:
@@ -97,17 +91,7 @@ def outcome(world: World, name: str, *, partial: bool = False) -> Outcome:
     """Read a world that has run."""
     scenario = world.scenario
     trace = scenario.trace
-    columns: dict[str, NDArray[Any]] = {
-        "first": np.frombuffer(world.first_us, np.int64),
-        "end": np.frombuffer(world.end_us, np.int64),
-        "share": np.frombuffer(world.share_us, np.float64),
-        "fate": np.frombuffer(world.fate, np.uint8),
-    }
-    models = []
-    for model in scenario.catalog.models:
-        places = [place for place, known in enumerate(scenario.names) if known == model.name]
-        rows = np.isin(trace.model, places) & (trace.arrival_us <= world.now_us)
-        models.append(_model(world, model.key, rows, columns))
+    models = [_model(world, model.key) for model in scenario.catalog.models]
     return Outcome(
         name=name,
         requests=int((trace.arrival_us <= world.now_us).sum()),
@@ -115,25 +99,21 @@ def outcome(world: World, name: str, *, partial: bool = False) -> Outcome:
         partial=partial,
         cost_nanousd=sum(model.cost_nanousd for model in models),
         models=tuple(models),
-        notes=trace.notes,
+        notes=trace.notes + scenario.notes,
+        rollouts=rolled(world),
     )
 
 
-def _model(world: World, key: str, rows: NDArray[np.bool_], columns: dict[str, NDArray[Any]]) -> ModelPart:
-    trace, spec = world.scenario.trace, world.scenario.catalog.model(key)
+def _model(world: World, key: str) -> ModelPart:
+    trace, spec, rows = world.scenario.trace, world.scenario.catalog.model(key), rows_of(world, key)
     assert spec is not None, "keys are of the catalog"
-    fate, first, end = columns["fate"][rows], columns["first"][rows], columns["end"][rows]
-    served = fate == SERVED
-    output, input_ = trace.output_tokens[rows], trace.input_tokens[rows]
-    batch = trace.priority[rows] == BATCH
+    outputs = outputs_of(world, spec.version)
+    fate, output, input_ = np.frombuffer(world.fate, np.uint8)[rows], outputs[rows], trace.input_tokens[rows]
+    served, batch = fate == SERVED, trace.priority[rows] == BATCH
     rate = world.scenario.rates[key]
     useful_ns = served.sum() * rate.fixed_ns
     useful_ns += (input_[served] * float(rate.input_ns) + output[served] * float(rate.output_ns)).sum()
-    ttft = (first - trace.arrival_us[rows])[served & ~batch]
-    long = served & ~batch & (output > 1)
-    tpot = (end[long] - first[long]) / np.maximum(1, output[long] - 1)
     causes, replica_us, busy_us, peak = _leases(world, key)
-    shares = columns["share"][rows]
     return ModelPart(
         name=key,
         requests=len(fate),
@@ -141,21 +121,26 @@ def _model(world: World, key: str, rows: NDArray[np.bool_], columns: dict[str, N
         refused=int((fate == REFUSED).sum()),
         failed=int((fate == FAILED).sum()),
         cost_nanousd=sum(causes.values()),
-        ttft=_latency(ttft, spec.objective.ttft_us, int((~batch).sum())),
-        tpot=_latency(tpot, spec.objective.tpot_us, int(long.sum())),
-        starts=sum(one[0].model == spec.name and one[0].way == "start" for one in world.fleet.ended),
-        wakes=sum(one[0].model == spec.name and one[0].way == "wake" for one in world.fleet.ended),
+        ttft=first_token(world, rows, spec.objective.ttft_us),
+        tpot=per_token(world, rows, outputs, spec.objective.tpot_us),
+        starts=_ways(world, spec).count("start"),
+        wakes=_ways(world, spec).count("wake"),
         replica_us=replica_us,
         peak_replicas=peak,
         causes_nanousd=causes,
         utilisation_ppm=int(1_000_000 * busy_us / replica_us) if replica_us else 0,
         input_tokens=int(input_[served].sum()),
         output_tokens=int(output[served].sum()),
-        tenants=_tenants(trace, rows, fate, shares, causes["work"]),
+        tenants=_tenants(trace, rows, fate, np.frombuffer(world.share_us, np.float64)[rows], causes["work"]),
         batch=int(batch.sum()),
         batch_served=int((served & batch).sum()),
         useful_us=int(useful_ns / 1000),
     )
+
+
+def _ways(world: World, spec: ModelSpec) -> list[str]:
+    """How the replicas of a version came to be."""
+    return [one.way for one, _ in world.fleet.ended if (one.model, one.version) == (spec.name, spec.version)]
 
 
 def _leases(world: World, key: str) -> tuple[dict[str, int], int, float, int]:
@@ -182,19 +167,6 @@ def _leases(world: World, key: str) -> tuple[dict[str, int], int, float, int]:
         busy_us += work_us
     peak = max((have for _, name, have, _ in world.counts if name == key), default=0)
     return causes, replica_us, busy_us, peak
-
-
-def _latency(values: NDArray[Any], objective_us: int, of: int) -> Latency:
-    """Quantiles of those served; what was not served did not keep the promise either."""
-    found = np.percentile(values, QUANTILES) if len(values) else np.zeros(len(QUANTILES))
-    kept = int((values <= objective_us).sum())
-    return Latency(
-        p50_us=int(found[0]),
-        p95_us=int(found[1]),
-        p99_us=int(found[2]),
-        objective_us=objective_us,
-        kept_ppm=1_000_000 * kept // of if of else 1_000_000,
-    )
 
 
 def _tenants(

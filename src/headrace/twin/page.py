@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from headrace.twin.latency import outputs_of, rows_of
 from headrace.twin.outcome import CAUSES, Outcome
 from headrace.twin.world import SERVED, World
 from headrace.units import US_PER_HOUR, US_PER_S
@@ -26,14 +26,18 @@ svg{width:100%;height:auto}.log td{text-align:left;vertical-align:top;font-size:
 """
 
 
+Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]  # what it is about, its heads, its rows
+
+
 def page(
     title: str,
     heads: Sequence[str],
     rows: Sequence[Sequence[str]],
     runs: Sequence[tuple[World, Outcome]],
     told: Sequence[str] = (),
+    tables: Sequence[Table] = (),
 ) -> str:
-    """The page of some runs; the first is plotted. What is `told` stands below the table."""
+    """The page of some runs; the first is plotted. What is `told` stands below the table, and then other tables."""
     world, first = runs[0]
     parts = [
         f"<h1>{html.escape(title)}</h1>",
@@ -42,6 +46,8 @@ def page(
         _table(heads, rows),
         *(f"<p>{html.escape(line)}</p>" for line in told if line),
     ]
+    for about, their_heads, their_rows in tables:
+        parts += [f"<h2>{html.escape(about)}</h2>", _table(their_heads, their_rows)]
     for model in first.models:
         parts += [f"<h2>{html.escape(model.name)}: replicas and work</h2>", _fleet(world, model.name)]
         parts += [f"<h2>{html.escape(model.name)}: time to first token</h2>", _latencies(world, model.name)]
@@ -79,22 +85,15 @@ def _svg(figure: Figure, told: str) -> str:
     return f'<figure role="img" aria-label="{html.escape(told)}">{svg}</figure>'
 
 
-def _mine(world: World, key: str) -> NDArray[np.bool_]:
-    places = [at for at, name in enumerate(world.scenario.names) if key.startswith(f"{name}@")]
-    return np.isin(world.scenario.trace.model, places)
-
-
 def _fleet(world: World, key: str) -> str:
     """Replicas there and ready, and the work that arrived in seconds a second, over time."""
     trace, rate, end_us = world.scenario.trace, world.scenario.rates.get(key), max(1, world.now_us)
     changes = [(at / US_PER_HOUR, have, ready) for at, name, have, ready in world.counts if name == key]
     figure, axes = _axes("hours", "replicas")
     if rate is not None:
-        mine = _mine(world, key)
+        mine, outputs = rows_of(world, key), outputs_of(world, key.partition("@")[2])
         edges = np.linspace(0, end_us, POINTS + 1)
-        work_ns = (
-            rate.fixed_ns + trace.input_tokens * float(rate.input_ns) + trace.output_tokens * float(rate.output_ns)
-        )
+        work_ns = rate.fixed_ns + trace.input_tokens * float(rate.input_ns) + outputs * float(rate.output_ns)
         summed, _ = np.histogram(trace.arrival_us[mine], edges, weights=work_ns[mine] / 1000)
         axes.fill_between(edges[:-1] / US_PER_HOUR, summed / (end_us / POINTS), step="post", alpha=0.25, label="work")
     if changes:
@@ -107,7 +106,7 @@ def _fleet(world: World, key: str) -> str:
 
 def _latencies(world: World, key: str) -> str:
     """The part of requests that had their first token within a time."""
-    served = _mine(world, key) & (np.frombuffer(world.fate, np.uint8) == SERVED)
+    served = rows_of(world, key) & (np.frombuffer(world.fate, np.uint8) == SERVED)
     took = np.frombuffer(world.first_us, np.int64)[served] - world.scenario.trace.arrival_us[served]
     figure, axes = _axes("seconds to the first token", "% of requests")
     if len(took):

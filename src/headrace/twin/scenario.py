@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +20,8 @@ from headrace.specs import accelerators
 from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec
 from headrace.specs.problem import closest
 from headrace.state.work import WorkRate
-from headrace.twin.replica import Behaviour
+from headrace.twin.deployment import Deployment, News
+from headrace.twin.replica import NEVER, Behaviour
 from headrace.twin.trace import Trace
 from headrace.units import US_PER_HOUR, US_PER_S
 
@@ -39,7 +41,7 @@ class Options:
     that a pool is billed for; `mtbf_hours` the mean time between failures of a replica (0: none);
     `patience_us` how long a request may wait, `batch_patience_us` one of class batch; `wall_us` is the time of day at
     which the trace begins; `warm` are
-    replicas that are ready when it begins, by `name@version`.
+    replicas that are ready when it begins, by `name@version`; `deployments` are versions that are rolled out.
     """
 
     boot_us: int = BOOT_US
@@ -53,12 +55,14 @@ class Options:
     seed: int = 0
     wall_us: int = 0
     warm: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    deployments: tuple[Deployment, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scenario:
     """One run's givens. `names` says which model each model of the trace is; `prompt_us` is by (version, pool),
-    `capacities` are requests an hour of a full replica, and `speeds` how it runs, by (model, pool).
+    `capacities` are requests an hour of a full replica, and `speeds` how it runs, by (model, pool). Of versions that
+    are rolled out, by version: `outputs`, the tokens of each answer, and `broken`, the requests that fail.
     """
 
     trace: Trace
@@ -81,6 +85,10 @@ class Scenario:
     seed: int
     wall_us: int
     warm: Mapping[str, int]
+    deployments: tuple[Deployment, ...] = ()
+    outputs: Mapping[str, NDArray[np.int32]] = dataclasses.field(default_factory=dict)
+    broken: Mapping[str, NDArray[np.bool_]] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def scenario(
@@ -95,13 +103,14 @@ def scenario(
     """A checked scenario. `measured` is how models run, by `name@version` and pool, where it was measured; `names` maps
     models of the trace to those of the catalog where they differ.
 
-    Raises Invalid for models that are not there, pools without a price, and speeds that nobody knows.
+    Raises Invalid for models that are not there, pools without a price, speeds that nobody knows, and versions that
+    cannot be rolled out.
     """
     given = options or Options()
     known = mapped(trace, catalog, names or {})
-    for pool in catalog.pools:
-        if pool.price_nanousd_per_hour is None:
-            raise Invalid(f"pool {pool.name} has no price, so no cost can be told; give it a price_per_hour")
+    news = News(catalog, given.deployments, trace, known, given.seed)
+    catalog, lived = news.catalog, news.measured(measured or {})
+    _must_be_priced(catalog)
     behaviours: dict[tuple[str, str], Behaviour] = {}
     prompts: dict[tuple[str, str], NDArray[np.float64]] = {}
     rates: dict[str, WorkRate] = {}
@@ -112,24 +121,23 @@ def scenario(
         rows = np.isin(trace.model, [place for place, name in enumerate(known) if name == model.name])
         if not model.owned or not rows.any():
             continue
-        boots[model.key] = given.boots_us.get(model.key, given.boot_us)
+        boots[model.key] = news.boot_us(model.key, given.boots_us, given.boot_us)
         for pool in filter(None, map(catalog.pool, model.pools)):  # the first is what work is told in
-            performance = performance_of(model, pool, measured or {}, catalog)
+            performance = news.paced(model.key, performance_of(model, pool, lived, catalog))
             speeds[model.key, pool.name] = performance
-            sizes = (trace.input_tokens[rows], trace.output_tokens[rows])
-            behaviours[model.key, pool.name], rate, able = _behaviour(model, pool, performance, sizes, boots[model.key])
+            sizes = (trace.input_tokens[rows], news.lengths(model.key)[rows])
+            able_to = model if model.key not in news.deployments else _unpromised(model, performance, sizes)
+            behaviours[model.key, pool.name], rate, able = _behaviour(
+                able_to, pool, performance, sizes, boots[model.key]
+            )
             capacities[model.key, pool.name] = able
             rates.setdefault(model.key, rate)
             place = (model.version, pool.name)
             prompts.setdefault(place, np.zeros(len(trace)))[rows] = _prompts_us(performance, sizes[0])
-    rule = sizing if sizing is not None else ByWork()
-    if isinstance(rule, ByWork):
-        rule.boot_us.update(boots)
-        rule.tpot_percent.update({model.key: model.objective.tpot_percent for model in catalog.models})
     return Scenario(
         trace=trace,
         catalog=_without_unused(catalog, {known[place] for place in set(trace.model.tolist())}),
-        sizing=rule,
+        sizing=_told(sizing if sizing is not None else ByWork(), catalog, boots),
         names=known,
         behaviours=behaviours,
         prompt_us=prompts,
@@ -137,9 +145,7 @@ def scenario(
         capacities=capacities,
         speeds=speeds,
         boot_us=boots,
-        wake_us={
-            model.key: min(boots[model.key], model.scaling.wake_us) for model in catalog.models if model.key in boots
-        },
+        wake_us={one.key: min(boots[one.key], one.scaling.wake_us) for one in catalog.models if one.key in boots},
         billing_min_us=given.billing_min_us,
         round_us=given.round_us,
         patience_us=given.patience_us,
@@ -149,7 +155,25 @@ def scenario(
         seed=given.seed,
         wall_us=given.wall_us,
         warm=given.warm,
+        deployments=tuple(news.deployments.values()),
+        outputs=news.outputs,
+        broken=news.broken,
+        notes=news.notes,
     )
+
+
+def _must_be_priced(catalog: Catalog) -> None:
+    for pool in catalog.pools:
+        if pool.price_nanousd_per_hour is None:
+            raise Invalid(f"pool {pool.name} has no price, so no cost can be told; give it a price_per_hour")
+
+
+def _told(rule: Sizing, catalog: Catalog, boots: Mapping[str, int]) -> Sizing:
+    """Who sizes, knowing what a cloud would have measured."""
+    if isinstance(rule, ByWork):
+        rule.boot_us.update(boots)
+        rule.tpot_percent.update({model.key: model.objective.tpot_percent for model in catalog.models})
+    return rule
 
 
 def mapped(trace: Trace, catalog: Catalog, names: Mapping[str, str]) -> tuple[str, ...]:
@@ -212,6 +236,14 @@ def _behaviour(
     steps = [0.0, *(performance.step_ns(batch, context) / 1000 for batch in range(1, slots + 1))]
     made = Behaviour(steps, slots, performance.kv_tokens, boot_us, round(performance.first_ns / 1000))
     return made, capacity.rate(performance, at, tokens_in), at.requests_per_hour
+
+
+def _unpromised(model: ModelSpec, performance: Performance, sizes: tuple[Any, Any]) -> ModelSpec:
+    """A new version that is too slow for what is promised is run all the same: what becomes of it is the question."""
+    tokens_in, tokens_out = (max(1, round(float(part.mean()))) for part in sizes)
+    if capacity.point(performance, tokens_in, tokens_out, model.objective.tpot_us, model.engine.slots) is not None:
+        return model
+    return msgspec.structs.replace(model, objective=msgspec.structs.replace(model.objective, tpot_us=NEVER))
 
 
 def _prompts_us(performance: Performance, tokens: NDArray[np.int32]) -> NDArray[np.float64]:

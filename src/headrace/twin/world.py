@@ -4,7 +4,6 @@ The fast brain (`Dispatch`) decides about each arrival, the slow brain (`plan`) 
 cloud call them; the fleet that carries it out is simulated. Deterministic: the same scenario gives the same outcome.
 """
 
-import heapq
 import random
 from array import array
 from collections import deque
@@ -20,16 +19,18 @@ from headrace.policy.keepalive import Keepalive
 from headrace.policy.plan import plan
 from headrace.policy.planning import Learned, replica_id
 from headrace.policy.sizing import ByWork
-from headrace.state.request import BATCH, Request
+from headrace.state.request import BATCH
 from headrace.state.table import Table
+from headrace.twin.events import DRAINED, FAULT, JUDGE, LOSS, NOTICE, READY, RETURN, ROUND, STEP, Events
 from headrace.twin.fleet import Running, SimFleet, route_models
-from headrace.twin.prefixes import Paths
+from headrace.twin.market import Market
+from headrace.twin.requests import Requests
+from headrace.twin.rollouts import JUDGE_US, SimRollouts
 from headrace.twin.scenario import Scenario
-from headrace.units import US_PER_DAY, US_PER_HOUR, format_us
+from headrace.units import US_PER_HOUR
 
 AFTER_US: Final = US_PER_HOUR  # how long the last requests may take once the trace is over
 BATCH_HELD: Final = 64  # batch requests of a model that wait in the gateway; whoever runs the job keeps the others
-STEP, READY, ROUND, DRAINED, FAULT, LOSS, RETURN, NOTICE = range(8)
 PENDING, SERVED, REFUSED, FAILED = range(4)
 Progress = Callable[[int, int], None]
 
@@ -39,7 +40,10 @@ def _nothing(done: int, of: int) -> None:
 
 
 class World:
-    """One run. `first_us`, `end_us` and `share_us` are by request: moments, -1 for never, and time that it cost."""
+    """One run. `first_us`, `end_us` and `share_us` are by request: moments, 0 for never, and time that it cost.
+
+    `by` is the number of the version that it was sent to last, as in `numbers`, 0 for none.
+    """
 
     def __init__(self, scenario: Scenario, progress: Progress = _nothing) -> None:
         trace = scenario.trace
@@ -50,44 +54,39 @@ class World:
         self.end_us = array("q", bytes(8 * count))
         self.share_us = array("d", bytes(8 * count))
         self.fate = bytearray(count)
-        self.pools = bytearray(count)
+        self.by = array("H", bytes(2 * count))
+        names = sorted({model.version for model in scenario.catalog.models})
+        self.numbers = {version: number for number, version in enumerate(names, 1)}
         self.log: list[tuple[int, str, str, str]] = []  # moment, what, about whom, why
         self.counts: list[tuple[int, str, int, int]] = []  # moment, model, replicas, ready
         self.now_us = 0
         self._progress = progress
+        self._events = Events()
+        self._push = self._events.push
+        self.rollouts = SimRollouts(scenario, self._events, self._note)
+        self._watched = self.rollouts.watched
         self._dispatch = Dispatch()
         self._activity = Activity()
         self._random = random.Random(scenario.seed)  # noqa: S311 - chance of a simulation, by its seed
-        self._events: list[tuple[float, int, int, Running | None, int]] = []
-        self._number = 0
+        self._market = Market(scenario, self.fleet, self._events, self._note, self._taken)
         self._revision = 0
-        self._arrived: list[int] = trace.arrival_us.tolist()
-        self._inputs: list[int] = trace.input_tokens.tolist()
-        self._outputs: list[int] = trace.output_tokens.tolist()
-        self._models: list[str] = [scenario.names[place] for place in trace.model.tolist()]
-        self._tenants: list[int] = trace.tenant.tolist()
-        self._priorities: list[int] = trace.priority.tolist()
-        self._prefixes: list[int] = trace.prefix.tolist()
-        self._prefix_tokens: list[int] = trace.prefix_tokens.tolist()
-        self._paths = Paths(trace.chains)
-        self._prompt_us = {place: prompts.tolist() for place, prompts in scenario.prompt_us.items()}
-        self._route_models = route_models(scenario.catalog, scenario.rates, scenario.boot_us)
+        self._requests = Requests(scenario)
+        self._models, self._priorities = self._requests.models, self._requests.priorities
+        self._route_models = route_models(self.rollouts.catalog, scenario.rates, scenario.boot_us)
         self._counted: dict[str, tuple[int, int]] = {}
         self._keepalive = Keepalive()
         self._choices = Choices(lambda model, pool: scenario.speeds.get((model.key, pool.name)))
-        self._losing: dict[int, int] = {}  # when spot devices are lost, by number
-        self._spot: list[tuple[str, float, int, random.Random]] = []  # device, losses a microsecond, notice, its chance
         self._jobs: dict[str, deque[int]] = {}  # batch requests that were not asked yet, by model
         self._offered = dict.fromkeys(scenario.names, 0)  # of them in the gateway, not at work
         self._pending = 0  # requests of other classes without a fate
 
     def run(self) -> None:
         """From the first arrival to the last end. Interrupted, what was simulated up to then stands."""
-        scenario, events, arrived = self.scenario, self._events, self._arrived
+        scenario, events, arrived = self.scenario, self._events.queue, self._requests.arrived
         count, at, over_us = len(arrived), 0, scenario.trace.span_us + AFTER_US
         self._warm()
         self._table(0)
-        self._losses()
+        self._market.open()
         self._push(0, ROUND, None, 0)
         try:
             while events:
@@ -99,7 +98,7 @@ class World:
                     continue
                 if due_us > over_us or (at >= count and due_us > scenario.trace.span_us and not self._busy()):
                     break
-                due_us, _, kind, one, stamp = heapq.heappop(events)
+                due_us, _, kind, one, stamp = self._events.pop()
                 self.now_us = int(due_us)
                 if kind == STEP:
                     assert one is not None, "a step is of a replica"
@@ -108,8 +107,12 @@ class World:
                 elif kind == ROUND:
                     self._progress(at, count)
                     self._round(regular=not stamp)
+                elif kind == JUDGE:
+                    self._judge()
+                    if self.rollouts.under_way:
+                        self._push(self.now_us + JUDGE_US, JUDGE)
                 elif kind in (LOSS, RETURN, NOTICE):
-                    self._market(kind, stamp)
+                    self._market.happen(kind, stamp, self.now_us)
                 else:
                     assert one is not None, "all else is of a replica, too"
                     self._turn(kind, one, stamp)
@@ -136,7 +139,7 @@ class World:
         job = self._jobs[model]
         while job and self._offered[model] < BATCH_HELD:
             at = job.popleft()
-            left_us = self._arrived[at] + self.scenario.batch_patience_us - self.now_us
+            left_us = self._requests.arrived[at] + self.scenario.batch_patience_us - self.now_us
             if left_us <= 0:
                 self._fated(at, REFUSED)
             else:
@@ -144,20 +147,7 @@ class World:
                 self._ask(at, left_us)
 
     def _ask(self, at: int, patience_us: int) -> None:
-        prefix = self._paths.root(self._prefixes[at])  # gateways know a prompt by how it begins
-        request = Request(
-            id=str(at),
-            tenant=str(self._tenants[at]),
-            key="",
-            model=self._models[at],
-            task="chat",
-            input_tokens=self._inputs[at],
-            output_tokens_max=1 << 20,
-            arrived_us=self.now_us,
-            deadline_us=self.now_us + patience_us,
-            prefix_hash=prefix + 1 if prefix >= 0 else 0,
-            priority=self._priorities[at],
-        )
+        request = self._requests.request(at, self.now_us, patience_us)
         self._act(self._dispatch.arrive(request, self.now_us))
         if self._dispatch.shed:
             shed, self._dispatch.shed = self._dispatch.shed, []
@@ -169,13 +159,14 @@ class World:
             if self._priorities[at] == BATCH:
                 self._offered[self._models[at]] -= 1
             one = self.fleet.running[answer.replica]
-            prompt_us = self._prompt_us[one.lease.version, one.lease.pool][at]
-            if self._prefixes[at] >= 0:
-                cached = one.engine.kept.take(self._paths.of(self._prefixes[at], self._prefix_tokens[at]))
-                prompt_us *= max(1, self._inputs[at] - cached) / max(1, self._inputs[at])
+            if self._watched and self._models[at] in self._watched:
+                self.rollouts.sent(at, self.now_us)
+            prompt_us = self._requests.prompt_us(at, one)
             self.share_us[at] += prompt_us
             stamp = one.engine.stamp
-            one.engine.add(at, prompt_us, self._outputs[at], self.now_us)
+            version = one.lease.version
+            self.by[at] = self.numbers[version]
+            one.engine.add(at, prompt_us, self._requests.outputs(at, version), self.now_us)
             if one.engine.stamp != stamp:
                 self._push(one.engine.due_us, STEP, one, one.engine.stamp)
         elif isinstance(answer, Reject):
@@ -183,8 +174,11 @@ class World:
             if self._priorities[at] == BATCH:
                 self._offered[self._models[at]] -= 1
             self._fated(at, REFUSED)
-        elif answer.wake:
-            self._push(self.now_us, ROUND, None, 1)
+        else:
+            if answer.cold:
+                self.rollouts.held(int(answer.request))
+            if answer.wake:
+                self._push(self.now_us, ROUND, None, 1)
 
     def _fated(self, at: int, fate: int) -> None:
         self.fate[at], self.end_us[at] = fate, self.now_us
@@ -205,22 +199,39 @@ class World:
             if answers := self._dispatch.begun(str(first), now_us):
                 self._act_all(answers)
         if ended >= 0:
-            self._fated(ended, SERVED)
-            self.end_us[ended] += engine.late_us
-            self.share_us[ended] += share_us
-            decode_us = self.end_us[ended] - self.first_us[ended] if self._priorities[ended] != BATCH else 0
-            asked = self._inputs[ended] if self._priorities[ended] != BATCH else 0
-            self._dispatch.answered(
-                one.lease.model, one.lease.version, self._outputs[ended], decode_us=decode_us, fresh=asked
-            )
-            answers = self._dispatch.ended(str(ended), now_us)
-            if answers:
-                self._act_all(answers)
-            if self._jobs.get(one.lease.model):
-                self._feed(one.lease.model)
-            if one.until_us and not engine.running:
-                self.fleet.end(one, now_us, "drained")
-                self._table(now_us)
+            self._ended(one, ended, share_us)
+
+    def _ended(self, one: Running, at: int, share_us: float) -> None:
+        """The last token is out; of one that its version fails, an error is."""
+        engine, now_us, model, version = one.engine, self.now_us, one.lease.model, one.lease.version
+        ok = not self._requests.broken(at, version)
+        self._fated(at, SERVED if ok else FAILED)
+        self.end_us[at] += engine.late_us
+        self.share_us[at] += share_us
+        if not ok:
+            self.first_us[at] = 0
+        if self._watched and model in self._watched:
+            self._heard(at, one, ok=ok)
+        if ok:
+            decode_us = self.end_us[at] - self.first_us[at] if self._priorities[at] != BATCH else 0
+            asked = self._requests.inputs[at] if self._priorities[at] != BATCH else 0
+            outputs = self._requests.outputs(at, version)
+            self._dispatch.answered(model, version, outputs, decode_us=decode_us, fresh=asked)
+        answers = self._dispatch.ended(str(at), now_us, ok)
+        if answers:
+            self._act_all(answers)
+        if self._jobs.get(model):
+            self._feed(model)
+        if one.until_us and not engine.running:
+            self.fleet.end(one, now_us, "drained")
+            self._table(now_us)
+
+    def _heard(self, at: int, one: Running, *, ok: bool) -> None:
+        """Who judges versions is told what a request came to."""
+        asked = self._requests
+        tokens = asked.inputs[at], asked.outputs(at, one.lease.version) if ok else 0
+        moments = asked.arrived[at], self.first_us[at], self.end_us[at]
+        self.rollouts.ended(at, one.lease, moments, tokens, ok=ok)
 
     # --- replicas ------------------------------------------------------------------------------------------------
 
@@ -233,46 +244,16 @@ class World:
             self.fleet.ready(one, now_us)
             self._table(now_us)
             self._note("ready", name, "")
+            if one.lease.model in self._watched:
+                self._judge()
         elif kind == DRAINED and one.until_us and now_us >= one.until_us:
             self._die(one, "its drain was over", crashed=False)
         elif kind == FAULT:
             del stamp
             self._die(one, "it failed, by the scenario's chance", crashed=True)
 
-    def _losses(self) -> None:
-        """Each spot device has chances of its own, so that the market is the same whatever a policy does."""
-        for device in self.fleet.seen(0).devices:
-            pool = self.scenario.catalog.pool(device.pool)
-            if pool is not None and pool.loss_ppm_per_day:
-                chance = random.Random(f"{self.scenario.seed} {device.device}")  # noqa: S311 - as above
-                per_us = pool.loss_ppm_per_day / 1_000_000 / US_PER_DAY
-                self._spot.append((device.device, per_us, pool.notice_us, chance))
-                self._market(RETURN, len(self._spot) - 1)
-
-    def _market(self, kind: int, number: int) -> None:
-        """A spot device is taken away, or can be had again."""
-        device, per_us, notice_us, chance = self._spot[number]
-        if kind == RETURN:
-            if self.now_us:
-                self._note("spot.back", device, "it can be had again")
-            self.fleet.give_back(device)
-            lost_us = self.now_us + chance.expovariate(per_us)
-            self._push(lost_us, LOSS, None, number)
-            if notice_us:
-                self._losing[number] = int(lost_us)
-                self._push(max(self.now_us, lost_us - notice_us), NOTICE, None, number)
-            return
-        if kind == NOTICE:
-            self._note(
-                "spot.notice", device, f"it will be taken away in {format_us(self._losing[number] - self.now_us)}"
-            )
-            self.fleet.doom(device, self._losing[number])
-            self._push(self.now_us, ROUND, None, 1)
-            return
-        self._note("spot.lost", device, "it was taken away, by the scenario's chance")
-        for one in self.fleet.take_away(device):
-            self._die(one, f"spot device {device} was taken away", crashed=False)
-        self._push(self.now_us + chance.expovariate(1 / self.scenario.spot_away_us), RETURN, None, number)
+    def _taken(self, one: Running, why: str) -> None:
+        self._die(one, why, crashed=False)
 
     def _die(self, one: Running, why: str, *, crashed: bool) -> None:
         now_us, hit = self.now_us, one.engine.requests()
@@ -283,6 +264,8 @@ class World:
         for at in sorted(hit):
             if self.first_us[at]:  # its client has seen the beginning: it cannot be asked again
                 self._fated(at, FAILED)
+                if self._watched and self._models[at] in self._watched:
+                    self._heard(at, one, ok=False)
                 self._act_all(self._dispatch.left(str(at), now_us))
             else:
                 if self._priorities[at] == BATCH:
@@ -292,21 +275,21 @@ class World:
     def _round(self, *, regular: bool) -> None:
         """What the controller does every so often, and at once when a gateway wakes it."""
         scenario, now_us = self.scenario, self.now_us
+        if self.rollouts.begin(self.fleet.seen(now_us), now_us):
+            self._retold()
         self._act_all(self._dispatch.tick(now_us))
         for model in self._jobs:
             self._feed(model)
         reported = {demand.key: demand for demand in self._dispatch.demand(now_us)}
-        demand = self._activity.demand(scenario.catalog, reported, now_us)
+        demand = self._activity.demand(self.rollouts.catalog, reported, now_us)
         scenario.sizing.note(demand, now_us, scenario.wall_us + now_us)
-        wanted, fleet = scenario.catalog, self.fleet.seen(now_us)
+        wanted, fleet = self.rollouts.catalog, self.fleet.seen(now_us)
         if isinstance(scenario.sizing, ByWork):  # the others have no say in where a replica stands
             wanted = self._choices.over(wanted, demand, fleet, scenario.sizing, now_us)
             for key, why in self._choices.moves.items():
                 self._note("move", key, why)
             if self._choices.retold:
-                rates = {**scenario.rates, **self._choices.rates}
-                self._route_models = route_models(scenario.catalog, rates, scenario.boot_us)
-                self._table(now_us)
+                self._retold()
         wanted = schedule.over(wanted, scenario.boot_us, scenario.wall_us + now_us)
         wanted = self._keepalive.over(wanted, demand, scenario.boot_us, now_us, scenario.wake_us)
         learned = Learned(scenario.boot_us, self._keepalive.gaps, self._choices.homes, scenario.wake_us)
@@ -335,8 +318,21 @@ class World:
         if made.sleeps:  # what they gave is there at once: who waits for it need not wait for the next round
             self._push(now_us, ROUND, None, 1)
         self._count()
+        self.rollouts.holds = made.holds
+        self._judge()
         if regular:
             self._push(now_us + scenario.round_us, ROUND, None, 0)
+
+    def _judge(self) -> None:
+        """Versions on their way, by what they did; with the weights that follow of it."""
+        if self._watched and self.rollouts.judge(self.fleet.seen(self.now_us), self.now_us):
+            self._retold()
+
+    def _retold(self) -> None:
+        """Gateways are told of models as they are now."""
+        rates = {**self.scenario.rates, **self._choices.rates}
+        self._route_models = route_models(self.rollouts.catalog, rates, self.scenario.boot_us)
+        self._table(self.now_us)
 
     def _turn_over(self, made: Plan) -> None:
         """Those that fall asleep, and those that wake. One that was given work meanwhile stays awake."""
@@ -370,10 +366,6 @@ class World:
         self._revision += 1
         table = Table(revision=self._revision, models=self._route_models, replicas=self.fleet.routes(), keys=())
         self._act_all(self._dispatch.update(table, now_us))
-
-    def _push(self, at_us: float, kind: int, one: Running | None, stamp: int) -> None:
-        self._number += 1
-        heapq.heappush(self._events, (at_us, self._number, kind, one, stamp))
 
     def _busy(self) -> bool:
         return self._pending > 0

@@ -99,6 +99,7 @@ class Versions:
             automatic=wanted.automatic,
             shadow=wanted.shadow,
             agree=wanted.agree,
+            replicas=sum(r.model == candidate.name and r.phase == "ready" for r in control.loop.fleet.replicas),
         )
         return self._done(made)
 

@@ -79,9 +79,11 @@ def history(last: str) -> "Lived":
 
 def _wanted(sets: tuple[str, ...], policy: str, variants: tuple[str, ...]) -> list[tuple[str, tuple[str, ...], str]]:
     """Every run: its name, what it sets, and who sizes."""
+    from headrace.twin.variants import parts
+
     found = [(policy if policy != "headrace" else "as given", sets, policy)]
     for variant in variants:
-        changes = tuple(part.strip() for part in variant.split(",") if part.strip())
+        changes = parts(variant)
         chosen = [change.partition("=")[2] for change in changes if change.startswith("policy=")]
         rest = tuple(change for change in changes if not change.startswith("policy="))
         found.append((variant, (*sets, *rest), chosen[-1] if chosen else policy))

@@ -75,7 +75,16 @@ def test_a_file_is_a_trace_and_a_part_of_it_may_be_run(cli, tmp_path):
         (("--trace", TRACE, "--vs", "api.qwen3-32b=nothing"), "names no API"),
         (("--trace", TRACE, "--vs", "api.other=openai/gpt-4o-mini"), "no model 'other'"),
         (("--trace", TRACE, "--vs", "api.qwen3-32b=openai/none"), "no price of openai/none"),
-        (("--trace", TRACE, "--from", "9h"), "no part of a trace"),
+        (("--trace", TRACE, "--from", "9h"), "from 9 h to 12 min is no part of a trace that lasts 12 min"),
+        (("--trace", TRACE, "--round", "0s"), "--round is 0s; give 10ms or more"),
+        (("--trace", TRACE, "--mtbf-hours", "-1"), "--mtbf-hours is -1"),
+        (("--trace", TRACE, "--warm", "-1"), "--warm"),
+        (("--trace", TRACE, "--batch", "nan"), "--batch is nan"),
+        (("--trace", TRACE, "--batch", "-3"), "--batch is -3"),
+        (("--trace", TRACE, "--scale", "0"), "--scale is 0"),
+        (("--trace", TRACE, "--last", "1h"), "--last is for --trace ledger"),
+        (("--trace", TRACE, "--map", "other=qwen3-32b"), "the trace asks for no model 'other'"),
+        (("--trace", TRACE, "--html", "/nowhere/run.html"), "/nowhere/run.html cannot be written"),
     ],
 )
 def test_mistakes_are_named(cli, words: tuple[str, ...], told: str):
@@ -91,8 +100,8 @@ def test_a_model_whose_speed_nobody_knows_is_refused(cli):
     assert "nobody knows how fast smollm2@v1 is" in done.err
 
 
-def test_the_ledger_is_a_trace_and_what_happened_stands_beside(cli, cloud):
-    """Speeds are those that were measured; figures of both, and how far they are from each other."""
+def _lived(cloud) -> None:
+    """A minute of a cloud: a request every five seconds."""
     rows = "".join(f"{1_700_000_000 + second}.5,100,50,smollm2,default,400000,finished\n" for second in range(0, 60, 5))
     heads = "arrival_s,input_tokens,output_tokens,model,tenant,ttft_us,outcome\n"
     work = {"prefill_ns": 1_000_000, "decode_ns": 5_000_000, "fixed_ns": 10_000_000, "residual_ppm": 1, "samples": 90}
@@ -106,12 +115,47 @@ def test_the_ledger_is_a_trace_and_what_happened_stands_beside(cli, cloud):
     }
     cloud.answers["GET /headrace/v1/trace"] = Answer((heads + rows).encode())
     cloud.answers["GET /headrace/v1/history"] = Answer({"models": {"smollm2@v1": ran}})
+
+
+def test_the_ledger_is_a_trace_and_what_happened_stands_beside(cli, cloud):
+    """Speeds are those that were measured; figures of both, and how far they are from each other."""
+    _lived(cloud)
     done = cli("simulate", "--trace", "ledger", "--last", "5m", "--compare", "--warm", "1", "--json")
     found = {(row["model"], row["figure"]): row for row in done.json["compared"]}
     assert found["smollm2@v1", "TTFT p50"]["live"] == "400.0 ms"
     assert found["smollm2@v1", "TTFT p50"]["twin"] == "100.0 ms"
     assert found["smollm2@v1", "TTFT p50"]["off_by"] == "-75.0 %"
     assert found["smollm2@v1", "cost"]["live"] == "$0.0010"
+
+
+def test_a_part_of_the_ledger_may_be_run(cli, cloud):
+    """`--from` and `--to` count from its first request; what happened is asked for the same time."""
+    _lived(cloud)
+    part = ("--trace", "ledger", "--from", "10s", "--to", "30s")
+    done = cli("simulate", *part, "--warm", "1", "--compare", "--json")
+    assert done.json["runs"][0]["requests"] == 4
+    asked = [heard.path for heard in cloud.heard if "/history" in heard.path]
+    assert asked[-1].endswith("?from=1700000010500000&to=1700000030500000")
+    assert "no part of a trace" in cli("simulate", "--trace", "ledger", "--from", "2h").err
+
+
+def test_the_ledger_can_be_planned(cli, cloud):
+    """The least it could have cost, at the speeds that were measured."""
+    _lived(cloud)
+    done = cli("plan", "--trace", "ledger", "--last", "5m", "--json")
+    assert 0 < done.json["nanousd"] <= done.json["simulated_nanousd"]
+    assert "1 of local" in cli("plan", "--trace", "ledger", "--mix").out
+
+
+def test_what_is_odd_about_a_trace_is_told(cli, tmp_path):
+    """Models of other names, and requests that are longer than the model takes."""
+    rows = "0,500,50,gpt-4\n1,40000,50,gpt-4\n"
+    (tmp_path / "t.csv").write_text("arrival_s,input_tokens,output_tokens,model\n" + rows)
+    out = cli("simulate", EXAMPLE, "--trace", str(tmp_path / "t.csv")).out
+    assert "Requests for gpt-4 are taken as qwen3-32b's, the only model of the cloud." in out
+    assert "1 of 2 requests of qwen3-32b have more tokens than its context of 32768" in out
+    out = cli("simulate", EXAMPLE, "--trace", str(tmp_path / "t.csv"), "--map", "gpt-4=qwen3-32b").out
+    assert "are taken as" not in out
 
 
 def test_an_empty_ledger_is_told(cli, cloud):

@@ -1,5 +1,7 @@
 """What cannot be simulated is refused by name, with the fix."""
 
+import dataclasses
+
 import pytest
 
 from headrace.economics.work import WorkModel
@@ -35,8 +37,10 @@ def test_a_cloud_that_cannot_be_foretold_is_refused(changes: dict[str, str], tol
 def test_a_model_the_cloud_does_not_have_is_named():
     two = FILE.format(count=2, least=0)
     two += "  other:" + two.partition("  big:")[2]
-    with pytest.raises(Invalid, match="which the cloud does not have"):
+    with pytest.raises(Invalid, match="the trace names no model, and the cloud has big, other"):
         scenario(load_text(two), TRACE)
+    with pytest.raises(Invalid, match="which the cloud does not have"):
+        scenario(load_text(two), dataclasses.replace(TRACE, models=("gpt-4",)))
     assert scenario(load_text(two), TRACE, names={"model": "other"}).names == ("other",)
     assert scenario(cloud(), TRACE).names == ("big",), "a cloud of one model takes a trace of any"
 

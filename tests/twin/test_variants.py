@@ -35,6 +35,6 @@ def test_a_list_is_one_value():
     ],
 )
 def test_a_change_without_a_place_or_a_value_is_told(change: str, told: str):
-    with pytest.raises(Invalid, match="^'.*'") as caught:
+    with pytest.raises(Invalid, match=r"^'.*'") as caught:
         changed(CLOUD, (change,))
     assert told in caught.value.message

@@ -1,8 +1,10 @@
 """`headrace simulate`: what a cloud would do with a trace, and what it would cost, before it is done."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import click
 from headrace.cli.check import BUILT_IN, folder_of, text_of
 from headrace.cli.dollars import dollars
 from headrace.cli.shown import json_option, show, table
-from headrace.cli.traced import duration, machine, mapped, options, read_trace, scaled
+from headrace.cli.traced import LEDGER, duration, machine, mapped, options, read
 from headrace.errors import Invalid
 from headrace.units import US_PER_S
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from headrace.twin.trace import Trace
     from headrace.twin.world import Progress, World
 
+ROUND_MIN_US = 10_000  # each is a look at the whole fleet
 HEADS = ["RUN", "COST", "A DAY", "TTFT P50", "P95", "P99", "KEPT", "TPOT P50", "KEPT", "REFUSED", "FAILED", "STARTS",
          "PEAK", "AT WORK"]  # fmt: skip
 
@@ -29,7 +32,6 @@ HEADS = ["RUN", "COST", "A DAY", "TTFT P50", "P95", "P99", "KEPT", "TPOT P50", "
 @click.command()
 @click.argument("cloud", required=False, type=click.Path(path_type=Path))
 @click.option("--trace", "source", required=True, help="A file, generate:KIND,NAME=VALUE,... or ledger.")
-@click.option("--last", default="1h", show_default=True, help="With --trace ledger: so long until now.")
 @click.option("--compare", is_flag=True, help="With --trace ledger: what really happened, beside it.")
 @options
 @click.option(
@@ -37,7 +39,13 @@ HEADS = ["RUN", "COST", "A DAY", "TTFT P50", "P95", "P99", "KEPT", "TPOT P50", "
 )
 @click.option("--policy", default="headrace", show_default=True, help="Who sizes: headrace, knative, hpa:N, ray, ...")
 @click.option("--round", "every", default="5s", show_default=True, help="How often the slow brain looks.")
-@click.option("--warm", type=int, default=0, show_default=True, help="Replicas of each model there at the beginning.")
+@click.option(
+    "--warm",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Replicas of each model there at the beginning.",
+)
 @click.option("--mtbf-hours", type=float, default=0.0, help="Mean hours between failures of a replica; 0 is never.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with plots to this file.")
 @json_option
@@ -47,10 +55,10 @@ def command(
     """Run CLOUD (the built-in one when not given) over a trace in virtual time, with the code that decides."""
     import msgspec
 
-    lived = history(given["last"]) if source == "ledger" else None
-    if given["compare"] and lived is None:
+    if given["compare"] and source != LEDGER:
         raise Invalid("--compare is for --trace ledger: what else happened is not known here")
-    trace = scaled(lived.trace, given) if lived else read_trace(source, given)
+    _check(given, html)
+    trace, lived = read(source, given)
     text = text_of(cloud or BUILT_IN)
     runs = [
         _run(name, text, cloud, changes, policy, trace, given, lived)
@@ -70,11 +78,14 @@ def command(
     show(found, text, as_json=as_json)
 
 
-def history(last: str) -> "Lived":
-    """What this machine's cloud was asked lately, and how it ran."""
-    from headrace.cli.lived import lived
-
-    return lived(duration(last, "--last"))
+def _check(given: dict[str, Any], html: Path | None) -> None:
+    """What would show only when it is late, or never. Raises Invalid."""
+    if html is not None and not os.access(html if html.exists() else html.absolute().parent, os.W_OK):
+        raise Invalid(f"--html: {html} cannot be written; choose a folder that is there and may be written to")
+    if not 0 <= given["mtbf_hours"] < inf:
+        raise Invalid(f"--mtbf-hours is {given['mtbf_hours']:g}; give hours of 0 or more, 0 for no failures")
+    if duration(given["every"], "--round") < ROUND_MIN_US:
+        raise Invalid(f"--round is {given['every']}; give {ROUND_MIN_US // 1000}ms or more")
 
 
 def _wanted(sets: tuple[str, ...], policy: str, variants: tuple[str, ...]) -> list[tuple[str, tuple[str, ...], str]]:
@@ -150,7 +161,7 @@ def _options(given: dict[str, Any], keys: list[str], lived: "Lived | None") -> "
     return Options(
         boot_us=duration(given["boot"], "--boot"),
         billing_min_us=duration(given["bill"], "--bill"),
-        round_us=max(1, duration(given["every"], "--round")),
+        round_us=duration(given["every"], "--round"),
         mtbf_hours=given["mtbf_hours"],
         seed=given["seed"],
         warm=dict.fromkeys(keys, given["warm"]),
@@ -206,7 +217,7 @@ def _text(trace: "Trace", outcomes: "list[Outcome]", html: Path | None) -> str:
         f"simulated: {summary.requests} requests in {summary.span_us / 3.6e9:.1f} h ({summary.rate:.2f}/s, the busiest "
         f"minute {summary.peak_over_mean:.1f} times that), {summary.input_mean:.0f} tokens in and "
         f"{summary.output_mean:.0f} out on average",
-        *(f"  {note}" for note in trace.notes),
+        *(f"  {note}" for note in outcomes[0].notes),
         "",
         table(HEADS, [_row(outcome) for outcome in outcomes]),
     ]

@@ -23,6 +23,7 @@ from headrace.twin.replica import Behaviour
 from headrace.twin.trace import Trace
 from headrace.units import US_PER_HOUR, US_PER_S
 
+NO_NAME: Final = "model"  # what `trace_of` calls the model of a trace that names none
 PATIENCE_US: Final = 120 * US_PER_S
 BATCH_PATIENCE_US: Final = 24 * US_PER_HOUR  # what a batch API promises
 ROUND_US: Final = 5 * US_PER_S
@@ -99,6 +100,7 @@ def scenario(
     """
     given = options or Options()
     known = mapped(trace, catalog, names or {})
+    trace = dataclasses.replace(trace, notes=(*trace.notes, *_odd(trace, catalog, known, names or {})))
     for pool in catalog.pools:
         if pool.price_nanousd_per_hour is None:
             raise Invalid(f"pool {pool.name} has no price, so no cost can be told; give it a price_per_hour")
@@ -153,7 +155,15 @@ def scenario(
 
 
 def mapped(trace: Trace, catalog: Catalog, names: Mapping[str, str]) -> tuple[str, ...]:
-    """The catalog's names of the trace's models, by their place. Raises Invalid for one it does not have."""
+    """The catalog's names of the trace's models, by their place. Raises Invalid for one it does not have, and for a
+    name of `names` that no model of the trace has.
+    """
+    for name in names:
+        if name not in trace.models:
+            raise Invalid(
+                f"--map {name}={names[name]}: the trace asks for no model {name!r}; it asks for "
+                f"{', '.join(trace.models)}"
+            )
     return tuple(_named(name, catalog, names) for name in trace.models)
 
 
@@ -165,10 +175,34 @@ def _named(name: str, catalog: Catalog, names: Mapping[str, str]) -> str:
         return wanted
     if len(known) == 1 and name not in names:
         return known[0]
+    if name == NO_NAME and name not in names:
+        raise Invalid(
+            f"the trace names no model, and the cloud has {', '.join(known)}; say which is meant, like --map "
+            f"{name}={known[0]}"
+        )
     hint = closest(wanted, known) or f"; there are {', '.join(known)}"
     raise Invalid(
         f"the trace asks for model {wanted!r}, which the cloud does not have{hint}; map it with --map {name}=..."
     )
+
+
+def _odd(trace: Trace, catalog: Catalog, known: tuple[str, ...], names: Mapping[str, str]) -> list[str]:
+    """What a person should know of how this trace is taken by this cloud, in sentences."""
+    told = [
+        f"Requests for {name} are taken as {mine}'s, the only model of the cloud."
+        for name, mine in zip(trace.models, known, strict=True)
+        if name not in (mine, NO_NAME) and name not in names
+    ]
+    total = trace.input_tokens + trace.output_tokens.astype(np.int64)
+    for model in {model.name: model for model in catalog.models if model.owned}.values():
+        rows = np.isin(trace.model, [place for place, name in enumerate(known) if name == model.name])
+        if count := int((total[rows] > model.engine.context_tokens).sum()):
+            told.append(
+                f"{count} of {int(rows.sum())} requests of {model.name} have more tokens than its context of "
+                f"{model.engine.context_tokens}: a cloud refuses or cuts them, and here they are served; raise "
+                "engine.context, or leave them out."
+            )
+    return told
 
 
 def performance_of(

@@ -175,3 +175,39 @@ def test_more_or_less_of_a_trace(cli):
     wrong = cli("simulate", EXAMPLE, "--trace", TRACE, "--scale", "2", "--scale-by", "thin")
     assert (wrong.status, "--scale-by clients" in wrong.err) == (2, True)
     assert "--map a: write it like" in cli("simulate", EXAMPLE, "--trace", TRACE, "--map", "a").err
+
+
+def test_each_model_and_tenant_has_its_own_figures(cli, tmp_path):
+    """In the table, in JSON and on the page: latencies, promises kept, what was refused, where the money went."""
+    rows = "".join(f"{second},500,50,{'acme' if second % 4 else 'beta'}\n" for second in range(100))
+    (tmp_path / "t.csv").write_text("arrival_s,input_tokens,output_tokens,tenant\n" + rows)
+    words = ("simulate", EXAMPLE, "--trace", str(tmp_path / "t.csv"), "--warm", "1", "--html", str(tmp_path / "p.html"))
+    out, page = cli(*words).out, (tmp_path / "p.html").read_text()
+    for title in ("as given, how requests went", "as given, where the money went", "as given, its tenants"):
+        assert f"{title}:\n" in out
+        assert f"<h2>{title}</h2>" in page
+    assert re.search(r"qwen3-32b@v1 +beta +25 +25 +\d\.\d\d s .* 100\.00 % .* 100\.00 %", out)
+    (model,) = cli(*words, "--json").json["runs"][0]["models"]
+    acme, beta = sorted(model["tenants"], key=lambda tenant: tenant["name"])
+    assert (acme["requests"], beta["requests"]) == (75, 25)
+    assert min(acme["ttft"]["p50_us"], beta["ttft"]["p50_us"]) <= model["ttft"]["p50_us"]
+    assert model["ttft"]["p50_us"] <= max(acme["ttft"]["p50_us"], beta["ttft"]["p50_us"])
+    assert 0 < beta["tpot"]["p99_us"] <= model["tpot"]["p99_us"] + 1
+
+
+def test_a_page_is_read_in_the_dark_and_on_a_phone(cli, tmp_path):
+    """Its drawings are in the colour of its text, and what is wide scrolls within itself."""
+    page = tmp_path / "run.html"
+    cli("simulate", EXAMPLE, "--trace", TRACE, "--html", str(page))
+    text = page.read_text()
+    assert "prefers-color-scheme:dark" in text
+    assert "currentColor" in text
+    assert "#010203" not in text
+    assert text.count("<table>") == text.count('"><table>')
+    assert "promised: 2 s" in text or text.count("<use ") > 0  # letters are drawn as paths
+
+
+def test_who_was_never_served_has_no_latency(cli):
+    """A pool whose replicas all fail while they start serves nobody: no zero stands for a time."""
+    out = cli("simulate", EXAMPLE, "--trace", TRACE, "--mtbf-hours", "0.00001").out
+    assert re.search(r"as given +\S+ +\S+ +- +- +- +0\.00 % +- +- ", out)

@@ -13,6 +13,7 @@ import click
 from headrace.cli.check import BUILT_IN, folder_of, text_of
 from headrace.cli.dollars import dollars
 from headrace.cli.shown import json_option, show, table
+from headrace.cli.simulated_shown import header, money, speed, tables
 from headrace.cli.traced import LEDGER, duration, machine, mapped, options, read
 from headrace.errors import Invalid
 from headrace.units import US_PER_S
@@ -69,7 +70,8 @@ def command(
     if html is not None:
         from headrace.twin.page import page
 
-        html.write_text(page(f"{cloud or 'the built-in cloud'} over {source}", HEADS, rows, runs))
+        shown = [("", HEADS, rows), *(one for _, outcome in runs for one in tables(outcome))]
+        html.write_text(page(f"{cloud or 'the built-in cloud'} over {source}", shown, runs))
     outcomes = [outcome for _, outcome in runs]
     found = {"simulated": True, "runs": [msgspec.to_builtins(outcome) for outcome in outcomes], "compared": compared}
     text = _text(trace, outcomes, html)
@@ -189,20 +191,17 @@ def _bought(run: str, one: dict[str, Any]) -> str:
 
 def _row(outcome: "Outcome") -> list[str]:
     """One run in a line; latencies are those of the model that is asked most."""
-    money = [f"${nanousd / 1e9:,.2f}" for nanousd in (outcome.cost_nanousd, outcome.nanousd_per_day)]
+    paid = [money(nanousd) for nanousd in (outcome.cost_nanousd, outcome.nanousd_per_day)]
     if not outcome.models:  # all of it is bought elsewhere
-        return [outcome.name, *money, *["-"] * (len(HEADS) - 3)]
+        return [outcome.name, *paid, *["-"] * (len(HEADS) - 3)]
     most = max(outcome.models, key=lambda model: model.requests)
     refused, failed = (sum(getattr(model, what) for model in outcome.models) for what in ("refused", "failed"))
     replica_us = sum(model.replica_us for model in outcome.models)
     work_us = sum(model.replica_us * model.utilisation_ppm for model in outcome.models) / 1_000_000
     return [
         outcome.name + (" (interrupted)" if outcome.partial else ""),
-        *money,
-        *(f"{us / US_PER_S:.2f} s" for us in (most.ttft.p50_us, most.ttft.p95_us, most.ttft.p99_us)),
-        f"{most.ttft.kept_ppm / 10_000:.2f} %",
-        f"{most.tpot.p50_us / 1000:.0f} ms",
-        f"{most.tpot.kept_ppm / 10_000:.1f} %",
+        *paid,
+        *(cell for at, cell in enumerate(speed(most, most.ttft, most.tpot)) if at not in (5, 6)),
         f"{refused}",
         f"{failed}",
         f"{sum(model.starts for model in outcome.models)}",
@@ -212,48 +211,14 @@ def _row(outcome: "Outcome") -> list[str]:
 
 
 def _text(trace: "Trace", outcomes: "list[Outcome]", html: Path | None) -> str:
-    summary = trace.summary()
     lines = [
-        f"simulated: {summary.requests} requests in {summary.span_us / 3.6e9:.1f} h ({summary.rate:.2f}/s, the busiest "
-        f"minute {summary.peak_over_mean:.1f} times that), {summary.input_mean:.0f} tokens in and "
-        f"{summary.output_mean:.0f} out on average",
+        header(trace),
         *(f"  {note}" for note in outcomes[0].notes),
         "",
         table(HEADS, [_row(outcome) for outcome in outcomes]),
     ]
-    first = outcomes[0]
-    heads = [
-        "MODEL",
-        "REQUESTS",
-        "COST",
-        "AT WORK",
-        "STARTING",
-        "IDLE",
-        "DRAINING",
-        "ASLEEP",
-        "A MILLION TOKENS",
-        "TTFT KEPT",
-    ]
-    rows = []
-    for model in first.models:
-        tokens = model.input_tokens + model.output_tokens
-        rows.append(
-            [
-                model.name,
-                model.requests,
-                dollars(model.cost_nanousd),
-                *(dollars(model.causes_nanousd[cause]) for cause in ("work", "start", "idle", "drain", "sleep")),
-                dollars(model.cost_nanousd * 1_000_000 // tokens) if tokens else "-",
-                f"{model.ttft.kept_ppm / 10_000:.2f} % of {model.ttft.objective_us / US_PER_S:g} s",
-            ]
-        )
-    lines += ["", f"{first.name}:", table(heads, rows)]
-    tenants = [
-        [model.name, tenant.name, tenant.requests, tenant.served, dollars(tenant.cost_nanousd)]
-        for model in first.models
-        for tenant in sorted(model.tenants, key=lambda tenant: -tenant.requests)[:10]
-        if len(model.tenants) > 1
-    ]
+    for shown in tables(outcomes[0]):
+        lines += ["", f"{shown.title}:", table(shown.heads, shown.rows)]
     for outcome in outcomes:
         lines += [
             f"{outcome.name}: {model.batch_served} of {model.batch} batch requests of {model.name} served; an hour of "
@@ -262,8 +227,6 @@ def _text(trace: "Trace", outcomes: "list[Outcome]", html: Path | None) -> str:
             if model.batch
         ]
         lines += ["", *(_bought(outcome.name, one) for one in outcome.bought)] if outcome.bought else []
-    if tenants:
-        lines += ["", table(["MODEL", "TENANT", "REQUESTS", "SERVED", "TIME AT WORK"], tenants)]
     if html is not None:
         lines += ["", f"plots and decisions: {html}"]
     return "\n".join(lines)

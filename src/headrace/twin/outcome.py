@@ -30,7 +30,10 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """One model, or one tenant of one model. `cost_nanousd` of a tenant is its share of the time at work."""
+    """One model, or one tenant of one model. `cost_nanousd` of a tenant is its share of the time at work.
+
+    Latencies are of those who wait: requests of class batch are in all else.
+    """
 
     name: str
     requests: int
@@ -38,18 +41,17 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     failed: int
     cost_nanousd: int
+    ttft: Latency
+    tpot: Latency
 
 
 class ModelPart(Part, frozen=True, kw_only=True):
     """One model. `held` waited for a start; `causes_nanousd` adds up to the cost.
 
-    `utilisation_ppm` is time with work of all time of replicas; `output_tokens` what was answered. Latencies are of
-    those who wait: `batch` requests, of which `batch_served` were, are in all else. `useful_us` is the work that was
-    served, time of a replica at its best batch.
+    `utilisation_ppm` is time with work of all time of replicas; `output_tokens` what was answered. Of the
+    `batch` requests `batch_served` were. `useful_us` is the work that was served, time of a replica at its best batch.
     """
 
-    ttft: Latency
-    tpot: Latency
     starts: int
     wakes: int
     replica_us: int
@@ -123,9 +125,15 @@ def _model(world: World, key: str, rows: NDArray[np.bool_], columns: dict[str, N
     rate = world.scenario.rates[key]
     useful_ns = served.sum() * rate.fixed_ns
     useful_ns += (input_[served] * float(rate.input_ns) + output[served] * float(rate.output_ns)).sum()
-    ttft = (first - trace.arrival_us[rows])[served & ~batch]
-    long = served & ~batch & (output > 1)
+    timed, long = served & ~batch, served & ~batch & (output > 1)
+    ttft = (first - trace.arrival_us[rows])[timed]
     tpot = (end[long] - first[long]) / np.maximum(1, output[long] - 1)
+    tenant, count = trace.tenant[rows], len(trace.tenants)
+    goal = spec.objective
+    speeds = (
+        _by_tenant(ttft, tenant[timed], np.bincount(tenant[~batch], minlength=count), goal.ttft_us),
+        _by_tenant(tpot, tenant[long], np.bincount(tenant[long], minlength=count), goal.tpot_us),
+    )
     causes, replica_us, busy_us, peak = _leases(world, key)
     shares = columns["share"][rows]
     return ModelPart(
@@ -135,8 +143,8 @@ def _model(world: World, key: str, rows: NDArray[np.bool_], columns: dict[str, N
         refused=int((fate == REFUSED).sum()),
         failed=int((fate == FAILED).sum()),
         cost_nanousd=sum(causes.values()),
-        ttft=_latency(ttft, spec.objective.ttft_us, int((~batch).sum())),
-        tpot=_latency(tpot, spec.objective.tpot_us, int(long.sum())),
+        ttft=_latency(ttft, goal.ttft_us, int((~batch).sum())),
+        tpot=_latency(tpot, goal.tpot_us, int(long.sum())),
         starts=sum(one[0].model == spec.name and one[0].way == "start" for one in world.fleet.ended),
         wakes=sum(one[0].model == spec.name and one[0].way == "wake" for one in world.fleet.ended),
         replica_us=replica_us,
@@ -145,7 +153,7 @@ def _model(world: World, key: str, rows: NDArray[np.bool_], columns: dict[str, N
         utilisation_ppm=int(1_000_000 * busy_us / replica_us) if replica_us else 0,
         input_tokens=int(input_[served].sum()),
         output_tokens=int(output[served].sum()),
-        tenants=_tenants(trace, rows, fate, shares, causes["work"]),
+        tenants=_tenants(trace, tenant, fate, shares, causes["work"], speeds),
         batch=int(batch.sum()),
         batch_served=int((served & batch).sum()),
         useful_us=int(useful_ns / 1000),
@@ -191,10 +199,41 @@ def _latency(values: NDArray[Any], objective_us: int, of: int) -> Latency:
     )
 
 
+def _by_tenant(
+    values: NDArray[Any], tenant: NDArray[np.int32], of: NDArray[np.int64], objective_us: int
+) -> list[Latency]:
+    """As `_latency`, for all tenants at once, by place; `of` is how many of each were to keep the objective."""
+    count = len(of)
+    order = np.lexsort((values, tenant))
+    ranked, lengths = values[order], np.bincount(tenant, minlength=count)
+    begins = np.cumsum(lengths) - lengths
+    kept = np.bincount(tenant[values <= objective_us], minlength=count)
+    found = np.zeros((len(QUANTILES), count))
+    some = lengths > 0
+    for place, part in enumerate(QUANTILES if len(ranked) else ()):
+        at = begins[some] + part / 100 * (lengths[some] - 1)
+        low, high = np.floor(at).astype(int), np.ceil(at).astype(int)
+        found[place, some] = ranked[low] + (at - low) * (ranked[high] - ranked[low])
+    return [
+        Latency(
+            p50_us=int(p50),
+            p95_us=int(p95),
+            p99_us=int(p99),
+            objective_us=objective_us,
+            kept_ppm=1_000_000 * int(good) // int(all_) if all_ else 1_000_000,
+        )
+        for p50, p95, p99, good, all_ in zip(*found, kept, of, strict=True)
+    ]
+
+
 def _tenants(
-    trace: Trace, rows: NDArray[np.bool_], fate: NDArray[np.uint8], shares: NDArray[np.float64], nanousd: int
+    trace: Trace,
+    tenant: NDArray[np.int32],
+    fate: NDArray[np.uint8],
+    shares: NDArray[np.float64],
+    nanousd: int,
+    speeds: tuple[list[Latency], list[Latency]],
 ) -> tuple[Part, ...]:
-    tenant = trace.tenant[rows]
     count = len(trace.tenants)
     by = [np.bincount(tenant[fate == what], minlength=count) for what in (SERVED, REFUSED, FAILED)]
     asked = np.bincount(tenant, minlength=count)
@@ -208,6 +247,8 @@ def _tenants(
             refused=int(by[1][place]),
             failed=int(by[2][place]),
             cost_nanousd=costs[place],
+            ttft=speeds[0][place],
+            tpot=speeds[1][place],
         )
         for place in np.flatnonzero(asked)
     )

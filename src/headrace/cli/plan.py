@@ -66,7 +66,10 @@ def _scenario(catalog: "Catalog", trace: "Trace", given: dict[str, Any], lived: 
         wall_us=lived.from_us if lived else 0,
     )
     measured = lived.measured if lived else None
-    return scenario(catalog, trace, measured=measured, names=mapped(given), options=world)
+    made = scenario(catalog, trace, measured=measured, names=mapped(given), options=world)
+    for note in made.trace.notes:
+        click.echo(note, err=True)
+    return made
 
 
 def _fleet(scenario: "Scenario", given: dict[str, Any]) -> tuple[Any, str]:

@@ -156,8 +156,8 @@ def _span(edges: tuple[int, ...], place: int) -> str:
     """A bucket's tokens in words.
 
     >>> [_span((512, 4096), place) for place in range(3)]
-    ['to 512', '513 to 4096', 'over 4096']
+    ['up to 512', '513 to 4096', 'over 4096']
     """
     if place == len(edges):
         return f"over {edges[-1]}"
-    return f"to {edges[0]}" if not place else f"{edges[place - 1] + 1} to {edges[place]}"
+    return f"up to {edges[0]}" if not place else f"{edges[place - 1] + 1} to {edges[place]}"

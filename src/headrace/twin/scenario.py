@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,11 +20,12 @@ from headrace.specs import accelerators
 from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec
 from headrace.specs.problem import closest
 from headrace.state.work import WorkRate
+from headrace.twin import odd
+from headrace.twin.odd import NO_NAME
 from headrace.twin.replica import Behaviour
 from headrace.twin.trace import Trace
 from headrace.units import US_PER_HOUR, US_PER_S
 
-NO_NAME: Final = "model"  # what `trace_of` calls the model of a trace that names none
 PATIENCE_US: Final = 120 * US_PER_S
 BATCH_PATIENCE_US: Final = 24 * US_PER_HOUR  # what a batch API promises
 ROUND_US: Final = 5 * US_PER_S
@@ -100,7 +102,6 @@ def scenario(
     """
     given = options or Options()
     known = mapped(trace, catalog, names or {})
-    trace = dataclasses.replace(trace, notes=(*trace.notes, *_odd(trace, catalog, known, names or {})))
     for pool in catalog.pools:
         if pool.price_nanousd_per_hour is None:
             raise Invalid(f"pool {pool.name} has no price, so no cost can be told; give it a price_per_hour")
@@ -110,27 +111,30 @@ def scenario(
     capacities: dict[tuple[str, str], float] = {}
     speeds: dict[tuple[str, str], Performance] = {}
     boots: dict[str, int] = {}
+    left_out: dict[str, set[str]] = {}
+    told = odd.notes(trace, catalog, known, [name for name in trace.models if name not in (names or {})])
     for model in catalog.models:
         rows = np.isin(trace.model, [place for place, name in enumerate(known) if name == model.name])
         if not model.owned or not rows.any():
             continue
         boots[model.key] = given.boots_us.get(model.key, given.boot_us)
-        for pool in filter(None, map(catalog.pool, model.pools)):  # the first is what work is told in
-            performance = performance_of(model, pool, measured or {}, catalog)
-            speeds[model.key, pool.name] = performance
-            sizes = (trace.input_tokens[rows], trace.output_tokens[rows])
-            behaviours[model.key, pool.name], rate, able = _behaviour(model, pool, performance, sizes, boots[model.key])
-            capacities[model.key, pool.name] = able
+        sizes = (trace.input_tokens[rows], trace.output_tokens[rows])
+        found, cannot = _pools(model, catalog, measured or {}, sizes, boots[model.key])
+        for name, (performance, made, rate, able) in found.items():
+            speeds[model.key, name] = performance
+            behaviours[model.key, name] = made
+            capacities[model.key, name] = able
             rates.setdefault(model.key, rate)
-            place = (model.version, pool.name)
-            prompts.setdefault(place, np.zeros(len(trace)))[rows] = _prompts_us(performance, sizes[0])
+            prompts.setdefault((model.version, name), np.zeros(len(trace)))[rows] = _prompts_us(performance, sizes[0])
+        left_out[model.key] = set(model.pools) - set(found)
+        told += [f"Left out: {why}." for why in cannot]
     rule = sizing if sizing is not None else ByWork()
     if isinstance(rule, ByWork):
         rule.boot_us.update(boots)
         rule.tpot_percent.update({model.key: model.objective.tpot_percent for model in catalog.models})
     return Scenario(
-        trace=trace,
-        catalog=_without_unused(catalog, {known[place] for place in set(trace.model.tolist())}),
+        trace=dataclasses.replace(trace, notes=(*trace.notes, *told)),
+        catalog=_without_unused(catalog, {known[place] for place in set(trace.model.tolist())}, left_out),
         sizing=rule,
         names=known,
         behaviours=behaviours,
@@ -186,25 +190,6 @@ def _named(name: str, catalog: Catalog, names: Mapping[str, str]) -> str:
     )
 
 
-def _odd(trace: Trace, catalog: Catalog, known: tuple[str, ...], names: Mapping[str, str]) -> list[str]:
-    """What a person should know of how this trace is taken by this cloud, in sentences."""
-    told = [
-        f"Requests for {name} are taken as {mine}'s, the only model of the cloud."
-        for name, mine in zip(trace.models, known, strict=True)
-        if name not in (mine, NO_NAME) and name not in names
-    ]
-    total = trace.input_tokens + trace.output_tokens.astype(np.int64)
-    for model in {model.name: model for model in catalog.models if model.owned}.values():
-        rows = np.isin(trace.model, [place for place, name in enumerate(known) if name == model.name])
-        if count := int((total[rows] > model.engine.context_tokens).sum()):
-            told.append(
-                f"{count} of {int(rows.sum())} requests of {model.name} have more tokens than its context of "
-                f"{model.engine.context_tokens}: a cloud refuses or cuts them, and here they are served; raise "
-                "engine.context, or leave them out."
-            )
-    return told
-
-
 def performance_of(
     model: ModelSpec,
     pool: PoolSpec,
@@ -226,6 +211,28 @@ def performance_of(
         f"nobody knows how fast {model.key} is on pool {pool.name}: {lacking}, and nothing was measured; give the "
         "model a shape and the pool a known accelerator, or simulate from a running cloud that has served it"
     )
+
+
+def _pools(
+    model: ModelSpec,
+    catalog: Catalog,
+    measured: Mapping[tuple[str, str], Measured],
+    sizes: tuple[Any, Any],
+    boot_us: int,
+) -> tuple[dict[str, tuple[Performance, Behaviour, WorkRate, float]], list[str]]:
+    """How a model runs on each of its pools, the one that work is told in first; and why not on the others. Raises
+    Invalid where it keeps its objective on none.
+    """
+    found, cannot = {}, list[str]()
+    for pool in filter(None, map(catalog.pool, model.pools)):
+        performance = performance_of(model, pool, measured, catalog)
+        try:
+            found[pool.name] = (performance, *_behaviour(model, pool, performance, sizes, boot_us))
+        except Invalid as error:
+            cannot.append(error.message)
+    if not found:
+        raise Invalid("; ".join([cannot[0], *odd.problems(catalog, {model.name})]))
+    return found, cannot
 
 
 def _behaviour(
@@ -255,7 +262,15 @@ def _prompts_us(performance: Performance, tokens: NDArray[np.int32]) -> NDArray[
     return times[places]
 
 
-def _without_unused(catalog: Catalog, used: set[str]) -> Catalog:
-    """Only models that the trace asks for: the others' replicas would cost, and nobody said how they run."""
-    models = tuple(model for model in catalog.models if model.name in used and model.owned)
+def _without_unused(catalog: Catalog, used: set[str], left_out: Mapping[str, set[str]]) -> Catalog:
+    """Only models that the trace asks for: the others' replicas would cost, and nobody said how they run; each without
+    the pools where it cannot keep its objective.
+    """
+    models = tuple(
+        msgspec.structs.replace(
+            model, pools=tuple(pool for pool in model.pools if pool not in left_out.get(model.key, ()))
+        )
+        for model in catalog.models
+        if model.name in used and model.owned
+    )
     return Catalog(pools=catalog.pools, models=models, tenants=catalog.tenants)

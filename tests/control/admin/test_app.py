@@ -291,14 +291,17 @@ def test_explain_of_a_model_says_where_it_stands_and_what_was_decided(door):
         assert told["id"] == "m@v1"
         assert told["text"][0].endswith("replica.start    m-1: one request waits")
         assert told["text"][-1] == (
-            "now       no replica: it is started when it is asked for (min 0, max 1); 100 % of the traffic"
+            "now       no replica: it is started when it is asked for (min 0, max 2); 100 % of the traffic"
         )
     one, other = door.control.catalog.models
     second = msgspec.structs.replace(one, version="v2", weight=0)
     door.control.loop.catalog = msgspec.structs.replace(door.control.catalog, models=(one, second, other))
     told = door.ask("GET", "explain/m").json()
     assert [line for line in told["text"] if line.endswith(":")] == ["m@v1:", "m@v2:"]
-    assert told["text"][-1].endswith("0 % of the traffic")
+    assert [line.rpartition("; ")[2] for line in told["text"] if line.startswith("now")] == [
+        "100 % of the traffic",
+        "0 % of the traffic",
+    ]
 
 
 def test_explain_knows_requests_that_are_still_at_work(door):

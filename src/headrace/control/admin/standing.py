@@ -33,7 +33,9 @@ def lines(control: Controller, model: ModelSpec) -> list[str]:
     mine = [replica for replica in loop.fleet.of(model.key) if replica.phase != "failed"]
     least, most = model.scaling.min_replicas, model.scaling.max_replicas
     there = ", ".join(_place(control, replica) for replica in mine) or "no replica: it is started when it is asked for"
-    found = [f"now       {there} (min {least}, max {most}); {model.weight} % of the traffic"]
+    whole = sum(other.weight for other in control.catalog.models if other.name == model.name)
+    part = 100 * model.weight / whole if whole else 0
+    found = [f"now       {there} (min {least}, max {most}); {part:.0f} % of the traffic"]
     if (home := loop.choices.homes.get(model.key)) is not None:
         found.append(f"stands    {home.reason}")
     found += [f"waits     {hold.reason}" for hold in loop.holds if hold.model == model.key]

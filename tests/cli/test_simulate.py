@@ -211,3 +211,27 @@ def test_who_was_never_served_has_no_latency(cli):
     """A pool whose replicas all fail while they start serves nobody: no zero stands for a time."""
     out = cli("simulate", EXAMPLE, "--trace", TRACE, "--mtbf-hours", "0.00001").out
     assert re.search(r"as given +\S+ +\S+ +- +- +- +0\.00 % +- +- ", out)
+
+
+def test_ctrl_c_ends_the_command_with_what_there_is(cli, monkeypatch):
+    """The run is told as of that moment, those after it are named as not begun, and the status says so."""
+    import contextlib
+
+    from headrace.cli import simulate
+
+    @contextlib.contextmanager
+    def nervous(_name, _count):
+        def look(done: int, _of: int) -> None:
+            if done > 100:
+                raise KeyboardInterrupt
+
+        yield look
+
+    monkeypatch.setattr(simulate, "_progress", nervous)
+    long = TRACE.replace("hours=0.2", "hours=5")
+    done = cli("simulate", EXAMPLE, "--trace", long, "--vs", "policy=static", "--vs", "policy=ray")
+    assert done.status == 130
+    assert "as given (interrupted)" in done.out
+    assert "policy=static" not in done.out
+    assert "as given: interrupted; what follows is about its first" in done.err
+    assert "not begun: policy=static, policy=ray" in done.err

@@ -16,7 +16,7 @@ from headrace.cli.shown import json_option, show, table
 from headrace.cli.simulated_shown import header, money, speed, tables
 from headrace.cli.traced import LEDGER, duration, machine, mapped, options, read
 from headrace.errors import Invalid
-from headrace.units import US_PER_S
+from headrace.units import format_us
 
 if TYPE_CHECKING:
     from headrace.cli.lived import Lived
@@ -61,10 +61,12 @@ def command(
     _check(given, html)
     trace, lived = read(source, given)
     text = text_of(cloud or BUILT_IN)
-    runs = [
-        _run(name, text, cloud, changes, policy, trace, given, lived)
-        for name, changes, policy in _wanted(given["sets"], given["policy"], variants)
-    ]
+    wanted = _wanted(given["sets"], given["policy"], variants)
+    runs: list[tuple[World, Outcome]] = []
+    for name, changes, policy in wanted:
+        runs.append(_run(name, text, cloud, changes, policy, trace, given, lived))
+        if runs[-1][1].partial:
+            break
     rows = [_row(outcome) for _, outcome in runs]
     compared = lived.beside(runs[0][1]) if lived and given["compare"] else []
     if html is not None:
@@ -78,6 +80,10 @@ def command(
     if compared:
         text += "\n\n" + table(["MODEL", "FIGURE", "LIVE", "TWIN", "OFF BY"], [list(row.values()) for row in compared])
     show(found, text, as_json=as_json)
+    if runs[-1][1].partial:
+        if missing := ", ".join(name for name, _, _ in wanted[len(runs) :]):
+            click.echo(f"not begun: {missing}", err=True)
+        raise click.Abort
 
 
 def _check(given: dict[str, Any], html: Path | None) -> None:
@@ -142,7 +148,7 @@ def _run(
             world.run()
         except KeyboardInterrupt:
             partial = True
-            click.echo(f"\n{name}: interrupted; what follows is about the first {world.now_us // US_PER_S} s", err=True)
+            click.echo(f"\n{name}: interrupted; what follows is about its first {format_us(world.now_us)}", err=True)
     return world, bought.beside(outcome(world, name, partial=partial), receipts)
 
 

@@ -113,7 +113,8 @@ def _lived(cloud) -> None:
         "replica_us": 1,
         "cost_nanousd": 10**6,
     }
-    cloud.answers["GET /headrace/v1/trace"] = Answer((heads + rows).encode())
+    remark = "# 7 requests of other tasks than chat are left out\n"
+    cloud.answers["GET /headrace/v1/trace"] = Answer((remark + heads + rows).encode())
     cloud.answers["GET /headrace/v1/history"] = Answer({"models": {"smollm2@v1": ran}})
 
 
@@ -126,6 +127,18 @@ def test_the_ledger_is_a_trace_and_what_happened_stands_beside(cli, cloud):
     assert found["smollm2@v1", "TTFT p50"]["twin"] == "100.0 ms"
     assert found["smollm2@v1", "TTFT p50"]["off_by"] == "-75.0 %"
     assert found["smollm2@v1", "cost"]["live"] == "$0.0010"
+
+
+def test_what_the_ledger_has_beside_chat_is_told(cli, cloud):
+    _lived(cloud)
+    out = cli("simulate", "--trace", "ledger", "--warm", "1").out
+    assert "  7 requests of other tasks than chat are left out: what they need is not simulated." in out
+
+
+def test_replicas_that_start_at_once_work_from_then_on(cli):
+    """Their time is not told as that of a start."""
+    (model,) = cli("simulate", EXAMPLE, "--trace", TRACE, "--boot", "0s", "--json").json["runs"][0]["models"]
+    assert model["causes_nanousd"]["start"] * 100 < model["causes_nanousd"]["work"]
 
 
 def test_a_part_of_the_ledger_may_be_run(cli, cloud):

@@ -61,10 +61,16 @@ def lived(length_us: int, skip_us: int = 0, end_us: int | None = None) -> Lived:
     query = f"?from={to_us - length_us}&to={to_us}"
     cloud = client()
     text = cloud.text(f"/headrace/v1/trace{query}")
-    rows = list(csv.DictReader(io.StringIO(text)))
+    remarks = [line for line in text.splitlines() if line.startswith("#")]
+    rows = list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
     if not rows:
         raise Invalid("the ledger has no chat request in that time; choose a longer --last")
     trace = tables.read(io.BytesIO(text.encode()), "the ledger")
+    told = (
+        *trace.notes,
+        *(f"{remark.removeprefix('#').strip()}: what they need is not simulated." for remark in remarks),
+    )
+    trace = dataclasses.replace(trace, notes=told)
     first_us = round(float(rows[0]["arrival_s"]) * 1_000_000)
     last_us = round(float(rows[-1]["arrival_s"]) * 1_000_000)
     if skip_us or end_us is not None:

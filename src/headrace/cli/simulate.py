@@ -167,7 +167,7 @@ def _options(given: dict[str, Any], keys: list[str], lived: "Lived | None") -> "
     from headrace.twin.scenario import Options
 
     return Options(
-        boot_us=duration(given["boot"], "--boot"),
+        boot_us=max(1, duration(given["boot"], "--boot")),  # 0 is "not ready yet"
         billing_min_us=duration(given["bill"], "--bill"),
         round_us=duration(given["every"], "--round"),
         mtbf_hours=given["mtbf_hours"],

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import msgspec
 
 from headrace import telemetry
+from headrace.control.catalogs import ROLLOUTS
 from headrace.control.records import Records
 from headrace.errors import Invalid, Transient
 from headrace.policy import agreement, in_force
@@ -32,7 +33,7 @@ BASELINE_US: Final = 7 * 24 * 3600 * US_PER_S  # and not older: what served it t
 SLOW_PERCENT: Final = 200  # of the time to first token, from sending on, that 95 of 100 kept with the stable version
 DEAR_PERCENT: Final = 125  # of what a token cost with the stable version
 _BASELINE_LEAST: Final = 20
-_NAME: Final = "rollouts"
+_NAME: Final = ROLLOUTS
 _US_PER_HOUR: Final = 3600 * US_PER_S
 _THERE: Final = frozenset({"pending", "starting", "waking", "ready"})
 

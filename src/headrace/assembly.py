@@ -88,8 +88,8 @@ def prepared(settings: Settings, model: "ModelSpec") -> bool:
     return artifact.find(model, settings.artifacts) is not None
 
 
-def stored_catalog(settings: Settings) -> "Catalog | None":
-    """The catalog this home was last given, None when it is new."""
+def stored_catalog(settings: Settings, *, in_force: bool = False) -> "Catalog | None":
+    """The catalog this home was last given, or what rollouts made of it; None when it is new."""
     from headrace.control import catalogs
     from headrace.stores.sqlite import SqliteStore
 
@@ -97,7 +97,7 @@ def stored_catalog(settings: Settings) -> "Catalog | None":
         return None
     store = SqliteStore(settings.database)
     try:
-        return catalogs.load(store)
+        return catalogs.in_force(store) if in_force else catalogs.load(store)
     finally:
         store.close()
 
@@ -316,7 +316,7 @@ def run_prepare(settings: Settings, key: str) -> int:
 
     sandbox.keep_to_itself()
     telemetry.configure("prepare", settings.log_level)
-    catalog = stored_catalog(settings)
+    catalog = stored_catalog(settings, in_force=True)
     model = catalog.model(key) if catalog else None
     if model is None:
         print(f"{key} is not in the catalog", file=sys.stderr)

@@ -66,6 +66,7 @@ def test_the_summary_of_help_is_true():
         "local",
         "lived",
         "planned_shown",
+        "simulated_shown",
         "traced",
         "dollars",
         "files",
@@ -115,6 +116,18 @@ def test_a_mistyped_command_is_a_usage_error_with_a_suggestion(cli):
     done = cli("stauts")
     assert (done.status, done.out) == (2, "")
     assert "Did you mean 'status'?" in done.err
+
+
+def test_a_usage_error_is_an_object_for_programs(cli):
+    """As every other error is with --json."""
+    done = cli("replicas", "--json", "--colour", "red")
+    assert done.status == 2
+    assert done.err == '{"error": {"message": "No such option \'--colour\'.", "status": 2}}\n'
+
+
+def test_a_rollout_of_no_version_is_told_how_to_write_one(cli):
+    done = cli("model", "deploy", "chat")
+    assert (done.status, "write it like chat@v2" in done.err) == (2, True)
 
 
 def test_an_unknown_option_is_a_usage_error(cli):

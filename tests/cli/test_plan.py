@@ -25,6 +25,10 @@ def test_what_no_fleet_can_do_is_told(cli):
     done = cli("plan", EXAMPLE, "--trace", TRACE.replace("rate=8", "rate=300"), "--no-simulation")
     assert done.status == 2
     assert "more" in done.err
+    held = "qwen3-32b@v1 is held to that by pools.h200.count (12) and models.qwen3-32b.scaling.max (12)"
+    assert held in done.err
+    more = ("--set", "pools.h200.count=60", "--set", "models.qwen3-32b.scaling.max=60")
+    assert cli("plan", EXAMPLE, "--trace", TRACE.replace("rate=8", "rate=300"), "--no-simulation", *more).status == 0
     assert cli("plan", EXAMPLE, "--trace", TRACE, "--missed", "100").status == 2
 
 

@@ -146,7 +146,16 @@ def test_a_file_is_a_trace_and_a_part_of_it_may_be_run(cli, tmp_path):
         (("--trace", TRACE, "--rollout", "qwen3-32b@v2,speed=0"), "give a number from 0.01 to 100"),
         (("--trace", TRACE, "--rollout", "qwen3-32b@v2,errors=120%"), "give a percentage from 0% to 100%"),
         (("--trace", TRACE, "--vs", "rollout=none,at=2m"), "rollout=none has no rollout"),
-        (("--trace", TRACE, "--from", "9h"), "no part of a trace"),
+        (("--trace", TRACE, "--from", "9h"), "from 9 h to 12 min is no part of a trace that lasts 12 min"),
+        (("--trace", TRACE, "--round", "0s"), "--round is 0s; give 10ms or more"),
+        (("--trace", TRACE, "--mtbf-hours", "-1"), "--mtbf-hours is -1"),
+        (("--trace", TRACE, "--warm", "-1"), "--warm"),
+        (("--trace", TRACE, "--batch", "nan"), "--batch is nan"),
+        (("--trace", TRACE, "--batch", "-3"), "--batch is -3"),
+        (("--trace", TRACE, "--scale", "0"), "--scale is 0"),
+        (("--trace", TRACE, "--last", "1h"), "--last is for --trace ledger"),
+        (("--trace", TRACE, "--map", "other=qwen3-32b"), "the trace asks for no model 'other'"),
+        (("--trace", TRACE, "--html", "/nowhere/run.html"), "/nowhere/run.html cannot be written"),
     ],
 )
 def test_mistakes_are_named(cli, words: tuple[str, ...], told: str):
@@ -162,8 +171,8 @@ def test_a_model_whose_speed_nobody_knows_is_refused(cli):
     assert "nobody knows how fast smollm2@v1 is" in done.err
 
 
-def test_the_ledger_is_a_trace_and_what_happened_stands_beside(cli, cloud):
-    """Speeds are those that were measured; figures of both, and how far they are from each other."""
+def _lived(cloud) -> None:
+    """A minute of a cloud: a request every five seconds."""
     rows = "".join(f"{1_700_000_000 + second}.5,100,50,smollm2,default,400000,finished\n" for second in range(0, 60, 5))
     heads = "arrival_s,input_tokens,output_tokens,model,tenant,ttft_us,outcome\n"
     work = {"prefill_ns": 1_000_000, "decode_ns": 5_000_000, "fixed_ns": 10_000_000, "residual_ppm": 1, "samples": 90}
@@ -175,14 +184,62 @@ def test_the_ledger_is_a_trace_and_what_happened_stands_beside(cli, cloud):
         "replica_us": 1,
         "cost_nanousd": 10**6,
     }
-    cloud.answers["GET /headrace/v1/trace"] = Answer((heads + rows).encode())
+    remark = "# 7 requests of other tasks than chat are left out\n"
+    cloud.answers["GET /headrace/v1/trace"] = Answer((remark + heads + rows).encode())
     cloud.answers["GET /headrace/v1/history"] = Answer({"models": {"smollm2@v1": ran}})
+
+
+def test_the_ledger_is_a_trace_and_what_happened_stands_beside(cli, cloud):
+    """Speeds are those that were measured; figures of both, and how far they are from each other."""
+    _lived(cloud)
     done = cli("simulate", "--trace", "ledger", "--last", "5m", "--compare", "--warm", "1", "--json")
     found = {(row["model"], row["figure"]): row for row in done.json["compared"]}
     assert found["smollm2@v1", "TTFT p50"]["live"] == "400.0 ms"
     assert found["smollm2@v1", "TTFT p50"]["twin"] == "100.0 ms"
     assert found["smollm2@v1", "TTFT p50"]["off_by"] == "-75.0 %"
     assert found["smollm2@v1", "cost"]["live"] == "$0.0010"
+
+
+def test_what_the_ledger_has_beside_chat_is_told(cli, cloud):
+    _lived(cloud)
+    out = cli("simulate", "--trace", "ledger", "--warm", "1").out
+    assert "  7 requests of other tasks than chat are left out: what they need is not simulated." in out
+
+
+def test_replicas_that_start_at_once_work_from_then_on(cli):
+    """Their time is not told as that of a start."""
+    (model,) = cli("simulate", EXAMPLE, "--trace", TRACE, "--boot", "0s", "--json").json["runs"][0]["models"]
+    assert model["causes_nanousd"]["start"] * 100 < model["causes_nanousd"]["work"]
+
+
+def test_a_part_of_the_ledger_may_be_run(cli, cloud):
+    """`--from` and `--to` count from its first request; what happened is asked for the same time."""
+    _lived(cloud)
+    part = ("--trace", "ledger", "--from", "10s", "--to", "30s")
+    done = cli("simulate", *part, "--warm", "1", "--compare", "--json")
+    assert done.json["runs"][0]["requests"] == 4
+    asked = [heard.path for heard in cloud.heard if "/history" in heard.path]
+    assert asked[-1].endswith("?from=1700000010500000&to=1700000030500000")
+    assert "no part of a trace" in cli("simulate", "--trace", "ledger", "--from", "2h").err
+
+
+def test_the_ledger_can_be_planned(cli, cloud):
+    """The least it could have cost, at the speeds that were measured."""
+    _lived(cloud)
+    done = cli("plan", "--trace", "ledger", "--last", "5m", "--json")
+    assert 0 < done.json["nanousd"] <= done.json["simulated_nanousd"]
+    assert "1 of local" in cli("plan", "--trace", "ledger", "--mix").out
+
+
+def test_what_is_odd_about_a_trace_is_told(cli, tmp_path):
+    """Models of other names, and requests that are longer than the model takes."""
+    rows = "0,500,50,gpt-4\n1,40000,50,gpt-4\n"
+    (tmp_path / "t.csv").write_text("arrival_s,input_tokens,output_tokens,model\n" + rows)
+    out = cli("simulate", EXAMPLE, "--trace", str(tmp_path / "t.csv")).out
+    assert "Requests for gpt-4 are taken as qwen3-32b's, the only model of the cloud." in out
+    assert "1 of 2 requests of qwen3-32b have more tokens than its context of 32768" in out
+    out = cli("simulate", EXAMPLE, "--trace", str(tmp_path / "t.csv"), "--map", "gpt-4=qwen3-32b").out
+    assert "are taken as" not in out
 
 
 def test_an_empty_ledger_is_told(cli, cloud):
@@ -202,3 +259,63 @@ def test_more_or_less_of_a_trace(cli):
     wrong = cli("simulate", EXAMPLE, "--trace", TRACE, "--scale", "2", "--scale-by", "thin")
     assert (wrong.status, "--scale-by clients" in wrong.err) == (2, True)
     assert "--map a: write it like" in cli("simulate", EXAMPLE, "--trace", TRACE, "--map", "a").err
+
+
+def test_each_model_and_tenant_has_its_own_figures(cli, tmp_path):
+    """In the table, in JSON and on the page: latencies, promises kept, what was refused, where the money went."""
+    rows = "".join(f"{second},500,50,{'acme' if second % 4 else 'beta'}\n" for second in range(100))
+    (tmp_path / "t.csv").write_text("arrival_s,input_tokens,output_tokens,tenant\n" + rows)
+    words = ("simulate", EXAMPLE, "--trace", str(tmp_path / "t.csv"), "--warm", "1", "--html", str(tmp_path / "p.html"))
+    out, page = cli(*words).out, (tmp_path / "p.html").read_text()
+    for title in ("as given, how requests went", "as given, where the money went", "as given, its tenants"):
+        assert f"{title}:\n" in out
+        assert f"<h2>{title}</h2>" in page
+    assert re.search(r"qwen3-32b@v1 +beta +25 +25 +\d\.\d\d s .* 100\.00 % .* 100\.00 %", out)
+    (model,) = cli(*words, "--json").json["runs"][0]["models"]
+    acme, beta = sorted(model["tenants"], key=lambda tenant: tenant["name"])
+    assert (acme["requests"], beta["requests"]) == (75, 25)
+    assert min(acme["ttft"]["p50_us"], beta["ttft"]["p50_us"]) <= model["ttft"]["p50_us"]
+    assert model["ttft"]["p50_us"] <= max(acme["ttft"]["p50_us"], beta["ttft"]["p50_us"])
+    assert 0 < beta["tpot"]["p99_us"] <= model["tpot"]["p99_us"] + 1
+
+
+def test_a_page_is_read_in_the_dark_and_on_a_phone(cli, tmp_path):
+    """Its drawings are in the colour of its text, and what is wide scrolls within itself."""
+    page = tmp_path / "run.html"
+    cli("simulate", EXAMPLE, "--trace", TRACE, "--html", str(page))
+    text = page.read_text()
+    assert "prefers-color-scheme:dark" in text
+    assert "currentColor" in text
+    assert "#010203" not in text
+    assert text.count("<table>") == text.count('"><table>')
+    assert "promised: 2 s" in text or text.count("<use ") > 0  # letters are drawn as paths
+
+
+def test_who_was_never_served_has_no_latency(cli):
+    """A pool whose replicas all fail while they start serves nobody: no zero stands for a time."""
+    out = cli("simulate", EXAMPLE, "--trace", TRACE, "--mtbf-hours", "0.00001").out
+    assert re.search(r"as given +\S+ +\S+ +- +- +- +0\.00 % +- +- ", out)
+
+
+def test_ctrl_c_ends_the_command_with_what_there_is(cli, monkeypatch):
+    """The run is told as of that moment, those after it are named as not begun, and the status says so."""
+    import contextlib
+
+    from headrace.cli import simulate
+
+    @contextlib.contextmanager
+    def nervous(_name, _count):
+        def look(done: int, _of: int) -> None:
+            if done > 100:
+                raise KeyboardInterrupt
+
+        yield look
+
+    monkeypatch.setattr(simulate, "_progress", nervous)
+    long = TRACE.replace("hours=0.2", "hours=5")
+    done = cli("simulate", EXAMPLE, "--trace", long, "--vs", "policy=static", "--vs", "policy=ray")
+    assert done.status == 130
+    assert "as given (interrupted)" in done.out
+    assert "policy=static" not in done.out
+    assert "as given: interrupted; what follows is about its first" in done.err
+    assert "not begun: policy=static, policy=ray" in done.err

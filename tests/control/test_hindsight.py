@@ -86,6 +86,25 @@ async def test_too_little_time_or_work_that_nobody_knows_tells_nothing(tmp_path:
     assert found.last is None
 
 
+async def test_versions_that_share_the_traffic_are_one_model(tmp_path: Path, clock: SimClock) -> None:
+    """Neither their work nor what was paid counts twice."""
+    store, found = hindsights(tmp_path, clock)
+    one = priced()
+    first = one.models[0]
+    second = msgspec.structs.replace(first, version="v2", weight=first.weight - 1)
+    wanted, began_us = msgspec.structs.replace(one, models=(first, second)), clock.now_us()
+    lease = Lease(
+        replica="r", incarnation="i", model="m", version="v2", pool="local", node="n", device="d",
+        memory_bytes=GIB, share_ppm=1_000_000, started_us=began_us,
+    )  # fmt: skip
+    store.lease_put(lease)
+    clock.us += 60 * SLOT_US
+    store.usage_add([ended(minute, began_us + minute * SLOT_US) for minute in range(60)], {})
+    await found.turn(wanted, lambda _: 0)
+    assert found.last is not None
+    assert (found.last.paid_nanousd, found.last.models) == (HOUR_NANOUSD, ("m@v1",))
+
+
 async def test_a_model_that_may_live_elsewhere_is_held_against_the_cheapest(tmp_path: Path, clock: SimClock) -> None:
     """The other pool costs half and does as much: the hour cost four times the least, though it was paid on the first."""
     store, found = hindsights(tmp_path, clock, local=1.0, other=1.0)

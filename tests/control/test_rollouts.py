@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from headrace.control import catalogs
 from headrace.control.records import Records
 from headrace.control.rollouts import Rollouts
 from headrace.errors import Invalid, Transient
@@ -229,3 +230,15 @@ def test_a_full_disk_stops_no_step_and_what_was_asked_for_is_not_acknowledged(
     kept.clock.us += 3 * S
     kept.rollouts.turn(Round(V1, V2))
     assert kept.open().all[V1.name].share == 5
+
+
+def test_weights_of_a_version_that_only_a_rollout_knows_can_be_prepared(kept: Kept) -> None:
+    """The process that prepares them reads the store, and the file in force does not have it."""
+    only = msgspec.structs.replace(WANTED, models=tuple(model for model in WANTED.models if model.key != V2.key))
+    catalogs.save(kept.store, only)
+    kept.rollouts.deploy(only, V2)
+    stored, found = catalogs.load(kept.store), catalogs.in_force(kept.store)
+    assert stored is not None
+    assert found is not None
+    assert (stored.model(V2.key), found.model(V1.key) is None) == (None, False)
+    assert getattr(found.model(V2.key), "digest", "") == V2.digest

@@ -79,13 +79,25 @@ def test_a_shared_beginning_is_one_prefix(tmp_path):
         (OWN + "1,1.5,2,a,b,batch\n", "input_tokens is '1.5'"),
         (OWN + "1,1,2,a,b,soon\n", "priority is 'soon'"),
         (MOONCAKE + '{"timestamp": 1}\n', "missing required field"),
-        (MOONCAKE + '{"timestamp": -1, "input_length": 1, "output_length": 1}\n', "below 0"),
+        (MOONCAKE + '{"timestamp": -1, "input_length": 1, "output_length": 1}\n', "timestamp is -1, and must be"),
+        (MOONCAKE + '{"timestamp": 1, "input_length": -7, "output_length": 1}\n', "input_length is -7, and must be"),
+        (OWN.splitlines()[0] + ",model\n1,1,2,a,b,batch,c\n", "the column 'model' is there twice"),
+        (OWN.replace(",", ";"), "but would be one with commas instead of semicolons"),
+        (OWN.replace(",", "\t"), "but would be one with commas instead of tabs"),
+        ('{"arrival_s": 1, "input_tokens": 2}\n', "mooncake: JSON lines"),
         (AZURE_2023.splitlines()[0] + "\n", "no request"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(tmp_path, text, told):
     with pytest.raises(Invalid, match=told):
         load(written(tmp_path, text))
+
+
+def test_text_that_is_no_utf_8_is_told(tmp_path):
+    path = tmp_path / "trace"
+    path.write_bytes("arrival_s,input_tokens,output_tokens\n1,2,3\n".encode("utf-16"))
+    with pytest.raises(Invalid, match="or is no UTF-8"):
+        load(str(path))
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -1,5 +1,7 @@
 """What cannot be simulated is refused by name, with the fix."""
 
+import dataclasses
+
 import pytest
 
 from headrace.economics.work import WorkModel
@@ -35,8 +37,10 @@ def test_a_cloud_that_cannot_be_foretold_is_refused(changes: dict[str, str], tol
 def test_a_model_the_cloud_does_not_have_is_named():
     two = FILE.format(count=2, least=0)
     two += "  other:" + two.partition("  big:")[2]
-    with pytest.raises(Invalid, match="which the cloud does not have"):
+    with pytest.raises(Invalid, match="the trace names no model, and the cloud has big, other"):
         scenario(load_text(two), TRACE)
+    with pytest.raises(Invalid, match="which the cloud does not have"):
+        scenario(load_text(two), dataclasses.replace(TRACE, models=("gpt-4",)))
     assert scenario(load_text(two), TRACE, names={"model": "other"}).names == ("other",)
     assert scenario(cloud(), TRACE).names == ("big",), "a cloud of one model takes a trace of any"
 
@@ -60,3 +64,28 @@ def test_work_is_told_in_replicas_of_the_pool_that_a_model_prefers():
     ]
     assert [one.capacities["big@v1", "gpus"] > one.capacities["big@v1", "zoo"] for one in rates] == [True, True]
     assert rates[0].rates["big@v1"].output_ns < rates[1].rates["big@v1"].output_ns
+
+
+def test_a_pool_that_cannot_keep_the_promise_is_left_out_where_another_can() -> None:
+    """As the slow brain leaves it; where none can, the error has what `headrace check` would say."""
+    slow = "  slow: {accelerator: nvidia-l4, count: 8, memory: 141GB, cpus: 8, price_per_hour: 0.5}"
+    text = FILE.format(count=1, least=0).replace(
+        "models:\n  big:", f"{slow}\nmodels:\n  big:\n    placement: [slow, gpus]"
+    )
+    made = scenario(load_text(text), TRACE)
+    assert made.catalog.models[0].pools == ("gpus",)
+    assert set(made.behaviours) == {("big@v1", "gpus")}
+    (note,) = made.trace.notes
+    assert note.startswith("Left out: big@v1 cannot keep its objective on pool slow")
+    with pytest.raises(
+        Invalid, match=r"cannot keep its objective on pool slow .*place it in gpus, or promise objective"
+    ):
+        scenario(load_text(text.replace("[slow, gpus]", "[slow]")), TRACE)
+
+
+def test_a_cloud_that_could_not_be_started_is_told() -> None:
+    """With the nearest change that would do."""
+    made = scenario(load_text(FILE.format(count=1, least=3).replace("max: 1", "max: 3")), TRACE)
+    (note,) = made.trace.notes
+    assert note.startswith("This cloud cannot be started as it is: big@v1: replica 2 of min 3 does not fit")
+    assert note.endswith("2 more devices in gpus would do, or a min of 2 less.")

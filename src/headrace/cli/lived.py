@@ -53,24 +53,39 @@ def _row(model: str, figure: str, live: str, twin: str, live_value: float, twin_
     return {"model": model, "figure": figure, "live": live, "twin": twin, "off_by": off}
 
 
-def lived(length_us: int) -> Lived:
-    """The last so many microseconds of this machine's cloud. Raises Invalid when nobody asked for anything."""
+def lived(length_us: int, skip_us: int = 0, end_us: int | None = None) -> Lived:
+    """The last so many microseconds of this machine's cloud; of these, where it is said, only the part from `skip_us`
+    to `end_us` after the first request. Raises Invalid when nobody asked for anything then.
+    """
     to_us = time.time_ns() // 1000
     query = f"?from={to_us - length_us}&to={to_us}"
     cloud = client()
     text = cloud.text(f"/headrace/v1/trace{query}")
-    rows = list(csv.DictReader(io.StringIO(text)))
+    remarks = [line for line in text.splitlines() if line.startswith("#")]
+    rows = list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
     if not rows:
         raise Invalid("the ledger has no chat request in that time; choose a longer --last")
+    trace = tables.read(io.BytesIO(text.encode()), "the ledger")
+    told = (
+        *trace.notes,
+        *(f"{remark.removeprefix('#').strip()}: what they need is not simulated." for remark in remarks),
+    )
+    trace = dataclasses.replace(trace, notes=told)
     first_us = round(float(rows[0]["arrival_s"]) * 1_000_000)
     last_us = round(float(rows[-1]["arrival_s"]) * 1_000_000)
+    if skip_us or end_us is not None:
+        trace = trace.slice(skip_us, trace.span_us if end_us is None else end_us)
+        if not len(trace):
+            raise Invalid("the ledger has no chat request in that time; choose another --from and --to")
+        first_us, last_us = first_us + skip_us, min(last_us, first_us + skip_us + trace.span_us - 1)
+        rows = [row for row in rows if first_us <= round(float(row["arrival_s"]) * 1_000_000) <= last_us]
     history = cloud.get(f"/headrace/v1/history?from={first_us}&to={last_us + 1}")["models"]
     ttft: dict[str, list[int]] = {}
     for row in rows:
         if int(row["ttft_us"]):
             ttft.setdefault(row["model"], []).append(int(row["ttft_us"]))
     return Lived(
-        trace=tables.read(io.BytesIO(text.encode()), "the ledger"),
+        trace=trace,
         from_us=first_us,
         measured={
             (key, pool): Measured(msgspec.convert(work, WorkModel), ran["slots"] * ran["context_tokens"])

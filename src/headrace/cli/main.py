@@ -99,22 +99,29 @@ def main() -> None:
     try:
         code: Any = headrace.main(standalone_mode=False, color=color)
     except click.ClickException as error:
-        error.show()
         code = error.exit_code
+        if as_json:
+            _tell_program(error.format_message(), code)
+        else:
+            error.show()
     except (click.Abort, KeyboardInterrupt):
         code = 130
     except HeadraceError as error:
         code = status_of(error)
         if as_json:
-            import json  # only on the way to an error
-
-            click.echo(json.dumps({"error": {"message": str(error), "status": code}}, ensure_ascii=False), err=True)
+            _tell_program(str(error), code)
         else:
             click.echo(f"{click.style('error', fg='red')}: {error}", err=True, color=color)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell_program(message: str, status: int) -> None:
+    import json  # only on the way to an error
+
+    click.echo(json.dumps({"error": {"message": message, "status": status}}, ensure_ascii=False), err=True)
 
 
 def status_of(error: HeadraceError) -> int:

@@ -99,6 +99,8 @@ def status(model: str | None, as_json: bool) -> None:
 
 
 def _begin(model: str, file: Path | None, wanted: dict[str, Any], as_json: bool) -> None:
+    if "@" not in model:
+        raise Invalid(f"{model!r} names no version; write it like {model}@v2; see: headrace model status {model}")
     if file is not None:
         wanted |= {"cloud": text_of(file), "filename": file.name, "folder": folder_of(file)}
     made = client().write(AT, {"model": model, **wanted})

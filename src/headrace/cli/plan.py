@@ -8,10 +8,11 @@ import click
 from headrace.cli import planned_shown
 from headrace.cli.check import BUILT_IN, folder_of, text_of
 from headrace.cli.shown import json_option, show
-from headrace.cli.traced import duration, machine, mapped, options, read_trace
+from headrace.cli.traced import duration, machine, mapped, options, read
 from headrace.errors import Invalid
 
 if TYPE_CHECKING:
+    from headrace.cli.lived import Lived
     from headrace.specs.catalog import Catalog
     from headrace.twin.scenario import Scenario
     from headrace.twin.trace import Trace
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("cloud", required=False, type=click.Path(path_type=Path))
-@click.option("--trace", "source", required=True, help="A file, or generate:KIND,NAME=VALUE,...; see docs/simulate.md.")
+@click.option("--trace", "source", required=True, help="A file, generate:KIND,NAME=VALUE,... or ledger.")
 @options
 @click.option("--missed", type=float, default=1.0, show_default=True, help="Percent of the work that need not be done.")
 @click.option("--no-simulation", is_flag=True, help="Only the bound: do not run the twin beside it.")
@@ -40,27 +41,35 @@ def command(cloud: Path | None, source: str, as_json: bool, **given: Any) -> Non
         raise Invalid(f"--missed is {given['missed']}; give percent from 0 to less than 100")
     if sum(bool(given[name]) for name in ("mix", "exclusive", "window")) > 1:
         raise Invalid("--mix, --exclusive and --window answer different questions; ask one at a time")
-    trace = read_trace(source, given)
+    trace, lived = read(source, given)
     text = changed(text_of(cloud or BUILT_IN), given["sets"])
     catalog = load_text(text, str(cloud or BUILT_IN.name), machine(), folder_of(cloud) if cloud else "")
     if given["mix"]:
-        found, shown = _mix(catalog, trace, given)
+        found, shown = _mix(catalog, trace, given, lived)
     elif given["exclusive"]:
-        found, shown = _exclusive(_scenario(catalog, trace, given), given)
+        found, shown = _exclusive(_scenario(catalog, trace, given, lived), given)
     elif given["window"]:
-        found, shown = _windows(_scenario(catalog, trace, given), given)
+        found, shown = _windows(_scenario(catalog, trace, given, lived), given)
     else:
-        found, shown = _fleet(_scenario(catalog, trace, given), given)
+        found, shown = _fleet(_scenario(catalog, trace, given, lived), given)
     show(msgspec.to_builtins(found), shown, as_json=as_json)
 
 
-def _scenario(catalog: "Catalog", trace: "Trace", given: dict[str, Any]) -> "Scenario":
+def _scenario(catalog: "Catalog", trace: "Trace", given: dict[str, Any], lived: "Lived | None") -> "Scenario":
     from headrace.twin.scenario import Options, scenario
 
     world = Options(
-        boot_us=duration(given["boot"], "--boot"), billing_min_us=duration(given["bill"], "--bill"), seed=given["seed"]
+        boot_us=duration(given["boot"], "--boot"),
+        boots_us=lived.boots_us if lived else {},
+        billing_min_us=duration(given["bill"], "--bill"),
+        seed=given["seed"],
+        wall_us=lived.from_us if lived else 0,
     )
-    return scenario(catalog, trace, names=mapped(given), options=world)
+    measured = lived.measured if lived else None
+    made = scenario(catalog, trace, measured=measured, names=mapped(given), options=world)
+    for note in made.trace.notes:
+        click.echo(note, err=True)
+    return made
 
 
 def _fleet(scenario: "Scenario", given: dict[str, Any]) -> tuple[Any, str]:
@@ -70,12 +79,13 @@ def _fleet(scenario: "Scenario", given: dict[str, Any]) -> tuple[Any, str]:
     return found, planned_shown.fleet(found)
 
 
-def _mix(catalog: "Catalog", trace: "Trace", given: dict[str, Any]) -> tuple[Any, str]:
+def _mix(catalog: "Catalog", trace: "Trace", given: dict[str, Any], lived: "Lived | None") -> tuple[Any, str]:
     from headrace.twin.mixes import mixed
 
     if not 0 <= given["room"] <= 1000:
         raise Invalid(f"--room is {given['room']:g}; give percent from 0 to 1000")
-    found = mixed(catalog, trace, names=mapped(given), room=given["room"] / 100)
+    measured = lived.measured if lived else None
+    found = mixed(catalog, trace, names=mapped(given), room=given["room"] / 100, measured=measured)
     return found, planned_shown.mix(found)
 
 

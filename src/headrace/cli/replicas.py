@@ -13,7 +13,7 @@ from headrace.units import format_bytes
 def command(as_json: bool) -> None:
     """Every replica: its model, state, where it lives and how often it was restarted."""
     found = client().get("/headrace/v1/replicas")
-    heads = ["REPLICA", "MODEL", "STATE", "PLACE", "PID", "SLOTS", "MEMORY", "RESTARTS", "REASON"]
+    heads = ["REPLICA", "MODEL", "STATE", "POOL", "PLACE", "PID", "SLOTS", "MEMORY", "RESTARTS", "REASON"]
     rows = [_row(replica) for replica in found["replicas"]]
     text = table(heads, rows) if rows else "no replicas: every model is asleep until it is asked"
     show(found, text, as_json=as_json)
@@ -23,4 +23,5 @@ def _row(r: dict[str, Any]) -> list[object]:
     place = f"{r['node']}/{r['device']}" if r["device"] else r["node"]
     model, held = f"{r['model']}@{r['version']}", r["kept_bytes"] if r["phase"] == "asleep" else r["memory_bytes"]
     memory = format_bytes(held)
-    return [r["id"], model, dot(r["phase"]), place, r["pid"] or "-", r["slots"], memory, r["restarts"], r["reason"]]
+    where = r["pool"] or "-", place
+    return [r["id"], model, dot(r["phase"]), *where, r["pid"] or "-", r["slots"], memory, r["restarts"], r["reason"]]

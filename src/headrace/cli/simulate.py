@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import os
 import sys
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +15,10 @@ from headrace.cli import rolled
 from headrace.cli.check import BUILT_IN, folder_of, text_of
 from headrace.cli.dollars import dollars
 from headrace.cli.shown import json_option, show, table
-from headrace.cli.traced import duration, machine, mapped, options, read_trace, scaled
+from headrace.cli.simulated_shown import header, money, speed, tables
+from headrace.cli.traced import LEDGER, duration, machine, mapped, options, read
 from headrace.errors import Invalid
-from headrace.units import US_PER_S
+from headrace.units import format_us
 
 if TYPE_CHECKING:
     from headrace.cli.lived import Lived
@@ -27,12 +30,12 @@ if TYPE_CHECKING:
 HEADS = ["RUN", "COST", "OF THE LEAST", "A DAY", "TTFT P50", "P95", "P99", "KEPT", "TPOT P50", "KEPT", "REFUSED",
          "FAILED", "STARTS", "PEAK", "AT WORK"]  # fmt: skip
 OPTIMUM_SLOTS = 20_000  # of a model and pool; with more cost over the least is told when it is asked for
+ROUND_MIN_US = 10_000  # each is a look at the whole fleet
 
 
 @click.command()
 @click.argument("cloud", required=False, type=click.Path(path_type=Path))
 @click.option("--trace", "source", required=True, help="A file, generate:KIND,NAME=VALUE,... or ledger.")
-@click.option("--last", default="1h", show_default=True, help="With --trace ledger: so long until now.")
 @click.option("--compare", is_flag=True, help="With --trace ledger: what really happened, beside it.")
 @options
 @click.option(
@@ -49,7 +52,13 @@ OPTIMUM_SLOTS = 20_000  # of a model and pool; with more cost over the least is 
 )
 @click.option("--policy", default="headrace", show_default=True, help="Who sizes: headrace, knative, hpa:N, ray, ...")
 @click.option("--round", "every", default="5s", show_default=True, help="How often the slow brain looks.")
-@click.option("--warm", type=int, default=0, show_default=True, help="Replicas of each model there at the beginning.")
+@click.option(
+    "--warm",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Replicas of each model there at the beginning.",
+)
 @click.option("--mtbf-hours", type=float, default=0.0, help="Mean hours between failures of a replica; 0 is never.")
 @click.option(
     "--optimum/--no-optimum",
@@ -64,20 +73,26 @@ def command(
     """Run CLOUD (the built-in one when not given) over a trace in virtual time, with the code that decides."""
     import msgspec
 
-    lived = history(given["last"]) if source == "ledger" else None
-    if given["compare"] and lived is None:
+    if given["compare"] and source != LEDGER:
         raise Invalid("--compare is for --trace ledger: what else happened is not known here")
-    trace = scaled(lived.trace, given) if lived else read_trace(source, given)
+    _check(given, html)
+    trace, lived = read(source, given)
     text = text_of(cloud or BUILT_IN)
-    runs = [_run(run, text, cloud, trace, given, lived) for run in _wanted(given, variants)]
+    wanted = _wanted(given, variants)
+    runs: list[tuple[World, Outcome]] = []
+    for run in wanted:
+        runs.append(_run(run, text, cloud, trace, given, lived))
+        if runs[-1][1].partial:
+            break
     runs = _judged(runs, given["optimum"])
     rows = [_row(outcome) for _, outcome in runs]
     compared = lived.beside(runs[0][1]) if lived and given["compare"] else []
     if html is not None:
         from headrace.twin.page import page
 
-        title, told = f"{cloud or 'the built-in cloud'} over {source}", [_of_the_least(one) for _, one in runs]
-        html.write_text(page(title, HEADS, rows, runs, told, rolled.tables([one for _, one in runs])))
+        title, of = f"{cloud or 'the built-in cloud'} over {source}", [outcome for _, outcome in runs]
+        shown = [("", HEADS, rows), *(one for outcome in of for one in tables(outcome)), *rolled.tables(of)]
+        html.write_text(page(title, shown, runs, [_of_the_least(outcome) for outcome in of]))
     outcomes = [outcome for _, outcome in runs]
     found = {
         "simulated": True,
@@ -89,13 +104,20 @@ def command(
     if compared:
         text += "\n\n" + table(["MODEL", "FIGURE", "LIVE", "TWIN", "OFF BY"], [list(row.values()) for row in compared])
     show(found, text, as_json=as_json)
+    if runs[-1][1].partial:
+        if missing := ", ".join(run.name for run in wanted[len(runs) :]):
+            click.echo(f"not begun: {missing}", err=True)
+        raise click.Abort
 
 
-def history(last: str) -> "Lived":
-    """What this machine's cloud was asked lately, and how it ran."""
-    from headrace.cli.lived import lived
-
-    return lived(duration(last, "--last"))
+def _check(given: dict[str, Any], html: Path | None) -> None:
+    """What would show only when it is late, or never. Raises Invalid."""
+    if html is not None and not os.access(html if html.exists() else html.absolute().parent, os.W_OK):
+        raise Invalid(f"--html: {html} cannot be written; choose a folder that is there and may be written to")
+    if not 0 <= given["mtbf_hours"] < inf:
+        raise Invalid(f"--mtbf-hours is {given['mtbf_hours']:g}; give hours of 0 or more, 0 for no failures")
+    if duration(given["every"], "--round") < ROUND_MIN_US:
+        raise Invalid(f"--round is {given['every']}; give {ROUND_MIN_US // 1000}ms or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,10 +132,12 @@ class Run:
 
 def _wanted(given: dict[str, Any], variants: tuple[str, ...]) -> list[Run]:
     """Every run, the one as given first."""
+    from headrace.twin.variants import parts
+
     sets, policy, rollouts = given["sets"], given["policy"], list(given["rollouts"])
     found = [Run(policy if policy != "headrace" else "as given", sets, policy, rollouts)]
     for variant in variants:
-        changes = tuple(part.strip() for part in variant.split(",") if part.strip())
+        changes = parts(variant)
         chosen = [change.partition("=")[2] for change in changes if change.startswith("policy=")]
         rest = tuple(change for change in changes if not change.startswith("policy="))
         others, rest = rolled.parted(rest)
@@ -155,7 +179,7 @@ def _run(
             world.run()
         except KeyboardInterrupt:
             partial = True
-            click.echo(f"\n{name}: interrupted; what follows is about the first {world.now_us // US_PER_S} s", err=True)
+            click.echo(f"\n{name}: interrupted; what follows is about its first {format_us(world.now_us)}", err=True)
     return world, bought.beside(outcome(world, name, partial=partial), receipts)
 
 
@@ -203,9 +227,9 @@ def _options(given: dict[str, Any], keys: list[str], lived: "Lived | None") -> "
     from headrace.twin.scenario import Options
 
     return Options(
-        boot_us=duration(given["boot"], "--boot"),
+        boot_us=max(1, duration(given["boot"], "--boot")),  # 0 is "not ready yet"
         billing_min_us=duration(given["bill"], "--bill"),
-        round_us=max(1, duration(given["every"], "--round")),
+        round_us=duration(given["every"], "--round"),
         mtbf_hours=given["mtbf_hours"],
         seed=given["seed"],
         warm=dict.fromkeys(keys, given["warm"]),
@@ -233,22 +257,19 @@ def _bought(run: str, one: dict[str, Any]) -> str:
 
 def _row(outcome: "Outcome") -> list[str]:
     """One run in a line; latencies are those of the model that is asked most."""
-    cost, a_day = (f"${nanousd / 1e9:,.2f}" for nanousd in (outcome.cost_nanousd, outcome.nanousd_per_day))
+    paid = [money(nanousd) for nanousd in (outcome.cost_nanousd, outcome.nanousd_per_day)]
     of = outcome.optimum
-    money = [cost, f"{of.ratio_ppm / 1e6:.2f}" if of is not None and of.ratio_ppm is not None else "-", a_day]
+    paid.insert(1, f"{of.ratio_ppm / 1e6:.2f}" if of is not None and of.ratio_ppm is not None else "-")
     if not outcome.models:  # all of it is bought elsewhere
-        return [outcome.name, *money, *["-"] * (len(HEADS) - 1 - len(money))]
+        return [outcome.name, *paid, *["-"] * (len(HEADS) - 1 - len(paid))]
     most = max(outcome.models, key=lambda model: model.requests)
     refused, failed = (sum(getattr(model, what) for model in outcome.models) for what in ("refused", "failed"))
     replica_us = sum(model.replica_us for model in outcome.models)
     work_us = sum(model.replica_us * model.utilisation_ppm for model in outcome.models) / 1_000_000
     return [
         outcome.name + (" (interrupted)" if outcome.partial else ""),
-        *money,
-        *(f"{us / US_PER_S:.2f} s" for us in (most.ttft.p50_us, most.ttft.p95_us, most.ttft.p99_us)),
-        f"{most.ttft.kept_ppm / 10_000:.2f} %",
-        f"{most.tpot.p50_us / 1000:.0f} ms",
-        f"{most.tpot.kept_ppm / 10_000:.1f} %",
+        *paid,
+        *(cell for at, cell in enumerate(speed(most, most.ttft, most.tpot)) if at not in (5, 6)),
         f"{refused}",
         f"{failed}",
         f"{sum(model.starts for model in outcome.models)}",
@@ -258,49 +279,15 @@ def _row(outcome: "Outcome") -> list[str]:
 
 
 def _text(trace: "Trace", outcomes: "list[Outcome]", html: Path | None) -> str:
-    summary = trace.summary()
     lines = [
-        f"simulated: {summary.requests} requests in {summary.span_us / 3.6e9:.1f} h ({summary.rate:.2f}/s, the busiest "
-        f"minute {summary.peak_over_mean:.1f} times that), {summary.input_mean:.0f} tokens in and "
-        f"{summary.output_mean:.0f} out on average",
+        header(trace),
         *(f"  {note}" for note in dict.fromkeys(note for outcome in outcomes for note in outcome.notes)),
         "",
         table(HEADS, [_row(outcome) for outcome in outcomes]),
         *(["", *told] if (told := [line for line in map(_of_the_least, outcomes) if line]) else []),
     ]
-    first = outcomes[0]
-    heads = [
-        "MODEL",
-        "REQUESTS",
-        "COST",
-        "AT WORK",
-        "STARTING",
-        "IDLE",
-        "DRAINING",
-        "ASLEEP",
-        "A MILLION TOKENS",
-        "TTFT KEPT",
-    ]
-    rows = []
-    for model in first.models:
-        tokens = model.input_tokens + model.output_tokens
-        rows.append(
-            [
-                model.name,
-                model.requests,
-                dollars(model.cost_nanousd),
-                *(dollars(model.causes_nanousd[cause]) for cause in ("work", "start", "idle", "drain", "sleep")),
-                dollars(model.cost_nanousd * 1_000_000 // tokens) if tokens else "-",
-                f"{model.ttft.kept_ppm / 10_000:.2f} % of {model.ttft.objective_us / US_PER_S:g} s",
-            ]
-        )
-    lines += ["", f"{first.name}:", table(heads, rows)]
-    tenants = [
-        [model.name, tenant.name, tenant.requests, tenant.served, dollars(tenant.cost_nanousd)]
-        for model in first.models
-        for tenant in sorted(model.tenants, key=lambda tenant: -tenant.requests)[:10]
-        if len(model.tenants) > 1
-    ]
+    for shown in tables(outcomes[0]):
+        lines += ["", f"{shown.title}:", table(shown.heads, shown.rows)]
     for outcome in outcomes:
         lines += [
             f"{outcome.name}: {model.batch_served} of {model.batch} batch requests of {model.name} served; an hour of "
@@ -309,8 +296,6 @@ def _text(trace: "Trace", outcomes: "list[Outcome]", html: Path | None) -> str:
             if model.batch
         ]
         lines += ["", *(_bought(outcome.name, one) for one in outcome.bought)] if outcome.bought else []
-    if tenants:
-        lines += ["", table(["MODEL", "TENANT", "REQUESTS", "SERVED", "TIME AT WORK"], tenants)]
     lines += rolled.text(outcomes)
     if html is not None:
         lines += ["", f"plots and decisions: {html}"]

@@ -1,7 +1,8 @@
 """The trace that a command is given: its options, which `simulate` and `plan` share, and how it is read."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -9,12 +10,19 @@ from headrace.errors import Invalid
 from headrace.units import duration_us
 
 if TYPE_CHECKING:
+    from headrace.cli.lived import Lived
     from headrace.twin.trace import Trace
+
+LEDGER: Final = "ledger"
+LAST: Final = "1h"
+SCALE_MAX: Final = 1000
+BATCH_MAX: Final = 100_000
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _OPTIONS = (
     click.option("--format", "form", help="Of the file, when it cannot be told from its first lines."),
+    click.option("--last", help=f"With --trace ledger: so long until now.  [default: {LAST}]"),
     click.option("--from", "from_", help="From this time of the trace on, like 2h."),
     click.option("--to", help="Up to this time of the trace, like 12h."),
     click.option("--scale", type=float, default=1.0, show_default=True, help="So many times the trace's traffic."),
@@ -41,24 +49,38 @@ def options(command: Command) -> Command:
     return command
 
 
-def read_trace(source: str, given: dict[str, Any]) -> "Trace":
-    """The trace that was asked for, or the part of it, more or less of it. Raises Invalid."""
+def read(source: str, given: dict[str, Any]) -> "tuple[Trace, Lived | None]":
+    """The trace that was asked for, the part of it, more or less of it; and how a cloud ran meanwhile, where the trace
+    is what this machine's cloud was asked. Raises Invalid.
+    """
+    from_us = duration(given["from_"] or "0s", "--from")
+    to_us = duration(given["to"], "--to") if given["to"] else None
+    if source == LEDGER:
+        from headrace.cli.lived import lived
+
+        found = lived(duration(given["last"] or LAST, "--last"), from_us, to_us)
+        return _scaled(found.trace, given), found
+    if given["last"]:
+        raise Invalid("--last is for --trace ledger; take a part of another trace with --from and --to")
     from headrace.twin import load
 
     trace = load.load(source, given["form"], given["seed"])
     if given["from_"] or given["to"]:
-        from_us = duration(given["from_"] or "0s", "--from")
-        trace = trace.slice(from_us, duration(given["to"], "--to") if given["to"] else trace.span_us)
+        trace = trace.slice(from_us, trace.span_us if to_us is None else to_us)
     if not len(trace):
         raise Invalid("the trace has no request in that time; choose another --from and --to")
-    return scaled(trace, given)
+    return _scaled(trace, given), None
 
 
-def scaled(trace: "Trace", given: dict[str, Any]) -> "Trace":
+def _scaled(trace: "Trace", given: dict[str, Any]) -> "Trace":
     """More or less of a trace, and batch work beside it. Raises Invalid."""
     from headrace.twin import scale
 
     factor, part, seed = given["scale"], given["batch"] / 100, given["seed"]
+    if not 0 < factor <= SCALE_MAX:
+        raise Invalid(f"--scale is {factor:g}; give a number above 0, {SCALE_MAX} at most")
+    if not isfinite(part) or not 0 <= given["batch"] <= BATCH_MAX:
+        raise Invalid(f"--batch is {given['batch']:g}; give a percentage from 0 to {BATCH_MAX}")
     if factor != 1:
         if given["scale_by"] == "clients":
             trace = scale.scale_clients(trace, factor, seed)

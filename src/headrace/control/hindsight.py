@@ -93,10 +93,10 @@ class Hindsights:
             return
         asked = await asyncio.to_thread(self._store.work_by_slot, now_us - count * SLOT_US, SLOT_US)
         models, questions = [], []
-        for model in catalog.models:
+        for model in _served(catalog):
             rate, kinds = self._rate(model), _kinds(model, self._able(model), catalog)
             mine = asked.get(model.name)
-            if rate is None or not kinds or not mine or model.weight == 0:
+            if rate is None or not kinds or not mine:
                 continue
             work = [0.0] * count
             for slot, requests, input_tokens, output_tokens in mine:
@@ -137,6 +137,15 @@ class Hindsights:
                 looked += 1
                 kept += row.outcome in ("finished", "cancelled") and row.first_us <= model.objective.ttft_us
         return _WHOLE_PPM * kept // looked if looked else _WHOLE_PPM
+
+
+def _served(catalog: Catalog) -> list[ModelSpec]:
+    """Each model once, by the version that has most of its traffic: work and costs are of all its versions."""
+    most: dict[str, ModelSpec] = {}
+    for model in catalog.models:
+        if model.weight > (most[model.name].weight if model.name in most else 0):
+            most[model.name] = model
+    return list(most.values())
 
 
 def _kinds(model: ModelSpec, able: Mapping[str, float], catalog: Catalog) -> list[Kind]:

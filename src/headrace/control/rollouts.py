@@ -10,6 +10,7 @@ from typing import Final, Unpack
 import msgspec
 
 from headrace import telemetry
+from headrace.control.catalogs import ROLLOUTS
 from headrace.control.records import Records
 from headrace.errors import Transient
 from headrace.policy import rollout as policy
@@ -23,7 +24,7 @@ from headrace.state.usage import Usage
 from headrace.units import US_PER_S
 
 KEEP_US: Final = 2 * US_PER_S
-_NAME: Final = "rollouts"
+_NAME: Final = ROLLOUTS
 
 
 class Rollouts:

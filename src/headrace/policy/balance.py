@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from headrace.policy import homing, scaling, sleep, spot
+from headrace.policy import homing, scaling, sleep, spot, worth
 from headrace.policy.choice import Home
 from headrace.policy.homing import Level
 from headrace.policy.planning import FAILED_PAUSE_US, Lack, Work, within
@@ -164,7 +164,7 @@ def _urgency(mine: list[Replica], model: ModelSpec, number: int) -> int:
 
 def _stop(work: Work, model: ModelSpec, replicas: list[Replica], extra: int, reason: str) -> None:
     for replica in _surplus(model, replicas, extra):
-        work.stop(replica, model.scaling.drain_us, reason)
+        work.stop(replica, model.scaling.drain_us, f"{reason}{worth.kept(work, replica)}")
 
 
 def _surplus(model: ModelSpec, replicas: list[Replica], extra: int) -> list[Replica]:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from headrace.policy import placement, room, sleep
+from headrace.policy import placement, room, sleep, worth
 from headrace.policy.actions import Hold, Plan, Sleep, Start, Stop, Wake
 from headrace.policy.balance import balance
 from headrace.policy.planning import FAILED_PAUSE_US, NOTHING, Lack, Learned, Work
@@ -147,5 +147,6 @@ def _serve(work: Work, lack: Lack) -> None:
             return
         device = work.space.find(model, evenly=lack.evenly)
         assert device is not None, "room was made"
+    reason = worth.placed(work, model, device, lack.reason)
     work.space.take(device, model)
-    work.start(model, device, lack.reason)
+    work.start(model, device, reason)

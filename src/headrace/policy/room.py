@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from headrace.policy import moves, scaling
+from headrace.policy import moves, scaling, worth
 from headrace.policy.placement import Place, place_of
 from headrace.policy.planning import Lack, Work, is_current, may_sleep
 from headrace.specs.catalog import ModelSpec
@@ -106,7 +106,7 @@ def _part(work: Work, going: Iterable[Leaver], why: str, lack: Lack) -> None:
         if one.sleeps:
             work.sleep(one.replica, f"{reason}; asleep it keeps {format_bytes(one.replica.kept_bytes)}")
         else:
-            work.stop(one.replica, spec.scaling.drain_us if spec else 0, reason)
+            work.stop(one.replica, spec.scaling.drain_us if spec else 0, f"{reason}{worth.again(one.regret)}")
 
 
 def _own_old(work: Work, lack: Lack) -> list[Leaver]:

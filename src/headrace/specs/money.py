@@ -11,7 +11,7 @@ from typing import Final
 from headrace import units
 from headrace.specs.catalog import BudgetSpec, PriceSpec
 from headrace.specs.document import Pool
-from headrace.specs.priced import SCALES, Unit, missing, picousd_per_unit
+from headrace.specs.priced import SCALES, Unit, each, missing, picousd_per_unit
 from headrace.specs.section import Price
 from headrace.specs.tenancy import TenantBudget
 
@@ -129,7 +129,6 @@ def units_shown(per_unit: dict[str, int]) -> str:
     """Unit prices in words."""
     parts = []
     for name, pico in per_unit.items():
-        scale, each = SCALES[name]  # type: ignore[index] # names come from SCALES
-        dollars = Decimal(pico * scale) / 10**12
-        parts.append(f"${dollars.normalize():f} a{'n' if each[0] in 'aeiou' else ''} {each}")
+        dollars = Decimal(pico * SCALES[name][0]) / 10**12  # type: ignore[index] # names come from SCALES
+        parts.append(f"${dollars.normalize():f} {each(name)}")  # type: ignore[arg-type] # as above
     return ", ".join(parts)

@@ -43,6 +43,17 @@ SCALES: Final[dict[Unit, tuple[int, str]]] = {
     "busy_us": (3_600_000_000, "hour of a slot at work"),
 }
 
+
+def each(unit: Unit) -> str:
+    """What a price is for, with its article.
+
+    >>> each("busy_us"), each("images"), each("input_tokens")
+    ('an hour of a slot at work', 'an image', 'a million input tokens')
+    """
+    noun = SCALES[unit][1]
+    return f"{'an' if noun[0] in 'aeio' or noun.startswith('hour') else 'a'} {noun}"
+
+
 # What a request of a task has several of: the unit that `Usage.items` counts.
 ITEMS: Final[dict[str, Unit]] = {
     "embed": "embeddings",

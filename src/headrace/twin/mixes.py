@@ -13,6 +13,7 @@ import numpy as np
 from headrace.errors import Invalid
 from headrace.planner.pool_mix import Class, Device, Mix, Model, alternatives, pool_mix
 from headrace.policy import capacity
+from headrace.policy.performance import Measured, Performance
 from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec
 from headrace.twin.scenario import mapped, performance_of
 from headrace.twin.trace import Trace
@@ -20,6 +21,7 @@ from headrace.units import US_PER_HOUR, US_PER_S
 
 INPUT_EDGES: Final = (512, 4096)  # tokens: a bucket ends with its edge, the last has none
 OUTPUT_EDGES: Final = (128, 512)
+Speeds = Mapping[tuple[str, str], Performance]  # by (model, pool)
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,15 +53,29 @@ class Mixed(msgspec.Struct, frozen=True, kw_only=True):
     singles: tuple[Single, ...]
 
 
-def mixed(catalog: Catalog, trace: Trace, *, names: Mapping[str, str], room: float) -> Mixed:
-    """The cheapest constant mix for every hour, with `room` (a share) more than is asked. Raises Invalid.
+def mixed(
+    catalog: Catalog,
+    trace: Trace,
+    *,
+    names: Mapping[str, str],
+    room: float,
+    measured: Mapping[tuple[str, str], Measured] | None = None,
+) -> Mixed:
+    """The cheapest constant mix for every hour, with `room` (a share) more than is asked; `measured` as in `scenario`.
+    Raises Invalid.
 
     Where no mix serves all, the error says which devices or whose requests are too many.
     """
     known = mapped(trace, catalog, names)
     models = [model for model in catalog.models if model.owned and model.name in known]
     pools = [pool for pool in catalog.pools if any(pool.name in model.pools for model in models)]
-    buckets = [one for model in models for one in _classes(catalog, trace, known, model, room)]
+    speeds = {
+        (model.key, name): performance_of(model, pool, measured, catalog)
+        for model in models
+        for name in model.pools
+        if (pool := catalog.pool(name)) is not None
+    }
+    buckets = [one for model in models for one in _classes(speeds, trace, known, model, room)]
     if not buckets:
         raise Invalid("the trace asks for no model that this cloud runs itself; there is nothing to buy devices for")
     classes = [one for one, _ in buckets]
@@ -81,7 +97,7 @@ def mixed(catalog: Catalog, trace: Trace, *, names: Mapping[str, str], room: flo
 
 
 def _classes(
-    catalog: Catalog, trace: Trace, known: tuple[str, ...], model: ModelSpec, room: float
+    speeds: Speeds, trace: Trace, known: tuple[str, ...], model: ModelSpec, room: float
 ) -> Iterator[tuple[Class, int]]:
     """A model's buckets that have requests, and how many."""
     rows = np.isin(trace.model, [place for place, name in enumerate(known) if name == model.name])
@@ -101,16 +117,14 @@ def _classes(
         )  # fmt: skip
         bucket = f"{_span(INPUT_EDGES, one)} in, {_span(OUTPUT_EDGES, other)} out"
         rates = tuple((counts / lasts_s * (1 + room)).tolist())
-        yield Class(model=model.key, bucket=bucket, rates=rates, work_us=_work(catalog, model, sizes)), int(mine.sum())
+        yield Class(model=model.key, bucket=bucket, rates=rates, work_us=_work(speeds, model, sizes)), int(mine.sum())
 
 
-def _work(catalog: Catalog, model: ModelSpec, sizes: tuple[int, int]) -> dict[str, float]:
+def _work(speeds: Speeds, model: ModelSpec, sizes: tuple[int, int]) -> dict[str, float]:
     """Time of a replica that one request takes at its largest batch, by pool that keeps the model's promises."""
     found = {}
     for name in model.pools:
-        pool = catalog.pool(name)
-        assert pool is not None, "the catalog was checked"
-        at = capacity.kept(performance_of(model, pool), model, *sizes)
+        at = capacity.kept(speeds[model.key, name], model, *sizes)
         if at is not None:
             found[name] = 3.6e9 / at.requests_per_hour
     return found
@@ -142,8 +156,8 @@ def _span(edges: tuple[int, ...], place: int) -> str:
     """A bucket's tokens in words.
 
     >>> [_span((512, 4096), place) for place in range(3)]
-    ['to 512', '513 to 4096', 'over 4096']
+    ['up to 512', '513 to 4096', 'over 4096']
     """
     if place == len(edges):
         return f"over {edges[-1]}"
-    return f"to {edges[0]}" if not place else f"{edges[place - 1] + 1} to {edges[place]}"
+    return f"up to {edges[0]}" if not place else f"{edges[place - 1] + 1} to {edges[place]}"

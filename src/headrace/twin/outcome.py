@@ -11,11 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.economics.sharing import split
-from headrace.twin.against import Against
 from headrace.specs.catalog import ModelSpec
-from headrace.twin.latency import Latency, first_token, outputs_of, per_token, rows_of
+from headrace.twin.against import Against
+from headrace.twin.latency import (
+    Latency,
+    first_token,
+    first_token_by_tenant,
+    outputs_of,
+    per_token,
+    per_token_by_tenant,
+    rows_of,
+)
 from headrace.twin.rolled import Rolled, rolled
-from headrace.twin.trace import BATCH, Trace
+from headrace.twin.trace import BATCH
 from headrace.twin.world import FAILED, REFUSED, SERVED, World
 from headrace.units import US_PER_HOUR
 
@@ -23,7 +31,10 @@ CAUSES: Final = ("work", "start", "idle", "drain", "sleep")
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """One model, or one tenant of one model. `cost_nanousd` of a tenant is its share of the time at work."""
+    """One model, or one tenant of one model. `cost_nanousd` of a tenant is its share of the time at work.
+
+    Latencies are of those who wait: requests of class batch are in all else.
+    """
 
     name: str
     requests: int
@@ -31,18 +42,18 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     failed: int
     cost_nanousd: int
+    ttft: Latency
+    tpot: Latency
 
 
 class ModelPart(Part, frozen=True, kw_only=True):
     """One model. `held` waited for a start; `causes_nanousd` adds up to the cost.
 
-    `utilisation_ppm` is time with work of all time of replicas; `output_tokens` what was answered. Latencies are of
-    those who wait: `batch` requests, of which `batch_served` were, are in all else. `useful_us` is the work that was
-    served, time of a replica at its best batch. `optimum` is cost over least, where that was asked for.
+    `utilisation_ppm` is time with work of all time of replicas; `output_tokens` what was answered. Of the
+    `batch` requests `batch_served` were. `useful_us` is the work that was served, time of a replica at its best batch.
+    `optimum` is cost over least, where that was asked for.
     """
 
-    ttft: Latency
-    tpot: Latency
     starts: int
     wakes: int
     replica_us: int
@@ -131,7 +142,7 @@ def _model(world: World, key: str) -> ModelPart:
         utilisation_ppm=int(1_000_000 * busy_us / replica_us) if replica_us else 0,
         input_tokens=int(input_[served].sum()),
         output_tokens=int(output[served].sum()),
-        tenants=_tenants(trace, rows, fate, np.frombuffer(world.share_us, np.float64)[rows], causes["work"]),
+        tenants=_tenants(world, rows, spec, causes["work"]),
         batch=int(batch.sum()),
         batch_served=int((served & batch).sum()),
         useful_us=int(useful_ns / 1000),
@@ -169,15 +180,15 @@ def _leases(world: World, key: str) -> tuple[dict[str, int], int, float, int]:
     return causes, replica_us, busy_us, peak
 
 
-def _tenants(
-    trace: Trace, rows: NDArray[np.bool_], fate: NDArray[np.uint8], shares: NDArray[np.float64], nanousd: int
-) -> tuple[Part, ...]:
-    tenant = trace.tenant[rows]
-    count = len(trace.tenants)
+def _tenants(world: World, rows: NDArray[np.bool_], spec: ModelSpec, nanousd: int) -> tuple[Part, ...]:
+    trace, fate = world.scenario.trace, np.frombuffer(world.fate, np.uint8)[rows]
+    tenant, count = trace.tenant[rows], len(trace.tenants)
     by = [np.bincount(tenant[fate == what], minlength=count) for what in (SERVED, REFUSED, FAILED)]
     asked = np.bincount(tenant, minlength=count)
-    took = np.bincount(tenant, weights=shares, minlength=count)
+    took = np.bincount(tenant, weights=np.frombuffer(world.share_us, np.float64)[rows], minlength=count)
     costs = split(nanousd, [round(us) for us in took]) if took.sum() >= 1 else [0] * count
+    ttft = first_token_by_tenant(world, rows, spec.objective.ttft_us)
+    tpot = per_token_by_tenant(world, rows, outputs_of(world, spec.version), spec.objective.tpot_us)
     return tuple(
         Part(
             name=trace.tenants[place],
@@ -186,6 +197,8 @@ def _tenants(
             refused=int(by[1][place]),
             failed=int(by[2][place]),
             cost_nanousd=costs[place],
+            ttft=ttft[place],
+            tpot=tpot[place],
         )
         for place in np.flatnonzero(asked)
     )

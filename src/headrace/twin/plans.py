@@ -61,7 +61,10 @@ def planned(scenario: Scenario, *, missed: float, simulate: bool) -> Planned:
     for model in scenario.catalog.models:
         pools = pools_of(scenario, model)
         work = work_of(scenario, model)
-        best = optimum(work, pools, missed=missed)
+        try:
+            best = optimum(work, pools, missed=missed)
+        except Invalid as error:
+            raise Invalid(f"{error.message}; {_held_by(scenario, model)}", status=error.status) from None
         plan, bound = _scheduled(work, pools, missed)
         choices.append(
             Choice(
@@ -104,6 +107,19 @@ def _scheduled(work: NDArray[np.float64], pools: list[Pool], missed: float) -> t
     if planned is None:
         return solved, None
     return min(planned, solved, key=lambda one: one.nanousd), planned.bound_nanousd
+
+
+def _held_by(scenario: Scenario, model: ModelSpec) -> str:
+    """Which figures of the cloud file keep a model from having more replicas."""
+    most, found, capped = model.scaling.max_replicas, [], False
+    for name in model.pools:
+        pool = scenario.catalog.pool(name)
+        assert pool is not None, "the scenario was checked"
+        fit = pool.count * max(1, pool.memory_bytes // model.memory_bytes)
+        found += [f"pools.{name}.count ({pool.count})"] if fit <= most else []
+        capped |= most <= fit
+    found += [f"models.{model.name}.scaling.max ({most})"] if capped else []
+    return f"{model.key} is held to that by {' and '.join(found)}"
 
 
 def work_of(scenario: Scenario, model: ModelSpec) -> NDArray[np.float64]:

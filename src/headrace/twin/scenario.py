@@ -20,7 +20,9 @@ from headrace.specs import accelerators
 from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec
 from headrace.specs.problem import closest
 from headrace.state.work import WorkRate
+from headrace.twin import odd
 from headrace.twin.deployment import Deployment, News
+from headrace.twin.odd import NO_NAME
 from headrace.twin.replica import NEVER, Behaviour
 from headrace.twin.trace import Trace
 from headrace.units import US_PER_HOUR, US_PER_S
@@ -117,26 +119,26 @@ def scenario(
     capacities: dict[tuple[str, str], float] = {}
     speeds: dict[tuple[str, str], Performance] = {}
     boots: dict[str, int] = {}
+    left_out: dict[str, set[str]] = {}
+    told = odd.notes(trace, catalog, known, [name for name in trace.models if name not in (names or {})])
     for model in catalog.models:
         rows = np.isin(trace.model, [place for place, name in enumerate(known) if name == model.name])
         if not model.owned or not rows.any():
             continue
         boots[model.key] = news.boot_us(model.key, given.boots_us, given.boot_us)
-        for pool in filter(None, map(catalog.pool, model.pools)):  # the first is what work is told in
-            performance = news.paced(model.key, performance_of(model, pool, lived, catalog))
-            speeds[model.key, pool.name] = performance
-            sizes = (trace.input_tokens[rows], news.lengths(model.key)[rows])
-            able_to = model if model.key not in news.deployments else _unpromised(model, performance, sizes)
-            behaviours[model.key, pool.name], rate, able = _behaviour(
-                able_to, pool, performance, sizes, boots[model.key]
-            )
-            capacities[model.key, pool.name] = able
+        sizes = (trace.input_tokens[rows], news.lengths(model.key)[rows])
+        found, cannot = _pools(model, catalog, news, lived, sizes, boots[model.key])
+        for name, (performance, made, rate, able) in found.items():
+            speeds[model.key, name] = performance
+            behaviours[model.key, name] = made
+            capacities[model.key, name] = able
             rates.setdefault(model.key, rate)
-            place = (model.version, pool.name)
-            prompts.setdefault(place, np.zeros(len(trace)))[rows] = _prompts_us(performance, sizes[0])
+            prompts.setdefault((model.version, name), np.zeros(len(trace)))[rows] = _prompts_us(performance, sizes[0])
+        left_out[model.key] = set(model.pools) - set(found)
+        told += [f"Left out: {why}." for why in cannot]
     return Scenario(
-        trace=trace,
-        catalog=_without_unused(catalog, {known[place] for place in set(trace.model.tolist())}),
+        trace=dataclasses.replace(trace, notes=(*trace.notes, *told)),
+        catalog=_without_unused(catalog, {known[place] for place in set(trace.model.tolist())}, left_out),
         sizing=_told(sizing if sizing is not None else ByWork(), catalog, boots),
         names=known,
         behaviours=behaviours,
@@ -177,7 +179,15 @@ def _told(rule: Sizing, catalog: Catalog, boots: Mapping[str, int]) -> Sizing:
 
 
 def mapped(trace: Trace, catalog: Catalog, names: Mapping[str, str]) -> tuple[str, ...]:
-    """The catalog's names of the trace's models, by their place. Raises Invalid for one it does not have."""
+    """The catalog's names of the trace's models, by their place. Raises Invalid for one it does not have, and for a
+    name of `names` that no model of the trace has.
+    """
+    for name in names:
+        if name not in trace.models:
+            raise Invalid(
+                f"--map {name}={names[name]}: the trace asks for no model {name!r}; it asks for "
+                f"{', '.join(trace.models)}"
+            )
     return tuple(_named(name, catalog, names) for name in trace.models)
 
 
@@ -189,6 +199,11 @@ def _named(name: str, catalog: Catalog, names: Mapping[str, str]) -> str:
         return wanted
     if len(known) == 1 and name not in names:
         return known[0]
+    if name == NO_NAME and name not in names:
+        raise Invalid(
+            f"the trace names no model, and the cloud has {', '.join(known)}; say which is meant, like --map "
+            f"{name}={known[0]}"
+        )
     hint = closest(wanted, known) or f"; there are {', '.join(known)}"
     raise Invalid(
         f"the trace asks for model {wanted!r}, which the cloud does not have{hint}; map it with --map {name}=..."
@@ -216,6 +231,30 @@ def performance_of(
         f"nobody knows how fast {model.key} is on pool {pool.name}: {lacking}, and nothing was measured; give the "
         "model a shape and the pool a known accelerator, or simulate from a running cloud that has served it"
     )
+
+
+def _pools(
+    model: ModelSpec,
+    catalog: Catalog,
+    news: News,
+    measured: Mapping[tuple[str, str], Measured],
+    sizes: tuple[Any, Any],
+    boot_us: int,
+) -> tuple[dict[str, tuple[Performance, Behaviour, WorkRate, float]], list[str]]:
+    """How a model runs on each of its pools, the one that work is told in first; and why not on the others. Raises
+    Invalid where it keeps its objective on none.
+    """
+    found, cannot = {}, list[str]()
+    for pool in filter(None, map(catalog.pool, model.pools)):
+        performance = news.paced(model.key, performance_of(model, pool, measured, catalog))
+        able_to = model if model.key not in news.deployments else _unpromised(model, performance, sizes)
+        try:
+            found[pool.name] = (performance, *_behaviour(able_to, pool, performance, sizes, boot_us))
+        except Invalid as error:
+            cannot.append(error.message)
+    if not found:
+        raise Invalid("; ".join([cannot[0], *odd.problems(catalog, {model.name})]))
+    return found, cannot
 
 
 def _behaviour(
@@ -253,7 +292,15 @@ def _prompts_us(performance: Performance, tokens: NDArray[np.int32]) -> NDArray[
     return times[places]
 
 
-def _without_unused(catalog: Catalog, used: set[str]) -> Catalog:
-    """Only models that the trace asks for: the others' replicas would cost, and nobody said how they run."""
-    models = tuple(model for model in catalog.models if model.name in used and model.owned)
+def _without_unused(catalog: Catalog, used: set[str], left_out: Mapping[str, set[str]]) -> Catalog:
+    """Only models that the trace asks for: the others' replicas would cost, and nobody said how they run; each without
+    the pools where it cannot keep its objective.
+    """
+    models = tuple(
+        msgspec.structs.replace(
+            model, pools=tuple(pool for pool in model.pools if pool not in left_out.get(model.key, ()))
+        )
+        for model in catalog.models
+        if model.name in used and model.owned
+    )
     return Catalog(pools=catalog.pools, models=models, tenants=catalog.tenants)

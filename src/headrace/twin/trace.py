@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from headrace.errors import Invalid
 from headrace.twin.prefixes import Kept, Paths
-from headrace.units import US_PER_HOUR, US_PER_MINUTE, US_PER_S
+from headrace.units import US_PER_HOUR, US_PER_MINUTE, US_PER_S, format_us
 
 Ints = NDArray[np.integer]
 
@@ -100,8 +100,8 @@ class Trace:
         to_us = min(to_us, self.span_us)
         if not 0 <= from_us < to_us:
             raise Invalid(
-                f"from {from_us} to {to_us} us is no part of a trace that lasts from 0 to {self.span_us} us; "
-                "choose a beginning inside it and an end after that"
+                f"from {format_us(from_us)} to {format_us(to_us)} is no part of a trace that lasts "
+                f"{format_us(self.span_us)}; choose a beginning inside it and an end after that"
             )
         low, high = np.searchsorted(self.arrival_us, (from_us, to_us))
         columns = {name: getattr(self, name)[low:high] for name in DTYPES}

@@ -277,6 +277,33 @@ def test_explain_says_why_a_request_waited(door):
     assert "25.0 % of it, ready after 900 ms; runs" in replica["text"][-1]
 
 
+def test_explain_of_a_model_says_where_it_stands_and_what_was_decided(door):
+    """Its replicas' decisions with their reasons, what is so now; for each version where it has several."""
+    lease = Lease(
+        replica="m-1", incarnation="i", model="m", version="v1", pool="local", node="local", device="cpu",
+        memory_bytes=1, share_ppm=250_000, started_us=10, cause="one request waits",
+    )  # fmt: skip
+    door.store.lease_put(lease)
+    door.store.decide(Decision(at_us=9, kind="replica.start", subject="m-1", reason="one request waits"))
+    door.store.decide(Decision(at_us=10, kind="replica.ready", subject="m-1", reason="ready after 1 ms"))
+    for name in ("m", "m@v1"):
+        told = door.ask("GET", f"explain/{name}").json()
+        assert told["id"] == "m@v1"
+        assert told["text"][0].endswith("replica.start    m-1: one request waits")
+        assert told["text"][-1] == (
+            "now       no replica: it is started when it is asked for (min 0, max 2); 100 % of the traffic"
+        )
+    one, other = door.control.catalog.models
+    second = msgspec.structs.replace(one, version="v2", weight=0)
+    door.control.loop.catalog = msgspec.structs.replace(door.control.catalog, models=(one, second, other))
+    told = door.ask("GET", "explain/m").json()
+    assert [line for line in told["text"] if line.endswith(":")] == ["m@v1:", "m@v2:"]
+    assert [line.rpartition("; ")[2] for line in told["text"] if line.startswith("now")] == [
+        "100 % of the traffic",
+        "0 % of the traffic",
+    ]
+
+
 def test_explain_knows_requests_that_are_still_at_work(door):
     """Begun and not ended: said so."""
     door.control.bookkeeper._open["e"] = {

@@ -18,13 +18,14 @@ def test_chat_requests_of_a_time_are_a_trace(door: Door):
             name, "team", task=task, stream=stream, arrived_us=now_us - seconds * S, ended_us=now_us - seconds * S + 9,
             sent_us=1, first_us=300, input_tokens=50, cached_tokens=20, output_tokens=7,
         )  # fmt: skip
-    text = door.ask("GET", f"trace?from={now_us - 60 * S}&to={now_us}").text
+    remark, text = door.ask("GET", f"trace?from={now_us - 60 * S}&to={now_us}").text.split("\n", 1)
+    assert remark == "# 1 requests of other tasks than chat are left out"
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [(row["input_tokens"], row["output_tokens"], row["ttft_us"]) for row in rows] == [
         ("30", "7", "300"), ("30", "7", "0"),
     ]  # fmt: skip
     assert rows[0]["arrival_s"] < rows[1]["arrival_s"]
-    assert len(door.ask("GET", f"trace?from={now_us - 15 * S}&to={now_us}").text.splitlines()) == 2
+    assert len(door.ask("GET", f"trace?from={now_us - 15 * S}&to={now_us}").text.splitlines()) == 3
 
 
 def test_replicas_time_within_a_span_is_told_with_its_cost(door: Door):

@@ -9,13 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headrace import errors
-from headrace.control.admin import views
+from headrace.control.admin import standing, views
 from headrace.control.admin.receipts import receipt_lines
 from headrace.control.admin.routes import AdminRoute, json
 from headrace.control.controller import Controller
 from headrace.economics.entries import HOUR_US
 from headrace.economics.receipt import Receipt, receipt
 from headrace.ports import Clock
+from headrace.specs.catalog import ModelSpec
 from headrace.specs.priced import ITEMS, SCALES
 from headrace.state.decision import Decision
 from headrace.state.fleet import Lease
@@ -53,10 +54,10 @@ class Explain:
                     return json(self._request(found, admin=key.role == "admin"))
                 return json(_at_work(found, control.clock))
         if key.role == "admin" and name != "last":
-            subject = self._model(name) or name
-            events = control.store.decisions(limit=50, subject=subject)
-            if events or subject in control.loop.choices.homes:
-                return json(self._subject(subject, events))
+            if models := [model for model in control.catalog.models if name in (model.key, model.name)]:
+                return json(self._models(name, models))
+            if events := control.store.decisions(limit=50, subject=name):
+                return json(self._subject(name, events))
         raise errors.Invalid(
             f"nothing is known of {name[:80]!r}; give a request id (x-request-id of its answer), `last`, a replica, "
             "or a model",
@@ -103,16 +104,22 @@ class Explain:
         leases = self._leases(name)
         lines = [f"{_clock(event.at_us)}  {event.kind:<16} {event.reason}" for event in reversed(events)]
         lines += [lease_line(lease) for lease in reversed(leases)]
-        home = self._controller.loop.choices.homes.get(name)
-        lines += [f"stands    {home.reason}"] if home is not None else []
         return views.Explained(
             id=name, kind="replica" if leases else "subject", events=events, leases=leases, text=lines
         )
 
-    def _model(self, name: str) -> str:
-        """`name@version` of a model; of one by its name alone when there is one version. Empty when there is none."""
-        found = [model.key for model in self._controller.catalog.models if name in (model.key, model.name)]
-        return found[0] if len(found) == 1 else ""
+    def _models(self, name: str, models: list[ModelSpec]) -> views.Explained:
+        """Where a model stands: each of its versions, when it is asked for by its name alone."""
+        control, events, text = self._controller, list[Decision](), list[str]()
+        for model in models:
+            made = standing.decided(control, model)
+            events += made
+            text += [f"{model.key}:"] if len(models) > 1 else []
+            for one in made:
+                of = "" if one.subject == model.key else f"{one.subject}: "
+                text.append(f"{_clock(one.at_us)}  {one.kind:<16} {of}{one.reason}")
+            text += standing.lines(control, model)
+        return views.Explained(id=models[0].key if len(models) == 1 else name, kind="subject", events=events, text=text)
 
     def _leases(self, replica: str) -> list[Lease]:
         return [lease for lease in self._controller.store.lease_list() if lease.replica == replica] if replica else []

@@ -68,19 +68,26 @@ class Histories:
         ]  # fmt: skip
 
     async def trace(self, request: Request) -> Response:
-        """Chat requests that arrived in the time, oldest first, as CSV; tokens from the prefix cache are left out."""
+        """Chat requests that arrived in the time, oldest first, as CSV; tokens from the prefix cache are left out. A
+        remark before the heading tells how many requests of other tasks there were.
+        """
         control = self._controller
         await control.bookkeeper.try_to_catch_up()
         from_us, to_us = self._span(request)
         rows: list[tuple[Any, ...]] = []
+        others = 0
         for row in control.store.usage_since(from_us, ROWS_MAX):
-            if row.task != "chat" or not from_us <= row.arrived_us < to_us or not row.sent_us:
+            if not from_us <= row.arrived_us < to_us or not row.sent_us:
+                continue
+            if row.task != "chat":
+                others += 1
                 continue
             ttft_us = row.first_us if row.stream else 0
             size = (max(1, row.input_tokens - row.cached_tokens), row.output_tokens)
             arrival = f"{row.arrived_us / 1_000_000:.6f}"
             rows.append((arrival, *size, row.model, row.tenant, ttft_us, row.outcome))
         out = io.StringIO()
+        out.write(f"# {others} requests of other tasks than chat are left out\n" if others else "")
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(HEADS)
         writer.writerows(sorted(rows))

@@ -1,7 +1,7 @@
 """A receipt in lines a person reads; the numbers on them add up."""
 
 from headrace.economics.receipt import Receipt
-from headrace.specs.priced import SCALES, dollars_each
+from headrace.specs.priced import dollars_each, each
 
 _NANOUSD_PER_USD = 10**9
 
@@ -43,5 +43,5 @@ def dollars(nanousd: int) -> str:
 
 
 def _part(unit: str, amount: int, picousd_each: int) -> str:
-    each = SCALES[unit][1]  # type: ignore[index] # lines come from metering
-    return f"{amount} {unit.replace('_', ' ')} x ${dollars_each(picousd_each, unit):f} a {each}"  # type: ignore[arg-type] # as above
+    price = f"${dollars_each(picousd_each, unit):f} {each(unit)}"  # type: ignore[arg-type] # lines come from metering
+    return f"{amount} {unit.replace('_', ' ')} x {price}"

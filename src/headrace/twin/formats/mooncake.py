@@ -14,9 +14,11 @@ import msgspec
 import numpy as np
 
 from headrace.errors import Invalid
-from headrace.twin.trace import Trace, trace_of
+from headrace.twin.trace import TOKENS_MAX, Trace, trace_of
 
 BLOCK_TOKENS: Final = 512
+_FIX: Final = "correct the line or leave it out"
+MS_MAX: Final = 10**15  # a date in milliseconds is far below
 
 
 class _Row(msgspec.Struct):
@@ -31,6 +33,21 @@ def matches(line: str) -> bool:
     return line.startswith("{") and '"input_length"' in line
 
 
+def _check(row: _Row, where: str) -> None:
+    """Raises Invalid with field, value and limit."""
+    if not 0 <= row.timestamp < MS_MAX:
+        raise Invalid(
+            f"timestamp is {row.timestamp:g}, and must be milliseconds from 0 to {MS_MAX}; {_FIX}",
+            where=where,
+        )
+    for name, tokens in (("input_length", row.input_length), ("output_length", row.output_length)):
+        if not 0 <= tokens <= TOKENS_MAX:
+            raise Invalid(
+                f"{name} is {tokens}, and must be a whole number from 0 to {TOKENS_MAX}; {_FIX}",
+                where=where,
+            )
+
+
 def read(lines: Iterable[str], source: str) -> Trace:
     """Read JSON lines. Raises Invalid with file, line and what is wrong."""
     decode = msgspec.json.Decoder(_Row).decode
@@ -41,9 +58,8 @@ def read(lines: Iterable[str], source: str) -> Trace:
         try:
             row = decode(line)
         except msgspec.MsgspecError as error:
-            raise Invalid(f"{error}; correct the line or leave it out", where=f"{source}:{number}") from None
-        if row.timestamp < 0 or row.input_length < 0 or row.output_length < 0:
-            raise Invalid("a time or a length is below 0; correct the line or leave it out", where=f"{source}:{number}")
+            raise Invalid(f"{error}; {_FIX}", where=f"{source}:{number}") from None
+        _check(row, f"{source}:{number}")
         rows.append(row)
     shared: Counter[tuple[int, int]] = Counter()
     for row in rows:

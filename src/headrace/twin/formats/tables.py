@@ -63,11 +63,24 @@ def read(file: IO[bytes], source: str, name: str | None = None) -> Trace:
     form = next((form for form in FORMS if form.name == name), None) if name else form_of(heading)
     if form is None or not {form.time, form.input, form.output} <= set(heading):
         raise Invalid(
-            f"the heading {','.join(heading)[:120]!r} is of no {name or 'known'} trace; there are "
-            + "; ".join(f"{form.name}: {form.time},{form.input},{form.output}" for form in FORMS),
+            f"the heading {head.strip()[:120]!r} is of no {name or 'known'} trace{_hint(head)}; there are "
+            + "; ".join(f"{form.name}: {form.time},{form.input},{form.output}" for form in FORMS)
+            + "; mooncake: JSON lines of timestamp, input_length, output_length",
             where=f"{source}:{line}",
         )
+    if twice := next((cell for cell in heading if heading.count(cell) > 1 and cell), ""):
+        raise Invalid(f"the column {twice!r} is there twice; leave one out", where=f"{source}:{line}")
     return _Reader(form, heading, source).read(blocks(file, source, len(heading), line=line + 1), span_us)
+
+
+def _hint(head: str) -> str:
+    """What may be wrong with a heading."""
+    if "\x00" in head or "\ufffd" in head:
+        return ", or is no UTF-8: save it as UTF-8"
+    for letter, said in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if head.count(letter) >= 2 and form_of([cell.strip() for cell in head.split(letter)]) is not None:
+            return f", but would be one with commas instead of {said}"
+    return ""
 
 
 class _Reader:

@@ -232,7 +232,8 @@ class TenantSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `keys` are references (`env:NAME`, `file:PATH`) to keys the operator made elsewhere; most keys are made with
     `headrace key create` and live in the store. `storage_bytes` is the most it may keep of files, videos, stored
-    responses and large results of runs; runs of pipelines are kept `keep_runs_us` after their end.
+    responses and large results of runs; runs of pipelines are kept `keep_runs_us` after their end. `weight` is its
+    share of the time of slots that others wait for, too, relative to theirs.
     """
 
     name: str
@@ -243,6 +244,7 @@ class TenantSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     budgets: tuple[BudgetSpec, ...] = ()
     storage_bytes: int = 20 << 30
     keep_runs_us: int = 30 * 86_400_000_000
+    weight: int = 1
 
 
 class Catalog(msgspec.Struct, frozen=True, kw_only=True):

@@ -353,6 +353,7 @@ class _Resolver:
             budgets=money.budgets(tenant.budget, ("tenants", name, "budget"), self._note),
             storage_bytes=units.size_bytes(tenant.storage),
             keep_runs_us=units.duration_us(tenant.keep_runs),
+            weight=tenant.weight,
         )
 
     def _note(self, path: tuple[str, ...], message: str) -> None:

@@ -50,6 +50,10 @@ class Tenant(Section, frozen=True):
         dict[Name, Price] | None, Meta(description="its own prices, by model; the models' when left out")
     ] = None
     budget: Annotated[TenantBudget | None, Meta(description="what it may spend; no limit when left out")] = None
+    weight: Annotated[
+        int,
+        Meta(ge=1, le=100, description="its share of a model's time while others wait, too, relative to theirs"),
+    ] = 1
     storage: Annotated[
         Size, Meta(description="how much its files, videos, stored responses and large results of runs may be together")
     ] = "20GiB"

@@ -22,7 +22,7 @@ from headrace.policy.planning import Learned, replica_id
 from headrace.policy.sizing import ByWork
 from headrace.state.request import BATCH, Request
 from headrace.state.table import Table
-from headrace.twin.fleet import Running, SimFleet, route_models
+from headrace.twin.fleet import Running, SimFleet, route_models, route_tenants
 from headrace.twin.prefixes import Paths
 from headrace.twin.scenario import Scenario
 from headrace.units import US_PER_DAY, US_PER_HOUR, format_us
@@ -72,6 +72,7 @@ class World:
         self._paths = Paths(trace.chains)
         self._prompt_us = {place: prompts.tolist() for place, prompts in scenario.prompt_us.items()}
         self._route_models = route_models(scenario.catalog, scenario.rates, scenario.boot_us)
+        self._route_tenants = route_tenants(scenario.catalog.tenants, trace.tenants)
         self._counted: dict[str, tuple[int, int]] = {}
         self._keepalive = Keepalive()
         self._choices = Choices(lambda model, pool: scenario.speeds.get((model.key, pool.name)))
@@ -366,7 +367,8 @@ class World:
 
     def _table(self, now_us: int) -> None:
         self._revision += 1
-        table = Table(revision=self._revision, models=self._route_models, replicas=self.fleet.routes(), keys=())
+        models, tenants, replicas = self._route_models, self._route_tenants, self.fleet.routes()
+        table = Table(revision=self._revision, models=models, replicas=replicas, keys=(), tenants=tenants)
         self._act_all(self._dispatch.update(table, now_us))
 
     def _push(self, at_us: float, kind: int, one: Running | None, stamp: int) -> None:

@@ -131,7 +131,7 @@ class PriceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class BudgetSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a tenant may spend in each period; see economics.budgets."""
+    """What a tenant may spend in each period, or all together on a model; see economics.budgets."""
 
     period: Literal["day", "month", "total"]
     limit_nanousd: int
@@ -146,7 +146,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     steps on an accelerator. `shadow` is the percent of the model's requests that are copied to this version, which
     only a rollout sets. `fallback` names models that may answer where this one cannot, in order.
     With `hedge` a short call that takes long is asked of a second replica. With `by_cost` it lives in the pool
-    that is cheapest for its requests, else in the first that has room.
+    that is cheapest for its requests, else in the first that has room. `budgets` are of the name, of all versions.
     """
 
     name: str
@@ -169,6 +169,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fallback: tuple[str, ...] = ()
     hedge: bool = False
     by_cost: bool = True
+    budgets: tuple[BudgetSpec, ...] = ()
 
     @property
     def key(self) -> str:

@@ -56,7 +56,7 @@ def test_files_that_are_shipped_mean_what_they_say(file: Path) -> None:
         ({"pools": H200.replace("nvidia-h200", "tpu")}, "tpu is not in the table of accelerators; say choose: order"),
         ({"pools": H200.replace(", price_per_hour: 4", "")}, "choose: cost cannot choose among its pools (gpus, large): large has no price"),
         ({"pools": SPOT.format(1), "model": PLACED, "scaling": "min: 1, max: 1"}, "chat@v1: never lives on spot (spot): min and max are 1, and one always stays on a pool that is not interruptible"),
-        ({"pools": SPOT.format(4), "model": PLACED}, "chat@v1: never lives on spot (spot): with one to spare it costs more there, $3.0000 an hour a replica against $2.2500"),
+        ({"pools": SPOT.format(4), "model": PLACED}, "chat@v1: never lives on spot (spot): with one to spare it costs more there, $3.0004 an hour a replica against $2.2500"),
         ({"pools": SPOT.format(1), "model": PLACED, "scaling": "min: 3, max: 3"}, "chat@v1: has never a replica to spare on spot (spot): min and max are 3, and max is never passed; raise scaling.max by one"),
     ],
 )  # fmt: skip

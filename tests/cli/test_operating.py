@@ -154,6 +154,29 @@ def test_check_tells_every_fault_for_people_and_programs(cli, tmp_path):
     assert [problem["path"] for problem in found["problems"]] == ["models.small.engine.slot", "models.small.memory"]
 
 
+def test_check_warns_of_what_will_never_happen(cli, tmp_path):
+    """No fault: exit 0. Told where the file does not fit this machine, too."""
+    path = tmp_path / "cloud.yaml"
+    (tmp_path / "weights.gguf").write_bytes(b"GGUF")
+    single = GOOD.replace("package://weights/small.gguf", "weights.gguf").replace("min: 0, max: 2", "max: 1")
+    path.write_text(single.replace("    memory:", "    hedge: true\n    memory:"))
+    done = cli("check", str(path))
+    assert (done.status, done.err) == (
+        0, f"warning: {path}: small@v1: hedge is never done: it takes two replicas, and max is 1; raise scaling.max, or "
+        "remove it\n",
+    )  # fmt: skip
+    (warning,) = cli("check", str(path), "--json").json["warnings"]
+    path.write_text(path.read_text().replace("600MiB", "6000GiB").replace("8GiB", "9000GiB"))
+    unfit = cli("check", str(path), "--json")
+    assert (unfit.status, unfit.json["ok"], unfit.json["warnings"]) == (3, False, [warning])
+
+
+def test_apply_warns_before_it_asks(cli, changing, file):
+    """Of what the cloud says will never happen."""
+    changing.answers["POST /headrace/v1/apply"].body["warnings"] = ["small@v1: never"]
+    assert f"warning: {file}: small@v1: never" in cli("apply", file, "--dry-run").err
+
+
 def test_check_of_what_is_no_text(cli, tmp_path):
     """Exit 3 for bytes that are not UTF-8; exit 1 for a folder."""
     path = tmp_path / "cloud.yaml"

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import defaultdict
 
+import msgspec
 import pytest
 
 from headrace.control.budgets import Budgets
@@ -288,3 +289,20 @@ def test_a_models_budget_that_only_notifies_takes_nothing_out_of_service(desk: D
     desk.name = f"model:{name}|total|ever"
     desk.charge("a", "g0", 50)
     assert budgets.used_up(name) == ""
+
+
+def test_a_model_has_the_budget_that_the_file_gives_it_once_for_all_versions(desk: Desk):
+    """What was set by hand for the same period stands in its place; a file without it has none."""
+    spec = BudgetSpec(period="day", limit_nanousd=500, at_limit="notify", warn_percent=(80,))
+    versions = [msgspec.structs.replace(model(), version=name, budgets=(spec,)) for name in ("v1", "v2")]
+    name, budgets = f"model:{model().name}", desk.budgets
+    for _ in range(2):  # applied twice is applied once
+        budgets.refresh(catalog(*versions))
+        (found,) = budgets.all()
+        assert found == Budget(scope=name, period="day", limit_nanousd=500, at_limit="notify", warn_percent=(80,))
+    desk.store.terms(budgets=[Budget(scope=name, period="day", limit_nanousd=900)])
+    budgets.refresh(catalog(*versions))
+    assert [budget.limit_nanousd for budget in budgets.all()] == [900]
+    desk.store.terms(without=budgets.all())
+    budgets.refresh(catalog(model()))
+    assert budgets.all() == []

@@ -3,6 +3,7 @@
 import pytest
 
 from headrace.control import tables
+from headrace.specs.catalog import TenantSpec
 from headrace.state.fleet import Fleet, Replica
 from tests.control.sim import GIB, model
 
@@ -45,3 +46,9 @@ def test_a_foreign_server_sleeps_never():
     """It answers, or it cannot be reached."""
     assert tables.state_of(FAR, fleet("lost"), prepared=False, preparing=False, fault="") == "unreachable"
     assert tables.state_of(FAR, fleet("ready"), prepared=False, preparing=False, fault="") == "ready"
+
+
+def test_gateways_are_told_what_a_tenant_weighs():
+    """And the runner what it may keep."""
+    made = tables.table({}, (), (), (), [TenantSpec(name="a", weight=3), TenantSpec(name="b", storage_bytes=5)])
+    assert [(one.name, one.weight, one.storage_bytes) for one in made.tenants] == [("a", 3, 20 << 30), ("b", 1, 5)]

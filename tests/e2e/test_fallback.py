@@ -36,6 +36,7 @@ models:
     task: chat
     engine: {kind: openai, url: "SOUND", upstream_model: up, slots: 8, context: 4096}
     price: {input_tokens: 1000, output_tokens: 1000}
+    budget: {total: 0.015}
   cheap:
     task: chat
     engine: {kind: openai, url: "SOUND", upstream_model: up, slots: 8, context: 4096}
@@ -77,7 +78,6 @@ def test_another_version_of_the_same_model_answers(cloud: Cloud) -> None:
 def test_a_paid_model_has_its_own_budget_and_the_next_one_answers_when_that_is_spent(cloud: Cloud) -> None:
     unknown = cloud.run("budget", "set", "model:payd", "1", check=False)
     assert "there is no model" in unknown.stderr
-    cloud.run("budget", "set", "model:paid", "0.015", "--per", "total")
     _, headers, _ = ask(cloud, "chain")
     assert headers["x-headrace-fallback"] == "paid"
     cloud.until(lambda: ask(cloud, "chain")[1]["x-headrace-fallback"] == "cheap", what="the budget to be spent")

@@ -6,7 +6,7 @@ from headrace.specs.catalog import Catalog, EngineSpec, ModelSpec, Scaling
 from headrace.state.demand import Demand
 from headrace.state.fleet import Device, Fleet, Replica
 from headrace.state.request import Request
-from headrace.state.table import Ability, RouteModel, RouteReplica, Table
+from headrace.state.table import Ability, RouteModel, RouteReplica, RouteTenant, Table
 
 S = 1_000_000
 
@@ -45,12 +45,13 @@ def replica(name: str, key: str = "m@v1", **changed: Any) -> RouteReplica:
     return RouteReplica(**(fields | changed))
 
 
-def table(*parts: RouteModel | RouteReplica) -> Table:
+def table(*parts: RouteModel | RouteReplica | RouteTenant) -> Table:
     return Table(
         revision=1,
         models=tuple(part for part in parts if isinstance(part, RouteModel)),
         replicas=tuple(part for part in parts if isinstance(part, RouteReplica)),
         keys=(),
+        tenants=tuple(part for part in parts if isinstance(part, RouteTenant)),
     )
 
 

@@ -3,6 +3,7 @@
 import heapq
 import itertools
 from collections import defaultdict
+from collections.abc import Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from headrace.policy.dispatch import Dispatch
 from headrace.policy.fairness import Front
 from headrace.policy.sharing import FRESH_US, GIVE_US, MEET_US, TOLERANCE_US, Row, SharedFairness
 from headrace.state.request import BATCH, FLEX, INTERACTIVE
+from headrace.state.table import RouteTenant
 from tests.policy.cloud import S, replica, request, route, table
 
 MS = 1_000
@@ -48,12 +50,13 @@ class Workers:
     `got` is the slot time each tenant was served, `idle_us` slot time that nobody used while somebody waited.
     """
 
-    def __init__(self, workers: int, slots: int) -> None:
+    def __init__(self, workers: int, slots: int, weights: Sequence[int] = ()) -> None:
         told = Told()
+        tenants = [RouteTenant(name=str(place), weight=weight) for place, weight in enumerate(weights)]
         self.slots = slots
         self.brains = [Dispatch(rows=Seen(told, index)) for index in range(workers)]
         for brain in self.brains:
-            brain.update(table(route(queue_max=10_000), replica("r1", slots=slots)), 0)
+            brain.update(table(route(queue_max=10_000), replica("r1", slots=slots), *tenants), 0)
         self.now_us = self.idle_us = 0
         self.got: dict[str, int] = defaultdict(int)
         self.flying = [0] * workers
@@ -118,13 +121,14 @@ class Workers:
     slots=st.integers(1, 6),
     clients=st.lists(st.lists(st.integers(0, 12), min_size=4, max_size=4), min_size=2, max_size=3),
     times=st.lists(st.lists(st.integers(10, 600), min_size=1, max_size=4), min_size=3, max_size=3),
+    weights=st.one_of(st.just([1] * 3), st.lists(st.integers(1, 100), min_size=3, max_size=3)),
     workers=st.integers(2, 4),
 )
 def test_the_gap_over_all_workers_is_bounded(
-    slots: int, clients: list[list[int]], times: list[list[int]], workers: int
+    slots: int, clients: list[list[int]], times: list[list[int]], weights: list[int], workers: int
 ) -> None:
-    """`clients[tenant][worker]`; each tenant has more of them than there are slots, so that one of its waits."""
-    cloud = Workers(workers, slots)
+    """By weight. `clients[tenant][worker]`; each tenant has more of them than there are slots, so that one waits."""
+    cloud = Workers(workers, slots, weights)
     turns = {str(number): itertools.cycle(own) for number, own in enumerate(times)}
     for number, spread in enumerate(clients):
         spread = spread[:workers]
@@ -136,7 +140,7 @@ def test_the_gap_over_all_workers_is_bounded(
     bound_us = TOLERANCE_US + 3 * slots * (longest_us + MEET_US)
     for second in range(1, 9):
         cloud.run(second * S, lambda _, tenant: next(turns[tenant]) * MS)
-        got = [cloud.got[str(number)] for number in range(len(clients))]
+        got = [cloud.got[str(number)] / weights[number] for number in range(len(clients))]
         assert max(got) - min(got) <= bound_us
 
 
@@ -152,6 +156,17 @@ def test_one_of_many_clients_on_one_worker_and_one_of_few_on_another_get_the_sam
     cloud.run(32 * S, lambda *_: 100 * MS)
     assert abs(cloud.got["greedy"] - cloud.got["modest"]) <= 0.03 * cloud.got["greedy"]
     assert sum(cloud.got.values()) >= 0.97 * 30 * S * 8  # and next to no slot was left free for it
+
+
+def test_a_weight_holds_over_all_workers() -> None:
+    """One of weight 3 at one worker, and one of weight 1 with more clients at both."""
+    cloud = Workers(2, 4, [3, 1])
+    for worker, tenant, clients in ((0, "0", 8), (0, "1", 10), (1, "1", 10)):
+        for _ in range(clients):
+            cloud.ask(worker, tenant, 40 * MS)
+    cloud.run(40 * S, lambda *_: 40 * MS)
+    assert abs(cloud.got["0"] / cloud.got["1"] - 3) <= 0.3
+    assert sum(cloud.got.values()) >= 0.95 * 40 * S * 4
 
 
 def test_short_requests_on_one_slot_lose_little_to_giving_way() -> None:

@@ -1,5 +1,6 @@
 """Spot: losing one replica keeps the objective, one always stays where there is a minimum, and all comes to rest."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from headrace.policy.plan import plan
 from headrace.policy.scaling import Want
 from headrace.policy.spot import Pools, Split, There, split
-from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec, Scaling
+from headrace.specs.catalog import Catalog, EngineSpec, ModelSpec, PoolSpec, Scaling
+from headrace.specs.shapes import KNOWN
 from headrace.state.demand import Demand
 from headrace.state.fleet import Fleet, Replica
 from tests.policy.cloud import GIB, S, catalog, device, fleet, running, spec
@@ -104,7 +106,7 @@ def test_spot_that_is_dear_is_left_and_not_begun() -> None:
     assert by_pool(rested(cloud(0, price_nanousd_per_hour=1100), there, 3)) == (0, 3)
     first = plan(cloud(0, price_nanousd_per_hour=1_100_000_000), there, {}, NOW, Fixed(3))
     assert ([start.pool for start in first.starts], len(first.stops)) == (["f", "f", "f"], 1)  # the spare goes first
-    assert "spot is dear: $1.1000 an hour a replica and one to spare, against $0.0000" in first.starts[0].reason
+    assert "spot is dear: $1.1002 an hour a replica and one to spare, against $0.0000" in first.starts[0].reason
     assert "spot is dear" in first.stops[0].reason
 
 
@@ -128,14 +130,104 @@ def test_a_replica_that_failed_on_spot_bars_its_device_and_nothing_else() -> Non
     assert (alone.starts, [hold.model for hold in alone.holds]) == ((), ["m@v1"])
 
 
-def test_several_spot_pools_share_the_risk() -> None:
-    """Replicas are spread over them, since one is lost as a whole more often than two."""
-    model = spec(pools=("s", "s2"), memory_bytes=4 * GIB, min_replicas=0, max_replicas=9)
-    spot = pools()[0]
-    wanted = msgspec.structs.replace(catalog(model), pools=(spot, msgspec.structs.replace(spot, name="s2")))
-    others = [device(f"t{n}", pool="s2") for n in range(9)]
-    found = rested(wanted, fleet(*machines(9, 0), *others), 3)
-    assert [sum(one.pool == name for one in found.replicas) for name in ("s", "s2")] == [2, 2]
+def several(prices: Sequence[int], least: int = 0, **changed: object) -> Catalog:
+    """Spot pools s0, s1, ... at these prices, and f, which stays, at 1000."""
+    spot, firm = pools()
+    many = [msgspec.structs.replace(spot, name=f"s{n}", price_nanousd_per_hour=price) for n, price in enumerate(prices)]
+    names = (*(pool.name for pool in many), "f")
+    model = spec(pools=names, memory_bytes=4 * GIB, min_replicas=least, max_replicas=9, **changed)
+    return msgspec.structs.replace(catalog(model), pools=(*many, firm))
+
+
+def spread(so: Fleet) -> dict[str, int]:
+    return dict(sorted(Counter(one.pool for one in so.replicas if one.phase in ("ready", "starting")).items()))
+
+
+def racks(*counts: int, firm: int = 9) -> list:
+    """So many devices in each spot pool."""
+    spot = [device(f"s{pool}-{n}", pool=f"s{pool}") for pool, count in enumerate(counts) for n in range(count)]
+    return [*spot, *(device(f"f{n}", pool="f") for n in range(firm))]
+
+
+def test_the_cheapest_spot_pool_is_filled_and_one_stands_apart() -> None:
+    """Whatever the order in the file; one that is near in price shares evenly; `choose: order` spreads over all."""
+    assert spread(rested(several([700, 400, 600]), fleet(*racks(9, 9, 9)), 4)) == {"s1": 4, "s2": 1}
+    assert spread(rested(several([700, 400, 430]), fleet(*racks(9, 9, 9)), 3)) == {"s1": 2, "s2": 2}
+    assert spread(rested(several([700, 400, 600], by_cost=False), fleet(*racks(9, 9, 9)), 5)) == {
+        "s0": 2, "s1": 2, "s2": 2,
+    }  # fmt: skip
+    assert spread(rested(several([700, 400]), fleet(*racks(9, 2)), 4)) == {"s0": 3, "s1": 2}
+
+
+def test_spot_that_costs_more_than_what_stays_is_a_last_resort() -> None:
+    assert spread(rested(several([400, 1100]), fleet(*racks(2, 9)), 4)) == {"f": 3, "s0": 2}
+    assert spread(rested(several([400, 1100]), fleet(*racks(2, 9, firm=1)), 4)) == {"f": 1, "s0": 2, "s1": 1}
+
+
+def test_what_losses_cost_is_in_the_price() -> None:
+    """288 losses a day, each of a start of 30 s and half an answer of 102 s: a quarter of the time is lost."""
+    model = spec(pools=("s", "calm"), memory_bytes=4 * GIB, min_replicas=0, max_replicas=9)
+    spot, _ = pools(loss_ppm_per_day=288_000_000, price_nanousd_per_hour=500_000_000)
+    calm = msgspec.structs.replace(spot, name="calm", loss_ppm_per_day=0, price_nanousd_per_hour=550_000_000)
+    wanted = msgspec.structs.replace(catalog(model), pools=(spot, calm))
+    both = [*machines(9, 0), *(device(f"c{n}", pool="calm") for n in range(9))]
+    made = plan(wanted, fleet(*both), {}, NOW, Fixed(3))
+    assert sorted(start.pool for start in made.starts) == ["calm", "calm", "calm", "s"]
+    assert "; on calm at $0.5500 an hour; s at $0.6353 an hour ($0.5000, and 6.5 h a day lost)" in made.starts[0].reason
+    assert ", apart from those on calm" in made.starts[-1].reason
+
+
+def test_a_pool_whose_replicas_do_less_comes_last() -> None:
+    """By the table of accelerators: an L4 for a third of the price does a tenth."""
+    shaped = {"shape": KNOWN["llama-3.1-8b"], "engine": EngineSpec(kind="vllm")}
+    wanted = several([300, 100], **shaped)
+    cheap = [msgspec.structs.replace(one, accelerator="nvidia-l4") if one.name == "s1" else one for one in wanted.pools]
+    assert spread(rested(wanted, fleet(*racks(9, 9)), 3)) == {"s0": 1, "s1": 3}
+    slower = msgspec.structs.replace(wanted, pools=tuple(cheap))
+    assert spread(rested(slower, fleet(*racks(9, 9)), 3)) == {"s0": 4}
+
+
+def test_who_goes_first_stood_dearest_but_one_stays_apart() -> None:
+    wanted = several([400, 600])
+    full = rested(wanted, fleet(*racks(3, 9)), 5)
+    assert spread(full) == {"s0": 3, "s1": 3}
+    assert spread(rested(wanted, full, 3)) == {"s0": 3, "s1": 1}
+    assert spread(rested(wanted, full, 2)) == {"s0": 2, "s1": 1}
+    assert spread(rested(wanted, full, 1)) == {"s0": 1}
+
+
+@st.composite
+def markets(draw: st.DrawFn) -> tuple[Catalog, Fleet, int]:
+    """Several spot pools at any prices, with replicas anywhere."""
+    prices = draw(st.lists(st.integers(200, 1300), min_size=2, max_size=3))
+    wanted = several(prices, draw(st.integers(0, 1)), by_cost=draw(st.booleans()))
+    there = racks(*(draw(st.integers(0, 4)) for _ in prices), firm=draw(st.integers(0, 4)))
+    held = [
+        running(wanted.models[0], number, device=one.device, pool=one.pool, ready_us=NOW - S)
+        for number, one in enumerate(there)
+        if draw(st.booleans())
+    ]
+    return wanted, fleet(*there, *held), draw(st.integers(1, 6))
+
+
+@given(markets())
+@settings(max_examples=200, deadline=None)
+def test_several_pools_come_to_rest_with_enough_and_nothing_dear_without_need(
+    case: tuple[Catalog, Fleet, int],
+) -> None:
+    """Nothing starts on spot that is dearer than what stays while that, or cheaper spot, has room."""
+    wanted, so, count = case
+    made = plan(wanted, so, {}, NOW, Fixed(count))
+    again = plan(wanted, applied(wanted, so, made, drained=False), {}, NOW, Fixed(count))
+    assert (again.starts, again.stops) == ((), ())
+    dear = {pool.name for pool in wanted.pools if pool.name != "f" and (pool.price_nanousd_per_hour or 0) > 1000}
+    after = applied(wanted, so, made, drained=False)
+    used = {one.device for one in after.replicas}
+    free = [one for one in so.devices if one.device not in used and one.pool not in dear]
+    if wanted.models[0].by_cost and len(dear) < len(wanted.pools) - 1:
+        assert not free or not any(start.pool in dear for start in made.starts)
+    found = rested(wanted, so, count)
+    assert len(found.replicas) >= min(count, len(so.devices))
 
 
 @st.composite

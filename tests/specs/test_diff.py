@@ -25,6 +25,16 @@ def test_a_changed_field_is_told_as_people_write_it():
     assert lines(changed("0.08", "0.1")) == ["~ pool local  price_per_hour: 0.08 -> 0.1"]
 
 
+def test_a_changed_budget_is_told_in_words():
+    """Of a model as of a tenant; replicas stay."""
+    assert lines(changed("scaling:", "budget: {day: 2.50, total: 100, at_limit: notify}\n    scaling:")) == [
+        "~ model small@v1  budget: none -> $2.5 a day, then notify, $100 in total, then notify"
+    ]
+    assert lines(changed("{models: [small]}", "{models: [small], budget: {month: 40}}")) == [
+        "~ tenant default  budget: none -> $40 a month, then refuse"
+    ]
+
+
 def test_what_comes_and_goes_is_told_whole():
     """One line each, with what it is."""
     other = GOOD.replace("small", "large")

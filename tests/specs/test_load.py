@@ -101,6 +101,15 @@ def test_an_existing_server_needs_an_address_and_a_price():
     assert model.memory_bytes == 0
 
 
+@pytest.mark.parametrize("weight", [0, 101, 1.5, "'3'"])
+def test_a_tenants_weight_is_a_whole_number_of_1_to_100(weight: object):
+    """1 when left out."""
+    tenant = changed("{models: [small]}", f"{{weight: {weight}}}")
+    assert "tenants.default.weight" in only(tenant)
+    assert catalog(changed("{models: [small]}", "{weight: 100}")).tenants[0].weight == 100
+    assert catalog().tenants[0].weight == 1
+
+
 def test_the_order_in_the_file_does_not_change_the_revision():
     """Equal wishes have equal revisions, comments and aliases aside."""
     one = "  a: &m {task: embed, source: package://x/y, engine: {kind: onnx}, memory: 1GiB}\n"

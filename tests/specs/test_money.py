@@ -11,6 +11,10 @@ def priced(price: str) -> str:
     return changed(GOOD_PRICE, f"{GOOD_PRICE}    price: {price}\n")
 
 
+def budgeted(budget: str) -> str:
+    return changed(GOOD_PRICE, f"{GOOD_PRICE}    budget: {budget}\n")
+
+
 def pooled(price: str) -> str:
     return changed("price_per_hour: 0.08", price)
 
@@ -56,6 +60,20 @@ def test_what_is_said_of_dates_budgets_and_tenants_prices_is_kept():
     assert (tenant.prices["small"].markup_ppm, tenant.prices["small"].from_us) == (200_000, 1_796_083_200_000_000)
 
 
+def test_a_model_may_have_a_budget_of_its_own():
+    """In the form that tenants have; its replicas are what they were."""
+    model = catalog(budgeted("{day: 5, at_limit: notify}")).models[0]
+    assert [(b.period, b.limit_nanousd, b.at_limit, b.warn_percent) for b in model.budgets] == [
+        ("day", 5_000_000_000, "notify", (50, 80, 100))
+    ]
+    assert model.digest == catalog().models[0].digest
+
+
+def test_what_versions_share_is_told_once():
+    text = budgeted("{}").replace("    budget", "    versions: {v1: {}, v2: {}}\n    budget")
+    assert only(text) == "cloud.yaml:11:13 models.small.budget: names no period; give day, month or total"
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -71,6 +89,9 @@ def test_what_is_said_of_dates_budgets_and_tenants_prices_is_kept():
         (changed("{models: [small]}", "{prices: {smal: {cost_plus: 1}}}"), "no model is called 'smal'; did you mean small?"),
         (changed("{models: [small]}", "{budget: {}}"), "names no period; give day, month or total"),
         (changed("{models: [small]}", "{budget: {month: 0}}"), "month: is 0; to let a tenant do nothing"),
+        (budgeted("{day: 0}"), "models.small.budget.day: is 0; leave the model out"),
+        (budgeted("{day: 5, at_limit: degrade}"), "is degrade, and a model's budget shortens nobody's answers; give refuse or notify"),
+        (budgeted("{week: 5}"), "models.small.budget.week"),
     ],
 )  # fmt: skip
 def test_what_is_missing_or_at_odds_is_told(text: str, told: str):

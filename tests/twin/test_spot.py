@@ -72,3 +72,24 @@ def test_a_notice_saves_who_would_have_been_cut() -> None:
     assert untold[1].models[0].failed > 0
     assert told[1].models[0].failed == 0
     assert told[1].models[0].ttft.kept_ppm >= untold[1].models[0].ttft.kept_ppm
+
+
+def test_of_two_spot_pools_the_cheaper_carries_the_load() -> None:
+    """It costs less than an even spread, and keeps as much; the dearer one holds the one that stands apart."""
+    more = "accelerator: nvidia-h200, count: 8, memory: 141GB, cpus: 8, interruptible: true, losses_per_day: 24"
+    text = FILE.format(placement="[spot, west, stays]", losses=24, notice="")
+    text = text.replace("pools:", f"pools:\n  west: {{{more}, price_per_hour: 0.90}}", 1)
+    trace, found = steady(18, 1800, seed=5), {}
+    for choose in ("cost", "order"):
+        catalog = load_text(text.replace("    shape:", f"    choose: {choose}\n    shape:"))
+        world = World(made(trace, catalog, boot_us=60 * S, spot_away_us=600 * S, seed=1, warm={"big@v1": 4}))
+        world.run()
+        found[choose] = world, outcome(world, "x")
+    (by_cost, cheap), (_, even) = found["cost"], found["order"]
+    time_us = dict.fromkeys(("west", "spot", "stays"), 0)
+    for lease, _ in by_cost.fleet.ended:
+        time_us[lease.pool] += lease.ended_us - lease.started_us
+    assert time_us["west"] > time_us["spot"]
+    assert any("on west at $" in why and "; spot at $" in why for _, what, _, why in by_cost.log if what == "start")
+    assert cheap.cost_nanousd < 0.97 * even.cost_nanousd
+    assert cheap.models[0].ttft.kept_ppm > even.models[0].ttft.kept_ppm - 5_000

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import click
 
 from headrace.cli.check import folder_of, text_of
-from headrace.cli.shown import client, json_option, show
+from headrace.cli.shown import client, json_option, show, warn
 
 
 @click.command()
@@ -21,6 +21,8 @@ def command(file: Path, yes: bool, dry_run: bool, as_json: bool) -> None:
     place = f"filename={quote(file.name, safe='')}&folder={quote(folder_of(file), safe='')}"
     at = f"/headrace/v1/apply?{place}&dry_run="
     seen = cloud.post(at + "true", text)
+    for warning in seen.get("warnings", ()):
+        warn(f"{file}: {warning}")
     lines = "\n".join(change["text"] for change in seen["diff"]) or "nothing changes"
     if dry_run or not seen["diff"]:
         show(seen, lines, as_json=as_json)

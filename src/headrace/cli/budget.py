@@ -14,7 +14,7 @@ PERIODS: Final = click.Choice(["day", "month", "total"])
 
 @click.group()
 def command() -> None:
-    """What a tenant, a team or a key may spend, and what happens when that is used up."""
+    """What a tenant, a team, a key or a model may spend, and what happens when that is used up."""
 
 
 @command.command("show")

@@ -1,11 +1,12 @@
 """`headrace check`: whether a cloud file is good and fits this machine, before anything starts."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import click
 
-from headrace.cli.shown import json_option, show
+from headrace.cli.shown import json_option, show, warn
 from headrace.errors import HeadraceError, Invalid
 from headrace.specs.catalog import Catalog
 from headrace.units import format_bytes
@@ -17,27 +18,34 @@ BUILT_IN: Final = Path(__file__).parents[1] / "specs" / "default.yaml"
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @json_option
 def command(file: Path | None, as_json: bool) -> None:
-    """Check FILE (the built-in cloud when not given): every field, and whether it fits this machine."""
+    """Check FILE (the built-in cloud when not given): every field, its fit, and what will never happen."""
+    warnings: list[str] = []
     try:
-        catalog, name = read(file)
+        catalog, name = read(file, warnings.append if as_json else warn)
     except Invalid as error:
         if as_json:
-            show({"ok": False, "file": str(file or BUILT_IN.name), "problems": told(error)}, "", as_json=True)
+            found = {"ok": False, "file": str(file or BUILT_IN.name), "problems": told(error), "warnings": warnings}
+            show(found, "", as_json=True)
         raise
     lines = [f"{name}: good; {_models(len(catalog.models))} in {_pools(catalog)}"]
     for model in catalog.models:
         replicas = f"{model.scaling.min_replicas}..{model.scaling.max_replicas} replicas"
         place = f"{format_bytes(model.memory_bytes)} each" if model.owned else model.engine.url
         lines.append(f"  {model.key}  {model.task} on {model.engine.kind}, {replicas}, {place}")
-    found = {"ok": True, "file": name, "revision": catalog.revision, "models": [model.key for model in catalog.models]}
-    show(found, "\n".join(lines), as_json=as_json)
+    keys = [model.key for model in catalog.models]
+    good = {"ok": True, "file": name, "revision": catalog.revision, "models": keys, "warnings": warnings}
+    show(good, "\n".join(lines), as_json=as_json)
 
 
-def read(file: Path | None) -> tuple[Catalog, str]:
-    """A cloud file's catalog and its name. Raises Invalid for anything that would keep it from running here."""
+def read(file: Path | None, caution: Callable[[str], None] = warn) -> tuple[Catalog, str]:
+    """A cloud file's catalog and its name. Raises Invalid for anything that would keep it from running here.
+
+    `caution` is told what the file asks for and will never happen, also where it cannot run here.
+    """
     from headrace import assembly  # heavy, and wanted by `up` and `check` alone
     from headrace.control.observer import pooled
     from headrace.policy import fit
+    from headrace.policy.cautions import cautions
     from headrace.specs.load import load_text
 
     name = str(file) if file else "the built-in cloud"
@@ -45,6 +53,8 @@ def read(file: Path | None) -> tuple[Catalog, str]:
     here = (machine[0].memory_bytes, machine[0].cpus)
     folder = folder_of(file) if file else ""
     catalog = load_text(text_of(file or BUILT_IN), str(file) if file else BUILT_IN.name, here, folder)
+    for never in cautions(catalog):
+        caution(f"{name}: {never}")
     problems = [*fit.problems(catalog, pooled(catalog, machine)), *assembly.engine_problems(catalog)]
     if problems:
         raise Invalid("\n".join(f"{name}: {problem}" for problem in problems), code="does_not_fit", status=422)

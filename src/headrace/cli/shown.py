@@ -41,6 +41,11 @@ def show(value: Any, text: str, *, as_json: bool) -> None:
     click.echo(json.dumps(value, ensure_ascii=False) if as_json else text)
 
 
+def warn(text: str) -> None:
+    """To standard error: it was done, or could be, and not all that was asked for comes of it."""
+    click.echo(f"warning: {text}", err=True)
+
+
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Columns of text; numbers to the right."""
     cells = [[str(cell) for cell in row] for row in rows]

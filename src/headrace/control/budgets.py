@@ -41,11 +41,12 @@ class Budgets:
     # --- what is wanted -----------------------------------------------------------------------------------------
 
     def refresh(self, catalog: Catalog) -> None:
-        """The budgets of the catalog's tenants, and those that were set here, which come first."""
+        """The budgets of the catalog's tenants and models, and those that were set here, which come first."""
         wanted: dict[tuple[str, str], Budget] = {}
-        for tenant in catalog.tenants:
-            for spec in tenant.budgets:
-                scope = f"tenant:{tenant.name}"
+        scopes = [(f"tenant:{one.name}", one.budgets) for one in catalog.tenants]
+        scopes += [(f"model:{one.name}", one.budgets) for one in catalog.models]
+        for scope, specs in scopes:
+            for spec in specs:
                 wanted[scope, spec.period] = Budget(
                     scope=scope,
                     period=spec.period,

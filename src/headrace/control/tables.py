@@ -134,7 +134,8 @@ def table(
     """The whole table; its revision is the publisher's."""
     every = tuple(models[key] for key in sorted(models))
     kept = tuple(
-        RouteTenant(name=one.name, storage_bytes=one.storage_bytes, keep_runs_us=one.keep_runs_us) for one in tenants
+        RouteTenant(name=one.name, storage_bytes=one.storage_bytes, keep_runs_us=one.keep_runs_us, weight=one.weight)
+        for one in tenants
     )
     return Table(revision=0, models=every, replicas=replicas, keys=keys, prices=prices, tenants=kept)
 

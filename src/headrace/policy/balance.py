@@ -1,8 +1,9 @@
 """One model's replicas against the number wanted: what is too much is stopped, what is lacking told to `plan`."""
 
+from dataclasses import replace
 from typing import Final
 
-from headrace.policy import homing, scaling, sleep, spot, worth
+from headrace.policy import homing, scaling, sleep, spot, spot_pools, worth
 from headrace.policy.choice import Home
 from headrace.policy.homing import Level
 from headrace.policy.planning import FAILED_PAUSE_US, Lack, Work, within
@@ -25,7 +26,7 @@ def balance(work: Work, model: ModelSpec, sizing: Sizing) -> list[Lack]:
     current = [r for r in mine if r.digest == digest and r.pool in model.pools and r not in leaving]
     old = [replica for replica in mine if replica not in current and replica not in leaving]
     demand = work.demand.get(model.key)
-    kinds = spot.pools_of(model, work.pools)
+    kinds = spot.pools_of(model, work.pools, work.boot_us(model))
     there = None if kinds is None else _there(work, model, kinds, current)
     home = work.learned.homes.get(model.key) if kinds is None else None
     levels = [] if home is None else _levels(work, model, home, current)
@@ -61,7 +62,7 @@ def balance(work: Work, model: ModelSpec, sizing: Sizing) -> list[Lack]:
     for placed, reason, count in lacking:
         for _ in range(count):
             urgency = _urgency(mine, model, len(found))
-            evenly = placed is not model and placed.pools[0] in (kinds.spot if kinds else ())
+            evenly = kinds is not None and not kinds.costs and placed.pools == kinds.spot
             found.append(Lack(placed, reason, urgency, waited_us, old=bool(old), evenly=evenly))
     return found
 
@@ -90,20 +91,38 @@ def _divided(
     work: Work, model: ModelSpec, kinds: Pools, there: There, current: list[Replica], want: Want
 ) -> list[tuple[ModelSpec, str, int]]:
     """Stop what is too much on spot or beside it; what is lacking of either, spot first."""
+    dear = tuple(pool for pool in kinds.spot if pool not in kinds.fair)
+    last = max(0, want.count - there.spot - there.spot_room - there.firm - there.firm_room)  # what else has no room
+    room = {pool: work.space.room(within(model, (pool,))) if last or pool not in dear else 0 for pool in kinds.spot}
+    there = replace(there, spot_room=there.spot_room + min(last, sum(room[pool] for pool in dear)))
     made = spot.split(model.scaling, kinds, there, want.count)
-    for pools, count, why in (
-        (kinds.spot, made.stop_spot, f"{want.reason}; {made.why_firm}" if want.count else want.reason),
-        (kinds.firm, made.stop_firm, f"{want.reason}; {there.spot_ready} ready on spot"),
-    ):
-        _stop(work, model, [replica for replica in current if replica.pool in pools], count, why)
-    return [
-        (within(model, pools), f"{want.reason}; {why}", count)
-        for pools, why, count in (
-            (kinds.spot, made.why_spot, made.start_spot),
-            (kinds.firm, made.why_firm, made.start_firm),
-        )
-        if count
-    ]
+    on_spot = [replica for replica in current if replica.pool in kinds.spot]
+    why = f"{want.reason}; {made.why_firm}" if want.count else want.reason
+    for replica in _off_spot(model, kinds, on_spot, made.stop_spot):
+        work.stop(replica, model.scaling.drain_us, why)
+    stays = [replica for replica in current if replica.pool in kinds.firm]
+    _stop(work, within(model, kinds.firm), stays, made.stop_firm, f"{want.reason}; {there.spot_ready} ready on spot")
+    lacking = [(within(model, kinds.spot), f"{want.reason}; {made.why_spot}", made.start_spot)]
+    if kinds.costs:
+        counts = {pool: sum(replica.pool == pool for replica in on_spot) for pool in kinds.spot}
+        lacking = [
+            (within(model, order), f"{want.reason}; {made.why_spot}; {why}", 1)
+            for order, why in spot_pools.places(kinds.costs, counts, room, made.start_spot)
+        ]
+    return [*lacking, (within(model, kinds.firm), f"{want.reason}; {made.why_firm}", made.start_firm)]
+
+
+def _off_spot(model: ModelSpec, kinds: Pools, there: list[Replica], extra: int) -> list[Replica]:
+    """Those on spot to stop, of the dearest pools first; of several that are left one stays apart from the others."""
+    liked = within(model, kinds.spot)
+    going = _surplus(liked, there, extra)
+    left = [replica for replica in there if replica not in going]
+    if not kinds.costs or len(left) < 2 or len({replica.pool for replica in left}) > 1:
+        return going
+    other = next((one for one in reversed(going) if one.phase == "ready" and one.pool != left[0].pool), None)
+    if other is None or other.pool not in kinds.fair:
+        return going
+    return [*(one for one in going if one is not other), *_surplus(liked, left, 1)]
 
 
 def _levels(work: Work, model: ModelSpec, home: Home, current: list[Replica]) -> list[Level]:
@@ -137,7 +156,7 @@ def _there(work: Work, model: ModelSpec, kinds: Pools, current: list[Replica]) -
     return There(
         spot=len(on_spot),
         spot_ready=sum(replica.phase == "ready" for replica in on_spot),
-        spot_room=work.space.room(within(model, kinds.spot)),
+        spot_room=work.space.room(within(model, kinds.fair)),
         firm=len(firm),
         firm_ready=sum(replica.phase == "ready" for replica in firm),
         firm_room=work.space.room(within(model, kinds.firm)),

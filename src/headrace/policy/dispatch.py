@@ -52,6 +52,9 @@ class Dispatch:
         removed = [lane for key, lane in before.items() if key not in lanes]
         self._lanes = lanes | {lane.key: lane for lane in removed if lane.running or lane.queue}
         self._versions = {name: tuple(group) for name, group in versions.items()}
+        weights = {one.name: one.weight for one in table.tenants if one.weight != 1}
+        for lane in self._lanes.values():
+            lane.fair.weights = weights
         self._seats.take(table.replicas, self._lanes, now_us)
         answers: list[Answer] = []
         for lane in removed:
@@ -296,8 +299,7 @@ class Dispatch:
         lane.spare += request.priority == BATCH
         ticket.seat = seat
         ticket.began_us = ticket.since_us = now_us
-        ticket.charged_us = lane.mean_us or 1
-        lane.fair.sent(request.tenant, ticket.charged_us)
+        ticket.charged_us = lane.fair.sent(request.tenant, lane.mean_us or 1)
         ticket.attempts += 1
         self._tickets[request.id] = ticket
         hedge_us = lane.quick.after_us() if request.short and lane.route.hedge and len(lane.open) > 1 else 0

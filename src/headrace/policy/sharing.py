@@ -6,8 +6,9 @@ nothing is counted twice when two workers see a tenant come back in the same mom
 whose first held request comes before ours; it takes it at its next look.
 
 Bound: between two tenants that always have requests held, each at any of the workers, the difference of what all
-workers served them never exceeds `TOLERANCE_US` + 3 * slots * longest request + 3 * slots * `MEET_US`.
-Units: microseconds of one slot. Assumes: each worker that holds a request looks every `MEET_US`.
+workers served them, each divided by its weight, never exceeds `TOLERANCE_US` + 3 * slots * longest request
++ 3 * slots * `MEET_US`. Units: microseconds of one slot at weight 1. Assumes: each worker that holds a request looks
+every `MEET_US`.
 Source: `policy.fairness`; counters as state-based replicated data types, M. Shapiro et al., SSS 2011.
 """
 
@@ -102,15 +103,17 @@ class SharedFairness(Fairness):
             self.served = {name: self.served[name] for name in self._at_work}
             self._accounts = {name: self._accounts[name] for name in self._at_work}
 
-    def sent(self, tenant: str, expected_us: int) -> None:
+    def sent(self, tenant: str, expected_us: int) -> int:
         """See `Fairness`."""
-        super().sent(tenant, expected_us)
-        self._charge(tenant, expected_us)
+        charged_us = super().sent(tenant, expected_us)
+        self._charge(tenant, charged_us)
+        return charged_us
 
-    def took(self, tenant: str, expected_us: int, real_us: int) -> None:
+    def took(self, tenant: str, charged_us: int, real_us: int) -> int:
         """See `Fairness`."""
-        super().took(tenant, expected_us, real_us)
-        self._charge(tenant, real_us - expected_us)
+        more_us = super().took(tenant, charged_us, real_us)
+        self._charge(tenant, more_us)
+        return more_us
 
     def left(self, tenant: str) -> None:
         """See `Fairness`."""

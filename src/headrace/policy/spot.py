@@ -2,8 +2,10 @@
 
 For models whose first pool is interruptible. Spot carries the load with one replica to spare, so that losing one keeps
 the objective; what spot has no room for, and all of it when spot is dear, stands on the pools that stay; when spot
-comes back, those there are ready before these go. One replica of a model with a minimum always stays, unless its
-placement names spot alone. Called by `plan`; it decides from the state, so a loss needs no event to be dealt with.
+comes back, those there are ready before these go. Of several spot pools the cheapest is filled, what losses cost
+included, and one replica stands apart (`spot_pools`); those dearer than what stays are a last resort. One replica of a
+model with a minimum always stays, unless its placement names spot alone. Called by `plan`; it decides from the state,
+so a loss needs no event to be dealt with.
 
 Source: over-provisioned spot with dynamic fallback, SkyServe (Z. Mao et al., EuroSys 2025), as levels, not events.
 """
@@ -11,17 +13,30 @@ Source: over-provisioned spot with dynamic fallback, SkyServe (Z. Mao et al., Eu
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from headrace.policy.planning import BOOT_US
+from headrace.policy.spot_pools import Cost, costs, replica_nanousd
 from headrace.specs.catalog import ModelSpec, PoolSpec, Scaling
 
 
 @dataclass(frozen=True, slots=True)
 class Pools:
-    """A model's pools of either kind, in its order; what a replica costs an hour on the first of each, if known."""
+    """A model's pools of either kind, the first choice first; what a replica costs an hour on the first of each.
+
+    `costs` are those of spot, the cheapest first, where that is chosen by cost; empty where the file's order stands.
+    """
 
     spot: tuple[str, ...]
     firm: tuple[str, ...]
     spot_nanousd: int | None = None
     firm_nanousd: int | None = None
+    costs: tuple[Cost, ...] = ()
+
+    @property
+    def fair(self) -> tuple[str, ...]:
+        """The spot pools that are no dearer than what stays; all where that is not known, or none is."""
+        stays = self.firm_nanousd
+        cheap = tuple(one.pool for one in self.costs if stays is None or one.nanousd <= stays)
+        return cheap or self.spot
 
     @property
     def priced(self) -> bool:
@@ -53,18 +68,27 @@ class Split:
     why_firm: str = ""
 
 
-def pools_of(model: ModelSpec, pools: Mapping[str, PoolSpec]) -> Pools | None:
+def pools_of(model: ModelSpec, pools: Mapping[str, PoolSpec], boot_us: int = BOOT_US) -> Pools | None:
     """The model's pools by kind; None when its first one stays, and spot is where what does not fit there goes."""
     known = [pools[name] for name in model.pools if name in pools]
     if not known or not known[0].interruptible:
         return None
     spot = [pool for pool in known if pool.interruptible]
     firm = [pool for pool in known if not pool.interruptible]
+    if not model.by_cost or not (priced := costs(model, spot, boot_us)):
+        return Pools(
+            spot=tuple(pool.name for pool in spot),
+            firm=tuple(pool.name for pool in firm),
+            spot_nanousd=replica_nanousd(model, spot[0]),
+            firm_nanousd=replica_nanousd(model, firm[0]) if firm else None,
+        )
+    stays = costs(model, firm, boot_us)
     return Pools(
-        spot=tuple(pool.name for pool in spot),
-        firm=tuple(pool.name for pool in firm),
-        spot_nanousd=_replica_nanousd(model, spot[0]),
-        firm_nanousd=_replica_nanousd(model, firm[0]) if firm else None,
+        spot=tuple(one.pool for one in priced),
+        firm=tuple(one.pool for one in stays) or tuple(pool.name for pool in firm),
+        spot_nanousd=priced[0].nanousd,
+        firm_nanousd=stays[0].nanousd if stays else None,
+        costs=priced,
     )
 
 
@@ -131,10 +155,3 @@ def _why_firm(pools: Pools, target: int, reach: int, *, dear: bool) -> str:
     if reach < target:
         return f"spot ({', '.join(pools.spot)}) has room for {reach} of {target}"
     return "one never on spot, since there is a minimum" if reach else "not on spot"
-
-
-def _replica_nanousd(model: ModelSpec, pool: PoolSpec) -> int | None:
-    """What one replica costs an hour: its part of a device's memory."""
-    if pool.price_nanousd_per_hour is None or not pool.memory_bytes:
-        return None
-    return min(pool.price_nanousd_per_hour, pool.price_nanousd_per_hour * model.memory_bytes // pool.memory_bytes)

@@ -131,7 +131,7 @@ class PriceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class BudgetSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a tenant may spend in each period; see economics.budgets."""
+    """What a tenant may spend in each period, or all together on a model; see economics.budgets."""
 
     period: Literal["day", "month", "total"]
     limit_nanousd: int
@@ -146,7 +146,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     steps on an accelerator. `shadow` is the percent of the model's requests that are copied to this version, which
     only a rollout sets. `fallback` names models that may answer where this one cannot, in order.
     With `hedge` a short call that takes long is asked of a second replica. With `by_cost` it lives in the pool
-    that is cheapest for its requests, else in the first that has room.
+    that is cheapest for its requests, else in the first that has room. `budgets` are of the name, of all versions.
     """
 
     name: str
@@ -169,6 +169,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fallback: tuple[str, ...] = ()
     hedge: bool = False
     by_cost: bool = True
+    budgets: tuple[BudgetSpec, ...] = ()
 
     @property
     def key(self) -> str:
@@ -232,7 +233,8 @@ class TenantSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `keys` are references (`env:NAME`, `file:PATH`) to keys the operator made elsewhere; most keys are made with
     `headrace key create` and live in the store. `storage_bytes` is the most it may keep of files, videos, stored
-    responses and large results of runs; runs of pipelines are kept `keep_runs_us` after their end.
+    responses and large results of runs; runs of pipelines are kept `keep_runs_us` after their end. `weight` is its
+    share of the time of slots that others wait for, too, relative to theirs.
     """
 
     name: str
@@ -243,6 +245,7 @@ class TenantSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     budgets: tuple[BudgetSpec, ...] = ()
     storage_bytes: int = 20 << 30
     keep_runs_us: int = 30 * 86_400_000_000
+    weight: int = 1
 
 
 class Catalog(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from headrace import units
-from headrace.specs.catalog import Catalog, Hours, ModelSpec, PoolSpec
+from headrace.specs.catalog import BudgetSpec, Catalog, Hours, ModelSpec, PoolSpec
 from headrace.specs.hours import DAYS
 
 _NAMES: Final = {
@@ -33,6 +33,7 @@ _NAMES: Final = {
     "output_tokens_default": "output_tokens",
     "loss_ppm_per_day": "losses_per_day",
     "grain_bytes": "share",
+    "budgets": "budget",
 }
 
 
@@ -105,6 +106,8 @@ def _written(name: str, value: object) -> str:
     """A value as the cloud file would have it."""
     if isinstance(value, tuple) and name == "schedule":
         return ", ".join(_window(hours) for hours in value)
+    if isinstance(value, tuple) and name == "budgets":
+        return ", ".join(_budget(one) for one in value)
     if value is None:
         return "never" if name == "idle_to_zero_us" else ""
     if isinstance(value, tuple):
@@ -118,6 +121,12 @@ def _written(name: str, value: object) -> str:
     if name == "price_nanousd_per_hour":
         return f"{Decimal(str(value)) / units.NANOUSD_PER_USD:f}"
     return str(value)
+
+
+def _budget(spec: BudgetSpec) -> str:
+    """A budget in a few words."""
+    span = "in total" if spec.period == "total" else f"a {spec.period}"
+    return f"${Decimal(spec.limit_nanousd) / units.NANOUSD_PER_USD:f} {span}, then {spec.at_limit}"
 
 
 def _window(hours: Hours) -> str:

@@ -24,7 +24,7 @@ from headrace.specs.literals import (
     Reference,
     Size,
 )
-from headrace.specs.section import Price, Section
+from headrace.specs.section import Budget, Price, Section
 from headrace.specs.tenancy import Tenant
 
 _Prompt = Annotated[str, Meta(min_length=1, max_length=4096)]
@@ -299,6 +299,10 @@ class Model(Section, frozen=True):
     ] = False
     output_tokens: Annotated[_Tokens, Meta(description="expected length of an answer that sets no limit")] = 512
     price: Annotated[Price, Meta(description="what is charged for it")] = Price()
+    budget: Annotated[
+        Budget | None,
+        Meta(description="what all together may be charged for it, then it is out of service; no limit when left out"),
+    ] = None
     compare_to: Annotated[
         Annotated[str, Meta(pattern=MARKET_PATTERN, max_length=128)] | None,
         Meta(description="the closed API that its users would use instead, like openai/gpt-4o-mini"),

@@ -223,6 +223,7 @@ class _Resolver:
             fallback=tuple(model.fallback),
             hedge=model.hedge,
             by_cost=model.choose == "cost",
+            budgets=money.budgets(model.budget, (*path, "budget"), self._note),
             shape=shape,
         )
 
@@ -353,6 +354,7 @@ class _Resolver:
             budgets=money.budgets(tenant.budget, ("tenants", name, "budget"), self._note),
             storage_bytes=units.size_bytes(tenant.storage),
             keep_runs_us=units.duration_us(tenant.keep_runs),
+            weight=tenant.weight,
         )
 
     def _note(self, path: tuple[str, ...], message: str) -> None:
@@ -366,7 +368,9 @@ class _Resolver:
             else:
                 break
         where = f"{self._filename}:{node.line}:{node.col}"
-        self.problems.append(Problem(where=where, path=spelled(path), message=message))
+        found = Problem(where=where, path=spelled(path), message=message)
+        if found not in self.problems:  # what versions share is told once
+            self.problems.append(found)
 
 
 def _fields(struct: Section | EngineSpec) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from headrace import units
 from headrace.specs.catalog import BudgetSpec, PriceSpec
 from headrace.specs.document import Pool
 from headrace.specs.priced import SCALES, Unit, each, missing, picousd_per_unit
-from headrace.specs.section import Price
-from headrace.specs.tenancy import TenantBudget
+from headrace.specs.section import Budget, Price
 
 Path = tuple[str, ...]
 Note = Callable[[Path, str], None]
@@ -82,18 +81,21 @@ def price(given: Price, task: str, path: Path, note: Note) -> PriceSpec:
     return PriceSpec(kind="cost_plus", markup_ppm=(given.cost_plus or 0) * _PPM_PER_PERCENT, from_us=from_us)
 
 
-def budgets(given: TenantBudget | None, path: Path, note: Note) -> tuple[BudgetSpec, ...]:
-    """What a tenant may spend."""
+def budgets(given: Budget | None, path: Path, note: Note) -> tuple[BudgetSpec, ...]:
+    """What a tenant may spend, or all together on a model, which the path names first."""
     if given is None:
         return ()
-    found = []
+    found, of_model = [], path[0] == "models"
+    if of_model and given.at_limit == "degrade":
+        note((*path, "at_limit"), "is degrade, and a model's budget shortens nobody's answers; give refuse or notify")
     warn = tuple(given.warn) if given.warn is not None else (50, 80, 100)
     for period, value in (("day", given.day), ("month", given.month), ("total", given.total)):
         if value is None:
             continue
         limit = units.nanousd(value)
         if not limit:
-            note((*path, period), "is 0; to let a tenant do nothing, take its models away")
+            instead = "leave the model out" if of_model else "to let a tenant do nothing, take its models away"
+            note((*path, period), f"is 0; {instead}")
         found.append(BudgetSpec(period=period, limit_nanousd=limit, at_limit=given.at_limit, warn_percent=warn))  # type: ignore[arg-type] # one of three literals
     if not found:
         note(path, "names no period; give day, month or total")

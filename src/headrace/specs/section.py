@@ -1,6 +1,6 @@
-"""What sections of the cloud file share: their strictness, and the price that models and tenants may have."""
+"""What sections of the cloud file share: strictness, and the price and budget that models and tenants may have."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -43,3 +43,20 @@ class Price(Section, frozen=True):
     begins: Annotated[Date | None, Meta(description="when it begins, midnight UTC; when it is applied if left out")] = (
         None
     )
+
+
+class Budget(Section, frozen=True):
+    """What a tenant may spend, or all together on a model; any of the periods, all of them hold."""
+
+    day: Annotated[Money | None, Meta(description="dollars a day, midnight to midnight UTC")] = None
+    month: Annotated[Money | None, Meta(description="dollars a calendar month, UTC")] = None
+    total: Annotated[Money | None, Meta(description="dollars for ever")] = None
+    at_limit: Annotated[
+        Literal["refuse", "degrade", "notify"],
+        Meta(
+            description="refuse; degrade to shorter answers while something is left (not for a model); or only notify"
+        ),
+    ] = "refuse"
+    warn: Annotated[
+        list[Annotated[int, Meta(ge=1, le=100)]] | None, Meta(description="percent at which the operator is told")
+    ] = None

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from headrace.specs.literals import Duration, Money, Name, Reference, Size
-from headrace.specs.section import Price, Section
+from headrace.specs.literals import Duration, Name, Reference, Size
+from headrace.specs.section import Budget, Price, Section
 
 _PerMinute = Annotated[int, Meta(ge=1, le=10**12)]
 
@@ -17,21 +17,6 @@ class Limits(Section, frozen=True):
     tokens_per_minute: Annotated[_PerMinute | None, Meta(description="tokens, in and out, in any minute")] = None
     concurrency: Annotated[
         Annotated[int, Meta(ge=1, le=1_000_000)] | None, Meta(description="requests at the same time")
-    ] = None
-
-
-class TenantBudget(Section, frozen=True):
-    """What a tenant may spend; any of the periods, all of them hold."""
-
-    day: Annotated[Money | None, Meta(description="dollars a day, midnight to midnight UTC")] = None
-    month: Annotated[Money | None, Meta(description="dollars a calendar month, UTC")] = None
-    total: Annotated[Money | None, Meta(description="dollars for ever")] = None
-    at_limit: Annotated[
-        Literal["refuse", "degrade", "notify"],
-        Meta(description="refuse; degrade to shorter answers while something is left; or only notify"),
-    ] = "refuse"
-    warn: Annotated[
-        list[Annotated[int, Meta(ge=1, le=100)]] | None, Meta(description="percent at which the operator is told")
     ] = None
 
 
@@ -49,7 +34,11 @@ class Tenant(Section, frozen=True):
     prices: Annotated[
         dict[Name, Price] | None, Meta(description="its own prices, by model; the models' when left out")
     ] = None
-    budget: Annotated[TenantBudget | None, Meta(description="what it may spend; no limit when left out")] = None
+    budget: Annotated[Budget | None, Meta(description="what it may spend; no limit when left out")] = None
+    weight: Annotated[
+        int,
+        Meta(ge=1, le=100, description="its share of a model's time while others wait, too, relative to theirs"),
+    ] = 1
     storage: Annotated[
         Size, Meta(description="how much its files, videos, stored responses and large results of runs may be together")
     ] = "20GiB"

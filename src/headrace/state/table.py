@@ -153,15 +153,19 @@ class RouteKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RouteTenant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the runner keeps for a tenant, at most and how long; see `specs.catalog.TenantSpec`."""
+    """What gateways and the runner know of a tenant; see `specs.catalog.TenantSpec`."""
 
     name: str
     storage_bytes: int = 20 << 30
     keep_runs_us: int = 30 * 86_400_000_000
+    weight: int = 1
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, tag="table"):
-    """Everything a gateway needs, and the runner of it `tenants`. `revision` grows with every change."""
+    """Everything a gateway needs, and the runner of it `tenants`; one that is not there has all defaults.
+
+    `revision` grows with every change.
+    """
 
     revision: int
     models: tuple[RouteModel, ...]

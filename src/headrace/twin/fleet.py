@@ -4,16 +4,16 @@ Stands where the substrate and the observer stand in a cloud: it carries out a p
 fleet and the routes as they are. Nothing here decides.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 import msgspec
 
 from headrace.economics.booking import cost_nanousd
 from headrace.policy.actions import Start
-from headrace.specs.catalog import Catalog, PoolSpec
+from headrace.specs.catalog import Catalog, PoolSpec, TenantSpec
 from headrace.state.fleet import Device, Fleet, Lease, Replica
-from headrace.state.table import Ability, RouteModel, RouteReplica
+from headrace.state.table import Ability, RouteModel, RouteReplica, RouteTenant
 from headrace.state.work import WorkRate
 from headrace.twin.replica import Behaviour, SimReplica
 
@@ -245,4 +245,12 @@ def route_models(catalog: Catalog, rates: dict[str, WorkRate], wake_us: dict[str
             tpot_us=model.objective.tpot_us,
         )
         for model in catalog.models
+    )
+
+
+def route_tenants(tenants: Iterable[TenantSpec], names: Sequence[str]) -> tuple[RouteTenant, ...]:
+    """Tenants of a trace that the catalog knows by name, called by their place in the trace as its requests are."""
+    weights = {tenant.name: tenant.weight for tenant in tenants if tenant.weight != 1}
+    return tuple(
+        RouteTenant(name=str(place), weight=weights[name]) for place, name in enumerate(names) if name in weights
     )

@@ -22,7 +22,7 @@ from headrace.policy.sizing import ByWork
 from headrace.state.request import BATCH
 from headrace.state.table import Table
 from headrace.twin.events import DRAINED, FAULT, JUDGE, LOSS, NOTICE, READY, RETURN, ROUND, STEP, Events
-from headrace.twin.fleet import Running, SimFleet, route_models
+from headrace.twin.fleet import Running, SimFleet, route_models, route_tenants
 from headrace.twin.market import Market
 from headrace.twin.requests import Requests
 from headrace.twin.rollouts import JUDGE_US, SimRollouts
@@ -73,6 +73,7 @@ class World:
         self._requests = Requests(scenario)
         self._models, self._priorities = self._requests.models, self._requests.priorities
         self._route_models = route_models(self.rollouts.catalog, scenario.rates, scenario.boot_us)
+        self._route_tenants = route_tenants(scenario.catalog.tenants, trace.tenants)
         self._counted: dict[str, tuple[int, int]] = {}
         self._keepalive = Keepalive()
         self._choices = Choices(lambda model, pool: scenario.speeds.get((model.key, pool.name)))
@@ -364,7 +365,8 @@ class World:
 
     def _table(self, now_us: int) -> None:
         self._revision += 1
-        table = Table(revision=self._revision, models=self._route_models, replicas=self.fleet.routes(), keys=())
+        models, tenants, replicas = self._route_models, self._route_tenants, self.fleet.routes()
+        table = Table(revision=self._revision, models=models, replicas=replicas, keys=(), tenants=tenants)
         self._act_all(self._dispatch.update(table, now_us))
 
     def _busy(self) -> bool:

@@ -197,6 +197,10 @@ def test_numbers_of_the_query_are_bounded(door, query):
 def test_check_tells_faults_with_their_place_and_what_does_not_fit(door):
     """422 with file:line:col; then the fit on this machine; then what the engine says."""
     assert door.ask("POST", "check", content=CLOUD).json()["models"] == ["m@v1"]
+    for path in ("check", "apply?dry_run=true"):
+        assert door.ask("POST", path, content=CLOUD).json()["warnings"] == []
+        (warned,) = door.ask("POST", path, content=CLOUD + "    hedge: true\n").json()["warnings"]
+        assert warned.startswith("m@v1: hedge is never done")
     wrong = door.ask("POST", "check?filename=my.yaml", content=CLOUD.replace("task", "taks"))
     assert error(wrong) == (422, "invalid_cloud_file")
     assert "my.yaml:7:" in wrong.json()["error"]["message"]

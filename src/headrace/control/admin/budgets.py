@@ -83,6 +83,9 @@ class Budgets:
         control = self._controller
         wanted = await decoded(request, NewBudget)
         self._check(wanted.scope)
+        if wanted.scope.startswith("model:") and wanted.at_limit == "degrade":
+            told = "at_limit is degrade, and a model's budget shortens nobody's answers; give refuse or notify"
+            raise errors.Invalid(told, param="at_limit")
         budget = Budget(**msgspec.structs.asdict(wanted))
         control.store.terms(budgets=[budget])
         control.records.decide(

@@ -13,6 +13,7 @@ from headrace.control.admin import views
 from headrace.control.admin.routes import AdminRoute, Query, json, text, yes
 from headrace.control.controller import Controller
 from headrace.policy import fit
+from headrace.policy.cautions import cautions
 from headrace.specs.catalog import Catalog
 
 _FILENAME: Final = Query("filename", "The name that faults are told with; cloud.yaml when not given.")
@@ -52,7 +53,8 @@ class Changes:
         """Whether a cloud file is good and fits this machine."""
         catalog = await self._parsed(request)
         keys = [model.key for model in catalog.models]
-        return json(views.Checked(ok=True, revision=catalog.revision, models=keys, catalog=catalog))
+        told = cautions(catalog)
+        return json(views.Checked(ok=True, revision=catalog.revision, models=keys, catalog=catalog, warnings=told))
 
     async def apply(self, request: Request) -> Response:
         """The difference; and, unless it is a dry run, from now on this is wanted. Again, it changes nothing."""
@@ -73,7 +75,8 @@ class Changes:
         if not dry and catalog.revision != before:
             control.apply(catalog, [change.text for change in changes])
         shown = [views.ChangeView(**msgspec.structs.asdict(change)) for change in changes]
-        return json(views.Applied(revision=catalog.revision, before=before, diff=shown, applied=not dry))
+        told = cautions(catalog)
+        return json(views.Applied(revision=catalog.revision, before=before, diff=shown, applied=not dry, warnings=told))
 
     async def _parsed(self, request: Request) -> Catalog:
         asked = request.query_params

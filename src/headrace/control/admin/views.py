@@ -200,12 +200,13 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """A cloud file that can be applied."""
+    """A cloud file that can be applied. `warnings` are what it asks for and will never happen."""
 
     ok: bool
     revision: str
     models: list[str]
     catalog: Catalog
+    warnings: list[str] = []
 
 
 class ChangeView(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,12 +221,16 @@ class ChangeView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
-    """What changes, and whether it was done. `before` is the revision to give as If-Match."""
+    """What changes, and whether it was done. `before` is the revision to give as If-Match.
+
+    `warnings` are what the file asks for and will never happen.
+    """
 
     revision: str
     before: str
     diff: list[ChangeView]
     applied: bool
+    warnings: list[str] = []
 
 
 class KeyView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -54,7 +54,7 @@ class Requests:
         prompt_us: float = self._prompt_us[one.lease.version, one.lease.pool][at]
         if self._prefixes[at] >= 0:
             cached = one.engine.kept.take(self._paths.of(self._prefixes[at], self._prefix_tokens[at]))
-            prompt_us *= max(1, self.inputs[at] - cached) / max(1, self.inputs[at])
+            prompt_us = one.engine.prompt_us(self.inputs[at], cached) if cached else prompt_us
         return prompt_us
 
     def outputs(self, at: int, version: str) -> int:

@@ -162,12 +162,12 @@ class World:
             one = self.fleet.running[answer.replica]
             if self._watched and self._models[at] in self._watched:
                 self.rollouts.sent(at, self.now_us)
-            prompt_us = self._requests.prompt_us(at, one)
+            prompt_us, inputs = self._requests.prompt_us(at, one), self._requests.inputs[at]
             self.share_us[at] += prompt_us
             stamp = one.engine.stamp
             version = one.lease.version
             self.by[at] = self.numbers[version]
-            one.engine.add(at, prompt_us, self._requests.outputs(at, version), self.now_us)
+            one.engine.add(at, prompt_us, inputs, self._requests.outputs(at, version), self.now_us)
             if one.engine.stamp != stamp:
                 self._push(one.engine.due_us, STEP, one, one.engine.stamp)
         elif isinstance(answer, Reject):

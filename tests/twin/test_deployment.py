@@ -95,7 +95,7 @@ def test_a_version_that_the_file_has_is_as_the_file_says() -> None:
     old, new = found.behaviours["big@v1", "gpus"], found.behaviours["big@v2", "gpus"]
     assert (old.slots, new.slots) == (96, 48)
     assert (old.boot_us, new.boot_us) == (30 * S, 90 * S)
-    assert new.step_us[1] == pytest.approx(2 * old.step_us[1])
+    assert new.alone_us(500, 100) == pytest.approx(2 * old.alone_us(500, 100))
     assert found.prompt_us["v2", "gpus"][0] == pytest.approx(2 * found.prompt_us["v1", "gpus"][0])
     assert not found.notes
     assert found.deployments[0].at_us == 60 * S
@@ -103,7 +103,8 @@ def test_a_version_that_the_file_has_is_as_the_file_says() -> None:
 
 def test_one_that_it_has_not_is_like_the_one_in_force_and_that_is_told() -> None:
     found = made(steady(1, 600), cloud(4), deployments=(parse("big@new"),))
-    assert found.behaviours["big@new", "gpus"].step_us == found.behaviours["big@v1", "gpus"].step_us
+    new, old = found.behaviours["big@new", "gpus"], found.behaviours["big@v1", "gpus"]
+    assert new.alone_us(500, 100) == old.alone_us(500, 100)
     assert found.notes == (
         "big@new is not in the cloud file: it is taken to be like big@v1, but for what is said of it",
     )
@@ -112,7 +113,7 @@ def test_one_that_it_has_not_is_like_the_one_in_force_and_that_is_told() -> None
 def test_a_version_too_slow_for_what_is_promised_is_run_all_the_same() -> None:
     """A cloud that cannot keep its promise is refused; what becomes of a version that cannot is the question."""
     found = made(steady(1, 600), cloud(4), deployments=(parse("big@v2,speed=0.1"),))
-    assert found.behaviours["big@v2", "gpus"].step_us[1] > 50_000
+    assert found.behaviours["big@v2", "gpus"].alone_us(500, 2) > 50_000
 
 
 @given(st.integers(0, 1_000_000), st.floats(0.01, 100), st.integers(0, 50))

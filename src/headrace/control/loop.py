@@ -167,6 +167,7 @@ class Loop:
         demand = self._activity.demand(self.catalog, parts.publisher.demand(), now_us)
         self._sizing.boot_us.update(self._wake_us)
         self._sizing.tpot_percent = {model.key: model.objective.tpot_percent for model in self.catalog.models}
+        self._sizing.ttft_percent = {model.key: model.objective.ttft_percent for model in self.catalog.models}
         self._sizing.note(demand, now_us, parts.clock.now_us())
         wanted = self._now(demand, now_us)
         learned = Learned(self._sizing.boot_us, self.keepalive.gaps, self.choices.homes, self._rise_us)

@@ -165,6 +165,9 @@ class Dispatch:
             return []
         lane, answers = ticket.lane, list[Answer]()
         prompts.begun(lane, ticket, ticket.seat, now_us)
+        if ticket.request.priority != BATCH:
+            lane.begun += 1
+            lane.late += now_us - ticket.request.arrived_us > lane.route.ttft_us
         if lane.queue:
             self._drain(lane, now_us, answers)
         return answers

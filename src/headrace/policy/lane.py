@@ -137,10 +137,12 @@ class Lane:
         "arrivals",
         "asked_ns",
         "balance_us",
+        "begun",
         "capacity",
         "cold_us",
         "fair",
         "last_us",
+        "late",
         "loads",
         "mean_output",
         "mean_us",
@@ -192,7 +194,7 @@ class Lane:
         self.mean_work_ns = 0
         self.asked_ns = 0
         self.measured = 0
-        self.paced = self.slow = 0
+        self.paced = self.slow = self.begun = self.late = 0
         self.sizes: Sizes = {}
         self.arrivals = 0
         self.refused = 0
@@ -327,6 +329,8 @@ class Lane:
             batch=held - waiting + self.spare,
             paced=self.paced,
             slow=self.slow,
+            begun=self.begun,
+            late=self.late,
             sizes=dict(self.sizes),
         )
         self.arrivals = self.refused = 0

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from headrace.policy import scaling
+from headrace.policy.lateness import Lateness
 from headrace.policy.outlook import Expectation, Outlook
 from headrace.policy.pace import FULL, Pace
 from headrace.policy.scaling import Want
@@ -22,7 +23,6 @@ from headrace.units import US_PER_S, format_us
 
 BOOT_US: Final = 30 * US_PER_S  # until one was measured
 ROUND_US: Final = 10 * US_PER_S  # between seeing and doing
-SIGMAS: Final = 1.0  # of what was asked for beyond what was foretold, that are kept free
 DRAIN_MIN_US: Final = 10 * US_PER_S  # a backlog is to be worked off in the time of a start, within these
 DRAIN_MAX_US: Final = 60 * US_PER_S
 CALM_US: Final = 60 * US_PER_S  # for which a replica must have been too many
@@ -59,11 +59,12 @@ class BySlots:
 class _Known:
     """What is known of one model: its outlook, what it needs now, and what it needed lately."""
 
-    __slots__ = ("expected", "lately", "need", "outlook", "pace", "since_us", "steady")
+    __slots__ = ("expected", "lately", "lateness", "need", "outlook", "pace", "since_us", "steady")
 
     def __init__(self, now_us: int) -> None:
         self.since_us = now_us
         self.pace = Pace(now_us)
+        self.lateness = Lateness(now_us)
         self.outlook = Outlook()
         self.expected = Expectation(0.0, 0.0, 0.0)
         self.need = self.steady = 0.0
@@ -85,9 +86,9 @@ class _Known:
 class ByWork:
     """By arriving work, its forecast over a start, its noise, and the backlog.
 
-    Formula: need = (peak + sigma) / full + backlog / drain; grow to ceil(need - 1/5) at once, shrink to
+    Formula: need = (peak + k sigma) / full + backlog / drain; grow to ceil(need - 1/5) at once, shrink to
         ceil(most need of the last calm time + 1/10), the calm time being a minute or a start, whichever is longer;
-        full is what `pace` makes of the answers while more than one replica is needed.
+        k is what `lateness` and full what `pace` makes of the answers, while more than one replica is needed.
     Units: replicas; peak, and sigma of forecasts over a start, in seconds of work a second; drain is a start's time,
         10 s to 60 s.
     Source: work signal with forecast and hysteresis of the autoscaler comparison in docs/benchmarks.md.
@@ -97,6 +98,7 @@ class ByWork:
     def __init__(self) -> None:
         self.boot_us: dict[str, int] = {}  # how long a start takes, by `name@version`, as measured
         self.tpot_percent: dict[str, int] = {}  # of answers that are to keep their pace, by `name@version`
+        self.ttft_percent: dict[str, int] = {}  # of first tokens that are to be in time
         self.able: dict[str, float] = {}  # work of one replica where it is placed, of the replica that work is told in
         self._known: dict[str, _Known] = {}
 
@@ -118,7 +120,10 @@ class ByWork:
             if key in self.tpot_percent:
                 promised = self.tpot_percent[key] / 100
                 known.pace.look(one.paced, one.slow, promised, now_us, tells=known.need > 1)
-            known.steady = (expected.peak + SIGMAS * expected.sigma) / known.pace.full
+            if key in self.ttft_percent:
+                promised = self.ttft_percent[key] / 100
+                known.lateness.look(one.begun, one.late, promised, now_us, tells=known.need > 1)
+            known.steady = (expected.peak + known.lateness.sigmas * expected.sigma) / known.pace.full
             need = known.steady + one.backlog_us / drain_us
             known.take(need, now_us, max(CALM_US, boot_us))
 

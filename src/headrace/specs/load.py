@@ -213,6 +213,7 @@ class _Resolver:
                 ttft_us=units.duration_us(model.objective.ttft),
                 tpot_us=units.duration_us(model.objective.tpot),
                 tpot_percent=model.objective.tpot_percent,
+                ttft_percent=model.objective.ttft_percent,
             ),
             scaling=scaling,
             golden=None if golden is None else Golden(**_fields(golden)),

@@ -15,7 +15,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     so that nothing is lost with a report; `backlog_us` of what is held now. Both are 0 where it is not known, and leave
     out batch work, which no replica is started for: `batch` of those in flight or held are of that class.
     `expected` requests have been announced and are not here yet. `paced` are answers of several tokens since the one
-    who tells began to; `slow` of them came slower than promised. `sizes` are lengths of
+    who tells began to; `slow` of them came slower than promised. `begun` are first tokens that were seen since then, `late`
+    of them later than promised. `sizes` are lengths of
     what was answered since then, but for batch work.
     """
 
@@ -34,6 +35,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     batch: int = 0
     paced: int = 0
     slow: int = 0
+    begun: int = 0
+    late: int = 0
     expected: int = 0
     sizes: Sizes = {}
 
@@ -67,6 +70,8 @@ def total(parts: "list[Demand]") -> Demand:
         batch=sum(part.batch for part in parts),
         paced=sum(part.paced for part in parts),
         slow=sum(part.slow for part in parts),
+        begun=sum(part.begun for part in parts),
+        late=sum(part.late for part in parts),
         expected=sum(part.expected for part in parts),
         sizes=added([part.sizes for part in parts]),
     )

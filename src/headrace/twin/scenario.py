@@ -176,6 +176,7 @@ def _told(rule: Sizing, catalog: Catalog, boots: Mapping[str, int]) -> Sizing:
     if isinstance(rule, ByWork):
         rule.boot_us.update(boots)
         rule.tpot_percent.update({model.key: model.objective.tpot_percent for model in catalog.models})
+        rule.ttft_percent.update({model.key: model.objective.ttft_percent for model in catalog.models})
     return rule
 
 

@@ -9,7 +9,6 @@ so noise moves nothing. Both the loop and the twin ask this object; it is told a
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil
 from typing import Final
 
 import msgspec
@@ -17,7 +16,7 @@ import msgspec
 from headrace.policy import capacity, lengths
 from headrace.policy.lengths import TYPICAL, Lengths, Mix
 from headrace.policy.performance import Performance
-from headrace.policy.sizing import BOOT_US, SLACK, ByWork
+from headrace.policy.sizing import BOOT_US, CALM_US, ByWork, kept
 from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec
 from headrace.state.demand import Demand
 from headrace.state.fleet import Fleet
@@ -80,6 +79,7 @@ class _Known:
     rate: WorkRate | None = None
     rated: Mix = TYPICAL
     able: float = 0.0  # requests an hour of the replica that work is told in, when the rate was told
+    full: float = 0.0  # the same by the rate that is told, of requests as they are now
     lives: str = ""  # the pool that the rate's `home` is of
 
 
@@ -153,21 +153,23 @@ class Choices:
         reference = serves[0][0]
         steady = sizing.steady(model.key)
         if steady > 0 or known.asked:
-            known.asked.append(steady * (known.able or reference))
+            known.asked.append(steady * (known.full or reference))
         self.retold |= _retell(model, speeds[0][1], mix, known, reference)
+        known.full = _full(known.rate, mix) or reference
+        boot_us = sizing.boot_us.get(model.key, BOOT_US)
+        calm = max(CALM_US, boot_us) // LOOK_US
         known.options = tuple(
-            option(model, pool, able, mix, known.asked or (0.0,))
+            option(model, pool, able, mix, known.asked or (0.0,), calm)
             for (pool, _), able in zip(speeds, serves, strict=True)
         )
         stands = known.home.pools[0] if known.home is not None else _most(model, fleet)
-        boot_us = sizing.boot_us.get(model.key, BOOT_US)
         chosen, why = _choose(model, known, stands, boot_us, empty=not _there(model, fleet), now_us=now_us)
         if stands and chosen.pool != stands:
             known.moved_us = now_us
             self.moves[model.key] = why
         known.home = _home(model, known.options, chosen, why)
         self.retold |= _rehomed(model, {pool.name: speed for pool, speed in speeds}, known, chosen.pool)
-        sizing.able[model.key] = chosen.able / (known.able or reference)
+        sizing.able[model.key] = chosen.able / known.full
 
 
 def candidates(model: ModelSpec, catalog: Catalog) -> list[PoolSpec]:
@@ -181,11 +183,11 @@ def candidates(model: ModelSpec, catalog: Catalog) -> list[PoolSpec]:
 
 
 def option(
-    model: ModelSpec, pool: PoolSpec, serves: tuple[float, bool], mix: Mix, asked_per_hour: Sequence[float]
+    model: ModelSpec, pool: PoolSpec, serves: tuple[float, bool], mix: Mix, asked_per_hour: Sequence[float], calm: int
 ) -> Option:
-    """All replicas of a model on one pool.
+    """All replicas of a model on one pool; who was one too many goes after `calm` looks.
 
-    Formula: mean over looks of max(least, ceil(asked / able - 1/5)) p; able and
+    Formula: mean over looks of the whole replicas that `sizing.kept` has for asked / able, times p; able and
         whether promises are kept as `lengths.serves` says.
     Units: asked and able requests an hour; p nano-dollars a replica an hour.
     Source: Melange (Griggs et al. 2024): the cheapest kind of GPU follows from lengths, rate and objective together.
@@ -198,7 +200,7 @@ def option(
     if not keeps:
         size = f"{mix.input_tokens} tokens in (up to {mix.longest_tokens}) and {mix.output_tokens} out"
         return Option(pool.name, able, why=f"it cannot keep its promises for {size}")
-    counts = [max(1, model.scaling.min_replicas, ceil(asked / able - SLACK)) for asked in asked_per_hour]
+    counts = kept([asked / able for asked in asked_per_hour], max(1, model.scaling.min_replicas), calm)
     most = min(model.scaling.max_replicas, pool.count * (1 / share).__floor__())
     replicas = sum(counts) / len(counts)
     if replicas > most:
@@ -228,6 +230,14 @@ def _retell(model: ModelSpec, performance: Performance, mix: Mix, known: _Known,
         return False
     known.rate, known.rated, known.able = lengths.rate(model, performance, mix), mix, able
     return True
+
+
+def _full(rate: WorkRate | None, mix: Mix) -> float:
+    """Requests of the mix as it is now that fill an hour of the replica that work is told in; 0 where it is not told.
+
+    Work is linear in tokens and was told for requests of other lengths: what it makes of these is what sizing counts.
+    """
+    return US_PER_HOUR / rate.work_us(mix.input_tokens, mix.output_tokens) if rate is not None else 0.0
 
 
 def _choose(

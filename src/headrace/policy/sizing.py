@@ -157,3 +157,18 @@ class ByWork:
             f"({format_us(boot_us)}), noise {expected.sigma:.2f}{full}{held}: {count} wanted "
             f"(min {model.scaling.min_replicas}, max {model.scaling.max_replicas})"
         )
+
+
+def kept(needs: Sequence[float], least: int, calm: int) -> list[int]:
+    """Replicas that are there for needs, one look after the other: grown at once, shrunk after so many calm looks.
+
+    >>> kept([1.1, 1.3, 0.9, 0.8, 0.8, 0.8], 1, calm=3)
+    [1, 2, 2, 2, 1, 1]
+    """
+    counts: list[int] = []
+    have = least
+    for at, need in enumerate(needs):
+        most = max(needs[max(0, at + 1 - calm) : at + 1])
+        have = max(least, math.ceil(need - SLACK), min(have, math.ceil(most + SLACK / 2)))
+        counts.append(have)
+    return counts

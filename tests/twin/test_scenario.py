@@ -45,7 +45,7 @@ def test_what_was_measured_stands_before_the_table():
     """A step of 10 ms and 1 ms for each sequence."""
     engine = Measured(WorkModel(prefill_ns=100_000, decode_ns=1_000_000, fixed_ns=9_000_000), 96 * 2048)
     made = scenario(cloud(), TRACE, measured={("big@v1", "gpus"): engine})
-    assert made.behaviours["big@v1", "gpus"].step_us[1] == 10_000
+    assert made.behaviours["big@v1", "gpus"].line(1, 900) == (10_000, 0)
     assert made.prompt_us["v1", "gpus"][0] == 90_000
     assert made.rates["big@v1"].input_ns == 100_000
 

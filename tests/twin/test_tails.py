@@ -43,7 +43,7 @@ def test_a_device_that_is_up_is_swapped_or_given_back():
     found = tailed(world, swap_us=3 * S, simulate=False)
     (pool,) = found.pools
     assert (pool.boots, pool.reused, pool.requests, pool.models) == (2, 1, 3, 2)
-    alone = world.behaviours["a@v1", "gpus"].step_us[1] * 10 + world.prompt_us["v1", "gpus"][0]
+    alone = world.behaviours["a@v1", "gpus"].alone_us(100, 11) + world.prompt_us["v1", "gpus"][0]
     assert pool.busy_us == pytest.approx(3 * alone, abs=3)
     # two boots of 20 s, and from the first end to the second beginning
     assert pool.device_us == pytest.approx(3 * alone + 2 * 20 * S + 10 * S - alone, abs=3)

@@ -15,7 +15,8 @@ from headrace.specs.catalog import Catalog, PoolSpec
 from headrace.state.fleet import Device, Fleet, Lease, Replica
 from headrace.state.table import Ability, RouteModel, RouteReplica
 from headrace.state.work import WorkRate
-from headrace.twin.replica import Behaviour, SimReplica
+from headrace.twin.behaviour import Behaviour
+from headrace.twin.replica import SimReplica
 
 _ABILITY: Final = Ability()
 

@@ -19,7 +19,7 @@ from headrace.specs import accelerators
 from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec
 from headrace.specs.problem import closest
 from headrace.state.work import WorkRate
-from headrace.twin.replica import Behaviour
+from headrace.twin.behaviour import Behaviour
 from headrace.twin.trace import Trace
 from headrace.units import US_PER_HOUR, US_PER_S
 
@@ -206,11 +206,7 @@ def _behaviour(
             f"{tokens_out} out: one alone takes {one_us} us a token and {model.objective.tpot_us} us are promised, or "
             f"its {performance.kv_tokens} tokens of KV cache are too few; raise objective.tpot or take a larger device"
         )
-    fit = max(1, performance.kv_tokens // max(1, tokens_in + tokens_out))
-    slots = min(model.engine.slots, fit)
-    context = tokens_in + tokens_out / 2
-    steps = [0.0, *(performance.step_ns(batch, context) / 1000 for batch in range(1, slots + 1))]
-    made = Behaviour(steps, slots, performance.kv_tokens, boot_us, round(performance.first_ns / 1000))
+    made = Behaviour(performance, model.engine.slots, boot_us)
     return made, capacity.rate(performance, at, tokens_in), at.requests_per_hour
 
 

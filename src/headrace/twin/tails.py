@@ -4,6 +4,7 @@ A request takes as long as it does alone on its model's first pool. Devices of a
 pools share none.
 """
 
+from itertools import starmap
 from typing import Final
 
 import msgspec
@@ -94,8 +95,9 @@ def _alone(scenario: Scenario, model: ModelSpec, pool: str, place: int) -> Inter
     """A model's requests as they run with nobody beside them."""
     trace = scenario.trace
     rows = np.isin(trace.model, [at for at, name in enumerate(scenario.names) if name == model.name])
-    step_us = scenario.behaviours[model.key, pool].step_us[1]
     start: NDArray[np.int64] = trace.arrival_us[rows]
-    took = scenario.prompt_us[model.version, pool][rows] + np.maximum(0, trace.output_tokens[rows] - 1) * step_us
+    sizes = zip(trace.input_tokens[rows].tolist(), trace.output_tokens[rows].tolist(), strict=True)
+    writing_us = np.array(list(starmap(scenario.behaviours[model.key, pool].alone_us, sizes)))
+    took = scenario.prompt_us[model.version, pool][rows] + writing_us
     end = start + np.maximum(1, np.rint(took)).astype(np.int64)
     return Intervals(start_us=start, end_us=end, model=np.full(len(start), place, np.int64))

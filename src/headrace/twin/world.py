@@ -172,10 +172,10 @@ class World:
             prompt_us = self._prompt_us[one.lease.version, one.lease.pool][at]
             if self._prefixes[at] >= 0:
                 cached = one.engine.kept.take(self._paths.of(self._prefixes[at], self._prefix_tokens[at]))
-                prompt_us *= max(1, self._inputs[at] - cached) / max(1, self._inputs[at])
+                prompt_us = one.engine.prompt_us(self._inputs[at], cached) if cached else prompt_us
             self.share_us[at] += prompt_us
             stamp = one.engine.stamp
-            one.engine.add(at, prompt_us, self._outputs[at], self.now_us)
+            one.engine.add(at, prompt_us, self._inputs[at], self._outputs[at], self.now_us)
             if one.engine.stamp != stamp:
                 self._push(one.engine.due_us, STEP, one, one.engine.stamp)
         elif isinstance(answer, Reject):

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.policy import lengths
-from headrace.policy.choice import LOOK_US, SETTLED_MAX_US, Choices, option
+from headrace.policy.choice import LOOK_US, SETTLED_MAX_US, Choices
 from headrace.policy.lengths import Mix
+from headrace.policy.options import Asked, option
 from headrace.policy.performance import Performance, foretold
 from headrace.policy.sizing import SLACK, ByWork, kept
 from headrace.specs import shapes
@@ -88,7 +89,9 @@ class Hours:
 
 def cost(pool: PoolSpec, rate: float, size: tuple[int, int]) -> float:
     mix = Mix(1.0, *size, size[0], ((1.0, size[0]),))
-    found = option(MODEL, pool, lengths.serves(MODEL, foretold(MODEL, pool), mix), mix, [rate * 3600], 12)  # type: ignore[arg-type]  # it has a shape
+    found = option(
+        MODEL, pool, lengths.serves(MODEL, foretold(MODEL, pool), mix), mix, Asked([rate * 3600], 0.0, 12), have=0
+    )  # type: ignore[arg-type]  # it has a shape
     return found.nanousd if found.nanousd is not None else float("inf")
 
 

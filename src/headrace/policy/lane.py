@@ -16,6 +16,7 @@ from headrace.state.demand import Demand
 from headrace.state.mix import Sizes, size_class
 from headrace.state.request import BATCH, Request
 from headrace.state.table import RouteModel, RouteReplica
+from headrace.state.work import WorkRate
 
 
 class Seat:
@@ -24,7 +25,8 @@ class Seat:
     `own` is what this gateway has in flight there, `others` what its siblings last said. `limit` is the slots it may
     fill: all, or one while it is tried again after an ejection (`half_open`). `ready` is the table's word, `open`
     means that it may be given work; `bit` is its place among the open ones (`loads`), 0 when it is not. `clear_us` is
-    when the prompts it was given will have been worked off.
+    when the prompts it was given will have been worked off, `there` the work of a request there; `long`: it is for the
+    prompts beyond the model's cut.
     """
 
     __slots__ = (
@@ -37,11 +39,14 @@ class Seat:
         "id",
         "incarnation",
         "limit",
+        "long",
         "open",
         "others",
         "own",
+        "pool",
         "ready",
         "slots",
+        "there",
     )
 
     def __init__(self, route: RouteReplica, others: int) -> None:
@@ -49,6 +54,9 @@ class Seat:
         self.incarnation = route.incarnation
         self.slots = route.slots
         self.limit = route.slots
+        self.pool = route.pool
+        self.long = False
+        self.there: WorkRate | None = None
         self.clear_us = 0
         self.own = 0
         self.others = others
@@ -121,7 +129,9 @@ class Lane:
     much to do. `affine` tells whether the last pick followed a prefix. `queue` holds who waits, `fair` what each tenant
     had, `spare` counts requests of the batch class at work. `balance_us` is the sum of ends less the sum of beginnings
     of work, so that `balance_us + running * now_us` is all slot time used up to now. `readmit_us` is when the next
-    ejected seat may be tried again, 0 when none is.
+    ejected seat may be tried again, 0 when none is. `cut` divides prompts by length between seats, `longs` being
+    the bits of the open ones for the longer ones and `shorts` those of the others; `long_ns` is what of `asked_ns` the
+    longer ones asked for.
     """
 
     __slots__ = (
@@ -131,9 +141,12 @@ class Lane:
         "balance_us",
         "capacity",
         "cold_us",
+        "cut",
         "fair",
         "last_us",
         "loads",
+        "long_ns",
+        "longs",
         "mean_output",
         "mean_us",
         "mean_work_ns",
@@ -152,6 +165,7 @@ class Lane:
         "route",
         "running",
         "seats",
+        "shorts",
         "sizes",
         "slow",
         "spare",
@@ -178,7 +192,9 @@ class Lane:
         self.mean_us = 0
         self.mean_output = -1  # tokens in 1/16, not known
         self.mean_work_ns = 0
-        self.asked_ns = 0
+        self.asked_ns = self.long_ns = 0
+        self.cut = route.cut
+        self.longs = self.shorts = 0
         self.measured = 0
         self.paced = self.slow = 0
         self.sizes: Sizes = {}
@@ -197,12 +213,17 @@ class Lane:
     def reopen(self, now_us: int) -> None:
         """Work out again which seats are open; forget when the lane became cold if it is warm."""
         was_warm = any(seat.ready for seat in self.seats)
+        cut, rate = self.cut, self.route.rate
         for seat in self.seats:
             seat.open = seat.ready and now_us >= seat.ejected_until_us
             seat.bit = 0
+            seat.long = cut is not None and seat.pool == cut.pool
+            seat.there = cut.rate if cut is not None and seat.long else rate.there if rate is not None else None
         self.open = [seat for seat in self.seats if seat.open]
         for place, seat in enumerate(self.open):
             seat.bit = 1 << place
+        self.longs = sum(seat.bit for seat in self.open if seat.long)
+        self.shorts = (1 << len(self.open)) - 1 - self.longs
         self.readmit_us = min((seat.ejected_until_us for seat in self.seats if seat.ready and not seat.open), default=0)
         self.recount()
         if was_warm:
@@ -221,9 +242,8 @@ class Lane:
 
     def prompts(self, seat: Seat, request: Request, now_us: int) -> None:
         """Count the time that a seat will spend on a prompt, after those it was given before."""
-        rate = self.route.rate
-        if rate is not None:
-            there = rate.there
+        there = seat.there
+        if there is not None:
             from_us = max(now_us, seat.clear_us)
             seat.clear_us = from_us + (there.fixed_ns + request.input_tokens * there.input_ns) // 1000
 
@@ -287,7 +307,18 @@ class Lane:
         work_ns = rate.fixed_ns + request.input_tokens * rate.input_ns + output * rate.output_ns
         if request.priority != BATCH:
             self.asked_ns += work_ns
+            if self.cut is not None and request.input_tokens > self.cut.upto_tokens:
+                self.long_ns += work_ns
         self.mean_work_ns += (work_ns - self.mean_work_ns) >> 6 if self.mean_work_ns else work_ns
+
+    def _long_backlog_us(self) -> int:
+        """The work of prompts beyond the cut that are held."""
+        rate, cut = self.route.rate, self.cut
+        if rate is None or cut is None:
+            return 0
+        output = self.mean_output >> 4 if self.mean_output >= 0 else self.route.output_tokens_default
+        held = (one.request.input_tokens for one in self.queue.before(BATCH - 1))
+        return sum(rate.work_us(tokens, output) for tokens in held if tokens > cut.upto_tokens)
 
     def answered(self, output_tokens: int, decode_us: int, input_tokens: int) -> None:
         """Fold the length of an answer into the running mean, 1/16 each, and see whether it kept its pace."""
@@ -324,6 +355,8 @@ class Lane:
             paced=self.paced,
             slow=self.slow,
             sizes=dict(self.sizes),
+            long_asked_us=self.long_ns // 1000,
+            long_backlog_us=self._long_backlog_us() if self.cut is not None and waiting else 0,
         )
         self.arrivals = self.refused = 0
         self.work_us = work_us

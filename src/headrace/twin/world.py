@@ -295,7 +295,7 @@ class World:
             self._feed(model)
         reported = {demand.key: demand for demand in self._dispatch.demand(now_us)}
         demand = self._activity.demand(scenario.catalog, reported, now_us)
-        scenario.sizing.note(demand, now_us, scenario.wall_us + now_us)
+        scenario.sizing.note(self._choices.parted(demand), now_us, scenario.wall_us + now_us)
         wanted, fleet = scenario.catalog, self.fleet.seen(now_us)
         if isinstance(scenario.sizing, ByWork):  # the others have no say in where a replica stands
             wanted = self._choices.over(wanted, demand, fleet, scenario.sizing, now_us)
@@ -303,7 +303,7 @@ class World:
                 self._note("move", key, why)
             if self._choices.retold:
                 rates = {**scenario.rates, **self._choices.rates}
-                self._route_models = route_models(scenario.catalog, rates, scenario.boot_us)
+                self._route_models = route_models(scenario.catalog, rates, scenario.boot_us, self._choices.cuts)
                 self._table(now_us)
         wanted = schedule.over(wanted, scenario.boot_us, scenario.wall_us + now_us)
         wanted = self._keepalive.over(wanted, demand, scenario.boot_us, now_us, scenario.wake_us)

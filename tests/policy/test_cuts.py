@@ -184,9 +184,9 @@ class TwoSizes(Hours):
 
 
 def test_a_pair_is_taken_where_it_costs_less_and_left_when_it_does_not() -> None:
-    """14 short and 5 long ones a second: a small and a large one instead of two large ones. Then all are short."""
+    """26 short and 5 long ones a second: two small and a large one instead of two large ones. Then all are short."""
     hours = TwoSizes(pools=(LARGE, SMALL), model=MODEL)
-    hours.hours(1.5, 14, 5)
+    hours.hours(1.5, 26, 4.8)
     assert hours.stands() == ("small", "large")
     assert hours.choices.cuts[MODEL.key].pool == "large"
     assert hours.sizing.able.keys() == {"m@v1", "m@v1/short", "m@v1/long"}

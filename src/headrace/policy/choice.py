@@ -182,6 +182,8 @@ class Choices:
         if known.lives != lived:
             shares = chosen.shares if isinstance(chosen, Cut) else ()
             keys = [part_key(model.key, part) for part in (SHORT, LONG)]
+            for key in keys:
+                sizing.able.pop(key, None)
             sizing.divide(model.key, dict(zip(keys, shares, strict=False)), now_us)
         sizing.able |= _ables(model, known, chosen)
 

@@ -134,6 +134,16 @@ async def test_lengths_outlive_the_gateway_that_counted_them(publisher):
     assert publisher.demand()["m@v1"].sizes == {7: (3, 320, 40), 9: (1, 300, 5)}
 
 
+async def test_the_work_of_long_prompts_is_added_up_like_all_work(publisher):
+    """Of both gateways, and on from there when one of them begins anew."""
+    publisher.hear(report("a", held(asked_us=100, long_asked_us=30)))
+    publisher.hear(report("b", held(asked_us=50, long_asked_us=20)))
+    publisher.hear(report("a", held(asked_us=160, long_asked_us=40)))
+    publisher.hear(report("c", held(asked_us=7, long_asked_us=7)))
+    found = publisher.demand()["m@v1"]
+    assert (found.asked_us, found.long_asked_us) == (217, 67)
+
+
 async def test_work_is_supposed_until_every_gateway_could_say_otherwise(publisher):
     """Just started, and later for whoever does not know the table yet, a replica is not taken for free."""
     assert publisher.at_work("r", 0)

@@ -1,6 +1,7 @@
 """The choice of a pool: the cheapest that keeps the promises, and no move that does not pay for itself."""
 
 from itertools import pairwise
+from math import ceil
 
 import msgspec
 import pytest
@@ -8,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.policy import lengths
-from headrace.policy.choice import LOOK_US, SETTLED_MAX_US, Choices, option
+from headrace.policy.choice import LOOK_US, SETTLED_MAX_US, Choices
 from headrace.policy.lengths import Mix
+from headrace.policy.options import Asked, option
 from headrace.policy.performance import Performance, foretold
-from headrace.policy.sizing import ByWork
+from headrace.policy.sizing import SLACK, ByWork, kept
 from headrace.specs import shapes
 from headrace.specs.catalog import Catalog, EngineSpec, ModelSpec, Objective, PoolSpec
 from headrace.state.mix import Sizes, added, size_class
@@ -87,7 +89,9 @@ class Hours:
 
 def cost(pool: PoolSpec, rate: float, size: tuple[int, int]) -> float:
     mix = Mix(1.0, *size, size[0], ((1.0, size[0]),))
-    found = option(MODEL, pool, lengths.serves(MODEL, foretold(MODEL, pool), mix), mix, [rate * 3600])  # type: ignore[arg-type]  # it has a shape
+    found = option(
+        MODEL, pool, lengths.serves(MODEL, foretold(MODEL, pool), mix), mix, Asked([rate * 3600], 0.0, 12), have=0
+    )  # type: ignore[arg-type]  # it has a shape
     return found.nanousd if found.nanousd is not None else float("inf")
 
 
@@ -173,6 +177,28 @@ def test_unknown_speeds_leave_the_order_of_the_file() -> None:
     choices = Choices(known)
     catalog = Catalog(pools=(SMALL, LARGE), models=(MODEL,), tenants=())
     assert choices.over(catalog, {}, fleet(), ByWork(), S).models[0].pools == ("small", "large")
+
+
+def test_what_sizing_is_told_follows_lengths_between_two_tellings_of_work() -> None:
+    """Requests grow by a fourteenth, which is too little to tell their work anew: replicas are told to do less of it,
+    so that as many are wanted for as many requests as a telling would have."""
+    hours = Hours(pools=(LARGE, SMALL), model=msgspec.structs.replace(MODEL, pools=("large", "small")))
+    hours.pass_by(1, 4, (6_000, 100))
+    rate = hours.choices.rates[MODEL.key]
+    hours.pass_by(0.5, 4, (6_430, 100))
+    assert hours.choices.rates[MODEL.key] == rate
+    mix = Mix(1.0, 6_430, 100, 6_430, ((1.0, 6_430),))
+    able, _ = lengths.serves(MODEL, foretold(MODEL, LARGE), mix)  # type: ignore[arg-type]  # it has a shape
+    needs = rate.work_us(6_430, 100) / US_PER_HOUR / hours.sizing.able[MODEL.key]  # replicas for a request an hour
+    assert needs * able == pytest.approx(1, rel=0.01)
+
+
+@given(st.lists(st.floats(0, 9), min_size=1, max_size=60), st.integers(1, 3), st.integers(1, 12))
+def test_whole_replicas_are_kept_for_every_need(needs: list[float], least: int, calm: int) -> None:
+    """Never fewer than a fifth less than is needed, never more than the most of the calm time needs, in whole ones."""
+    for at, count in enumerate(kept(needs, least, calm)):
+        assert count >= max(least, needs[at] - SLACK)
+        assert count <= max(least, ceil(max(needs[max(0, at + 1 - calm) : at + 1]) + SLACK / 2))
 
 
 def test_work_is_told_anew_when_requests_become_longer() -> None:

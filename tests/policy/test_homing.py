@@ -33,7 +33,7 @@ def after(levels: list[Level], changes: list[int], *, ready: bool) -> list[Level
 @given(st.integers(0, 12), pools())
 def test_nobody_goes_whose_work_nobody_else_is_ready_for(count: int, levels: list[Level]) -> None:
     """What stays and is ready at home, and what stays elsewhere, does the work, if what was there did."""
-    *changes, _ = split(count, levels)
+    *changes, _ = split([count], levels)
     home, *others = levels
     stay = [one.there + min(0, change) for one, change in zip(levels, changes, strict=True)]
     before = home.ready + sum(one.able * one.there for one in others)
@@ -44,20 +44,20 @@ def test_nobody_goes_whose_work_nobody_else_is_ready_for(count: int, levels: lis
 @given(st.integers(0, 12), pools())
 def test_it_comes_to_rest(count: int, levels: list[Level]) -> None:
     """Carried out, the same again does nothing; once all are ready, there is as much as is wanted, or no room."""
-    *changes, left = split(count, levels)
+    *changes, left = split([count], levels)
     same = after(levels, changes, ready=False)
-    assert [change for change in split(count, same)[:-1] if change > 0] == []
+    assert [change for change in split([count], same)[:-1] if change > 0] == []
     for _ in range(3):
-        *changes, left = split(count, levels)
+        *changes, left = split([count], levels)
         levels = after(levels, changes, ready=True)
-    assert not any(split(count, levels)[:-1])
+    assert not any(split([count], levels)[:-1])
     does = sum(one.able * one.there for one in levels)
     assert does >= count - 1e-6 or left > 0 or all(one.room <= 0 for one in levels)
 
 
 @given(st.integers(1, 12), pools())
 def test_no_more_than_fits_is_started(count: int, levels: list[Level]) -> None:
-    *changes, _ = split(count, levels)
+    *changes, _ = split([count], levels)
     assert all(change <= one.room for one, change in zip(levels, changes, strict=True))
     assert all(one.there + change >= 0 for one, change in zip(levels, changes, strict=True))
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from headrace.planner.pool_mix import Class, Device, Model, alternatives
 from headrace.policy import capacity, lengths
-from headrace.policy.choice import option
 from headrace.policy.lengths import ENOUGH, MEMORY_US, TYPICAL, Lengths, Mix
+from headrace.policy.options import Asked, option
 from headrace.policy.performance import foretold
 from headrace.state.mix import size_class
 from tests.policy.test_choice import LARGE, MODEL, SMALL, S
@@ -92,7 +92,7 @@ def test_the_choice_and_the_planned_mix_count_alike(tokens: int, output: int, ra
     classes = [Class(model="m", bucket="all", rates=(rate,), work_us=work_us)]
     shares = [Model(name="m", share={pool.name: capacity.part(MODEL, pool) for pool in (SMALL, LARGE)})]
     for pool in (SMALL, LARGE):
-        found = option(MODEL, pool, served[pool.name], mix, [rate * 3600])
+        found = option(MODEL, pool, served[pool.name], mix, Asked([rate * 3600], 0.0, 12), have=0)
         price = pool.price_nanousd_per_hour or 0
         device = Device(name=pool.name, nanousd_per_hour=price, count=pool.count)
         (planned,) = alternatives(classes, shares, [device])

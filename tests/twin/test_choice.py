@@ -64,6 +64,13 @@ def runs() -> dict[str, tuple[World, Outcome]]:
     return {name: ran(cloud(*pools), trace) for name, pools in placements.items()}
 
 
+@pytest.fixture(scope="module")
+def steady() -> dict[str, Outcome]:
+    trace = drifting(hours=4, rate=5)
+    placements = {"both": ("l40s", "h100"), "l40s": ("l40s",), "h100": ("h100",)}
+    return {name: ran(cloud(*pools), trace)[1] for name, pools in placements.items()}
+
+
 def test_it_moves_to_the_other_gpu_and_costs_less_than_either(runs: dict[str, tuple[World, Outcome]]) -> None:
     cost = {name: found.cost_nanousd for name, (_, found) in runs.items()}
     assert cost["both"] < 0.95 * min(cost["l40s"], cost["h100"])
@@ -71,6 +78,13 @@ def test_it_moves_to_the_other_gpu_and_costs_less_than_either(runs: dict[str, tu
     assert len(moves) == 1
     assert moves[0].startswith("moves from l40s ")
     assert "moving costs $" in moves[0]
+
+
+def test_where_one_is_enough_it_costs_no_more_than_the_best_that_stays(steady: dict[str, Outcome]) -> None:
+    """Five requests a second: one H100 takes all of it, and the choice costs at most its moves more."""
+    cost = {name: found.cost_nanousd for name, found in steady.items()}
+    assert cost["both"] < 1.02 * min(cost["l40s"], cost["h100"])
+    assert all(found.models[0].ttft.kept_ppm > 990_000 for found in steady.values())
 
 
 def test_moving_drains_and_never_cuts(runs: dict[str, tuple[World, Outcome]]) -> None:

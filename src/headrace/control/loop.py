@@ -168,7 +168,7 @@ class Loop:
         self._sizing.boot_us.update(self._wake_us)
         self._sizing.tpot_percent = {model.key: model.objective.tpot_percent for model in self.catalog.models}
         self._sizing.ttft_percent = {model.key: model.objective.ttft_percent for model in self.catalog.models}
-        self._sizing.note(demand, now_us, parts.clock.now_us())
+        self._sizing.note(self.choices.parted(demand), now_us, parts.clock.now_us())
         wanted = self._now(demand, now_us)
         learned = Learned(self._sizing.boot_us, self.keepalive.gaps, self.choices.homes, self._rise_us)
         made = plan(wanted, self.fleet, demand, now_us, self._sizing, learned)
@@ -263,7 +263,7 @@ class Loop:
 
     def models(self) -> dict[str, RouteModel]:
         """Every model version as gateways see it, by key."""
-        found, rates = {}, self.choices.rates
+        found, rates, cuts = {}, self.choices.rates, self.choices.cuts
         for model in self.catalog.models:
             fault = self.fault(model)
             prepared = model.owned and self._prepare.artifact(model) is not None
@@ -281,6 +281,8 @@ class Loop:
                 rates.get(model.key) or self._parts.rate(model),
                 self._parts.budgets.of_model(model.name),
             )
+            if model.key in cuts:
+                found[model.key] = msgspec.structs.replace(found[model.key], cut=cuts[model.key])
         return found
 
     def _awake_in_us(self, key: str) -> int:

@@ -55,8 +55,8 @@ class Publisher:
         self._writers: set[asyncio.StreamWriter] = set()
         self._in_force: dict[asyncio.StreamWriter, int] = {}  # the revision each link's gateway routes by
         self._reports: dict[str, tuple[Report, int]] = {}
-        self._asked_us: dict[tuple[str, str], int] = {}  # by epoch and model, as last reported
-        self._work_us: dict[str, int] = {}
+        self._asked_us: dict[tuple[str, str], tuple[int, int]] = {}  # by epoch and model, as last reported
+        self._work_us: dict[str, tuple[int, int]] = {}  # of all requests, and of the long ones
         self._told: dict[tuple[str, str], Sizes] = {}  # by epoch and model, as last reported
         self._sizes: dict[str, Sizes] = {}
         self._table = Table(revision=clock.now_us(), models=(), replicas=(), keys=())
@@ -117,9 +117,10 @@ class Publisher:
     def hear(self, report: Report) -> None:
         """Take one gateway's report."""
         for demand in report.demand:
-            before = self._asked_us.get((report.epoch, demand.key), 0)
-            self._asked_us[report.epoch, demand.key] = demand.asked_us
-            self._work_us[demand.key] = self._work_us.get(demand.key, 0) + max(0, demand.asked_us - before)
+            before = self._asked_us.get((report.epoch, demand.key), (0, 0))
+            asked = self._asked_us[report.epoch, demand.key] = demand.asked_us, demand.long_asked_us
+            work_us, long_us = self._work_us.get(demand.key, (0, 0))
+            self._work_us[demand.key] = work_us + max(0, asked[0] - before[0]), long_us + max(0, asked[1] - before[1])
             if demand.sizes:
                 new = since(demand.sizes, self._told.get((report.epoch, demand.key), {}))
                 self._told[report.epoch, demand.key] = demand.sizes
@@ -142,12 +143,12 @@ class Publisher:
         for report in self.reports():
             for demand in report.demand:
                 parts.setdefault(demand.key, []).append(demand)
-        return {
-            key: msgspec.structs.replace(
-                total(found), asked_us=self._work_us.get(key, 0), sizes=self._sizes.get(key, {})
-            )
-            for key, found in parts.items()
-        }
+        made = {}
+        for key, found in parts.items():
+            asked_us, long_us = self._work_us.get(key, (0, 0))
+            sizes = self._sizes.get(key, {})
+            made[key] = msgspec.structs.replace(total(found), asked_us=asked_us, long_asked_us=long_us, sizes=sizes)
+        return made
 
     def at_work(self, replica: str, since_revision: int) -> bool:
         """Whether a gateway has work on this replica, or may not know yet that it should send it none.

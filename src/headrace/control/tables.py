@@ -81,6 +81,7 @@ def route_replicas(
                 phase="ready" if replica.phase == "ready" else "draining",
                 upstream_model=(model.engine.upstream_model if model else "") or replica.model,
                 api_key=api_key,
+                pool=replica.pool,
             )
         )
     return tuple(found)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from headrace.policy import homing, scaling, sleep, spot, spot_pools, worth
+from headrace.policy import cuts, homing, scaling, sleep, spot, spot_pools, worth
 from headrace.policy.choice import Home
 from headrace.policy.homing import Level
 from headrace.policy.planning import FAILED_PAUSE_US, Lack, Work, within
@@ -11,7 +11,9 @@ from headrace.policy.scaling import Want
 from headrace.policy.sizing import Sizing
 from headrace.policy.spot import Pools, There
 from headrace.specs.catalog import ModelSpec
+from headrace.state.demand import LONG, Demand, parts
 from headrace.state.fleet import Replica
+from headrace.state.table import RouteCut
 from headrace.units import US_PER_S, format_us
 
 DRAIN_US: Final = 30 * US_PER_S  # before a device is taken away, for what is at work there
@@ -42,7 +44,11 @@ def balance(work: Work, model: ModelSpec, sizing: Sizing) -> list[Lack]:
         want = Want(homing.have(levels) if levels else len(current), "kept: it cannot sleep now")
     sleep.prune(work, model, len(current) + len(leaving))
     if home is not None:
-        lacking = _housed(work, model, home, levels, current, want)
+        wants = [want]
+        if home.cut is not None and demand is not None and want.count and not resting:
+            wants = _parts(work, model, home.cut, levels, demand, current, sizing)
+            want = Want(sum(one.count for one in wants), "; ".join(one.reason for one in wants))
+        lacking = _housed(work, model, home, levels, current, wants)
     elif kinds is None or there is None:
         _stop(work, model, current, len(current) - want.count, want.reason)
         lacking = [(model, want.reason, want.count - len(current))]
@@ -136,12 +142,35 @@ def _levels(work: Work, model: ModelSpec, home: Home, current: list[Replica]) ->
     return found
 
 
+def _parts(
+    work: Work,
+    model: ModelSpec,
+    cut: RouteCut,
+    levels: list[Level],
+    demand: Demand,
+    current: list[Replica],
+    sizing: Sizing,
+) -> list[Want]:
+    """What each part of a model that is cut by length wants on its pool, together no more than there may be."""
+    wants = []
+    for level, part, spec in zip(levels, parts(demand), cuts.parted(model), strict=False):
+        mine = [replica for replica in current if replica.pool == level.pool]
+        want = sizing.desired(spec, level.there, mine, part, work.now_us)
+        size = f"over {cut.upto_tokens}" if part.part == LONG else f"up to {cut.upto_tokens}"
+        wants.append(Want(max(1, want.count), f"prompts {size} tokens: {want.reason}"))
+    while (over := sum(one.count for one in wants) - model.scaling.max_replicas) > 0:
+        most = max(range(len(wants)), key=lambda place: wants[place].count)
+        fewer = max(1, min(over, wants[most].count // 2))
+        wants[most] = Want(wants[most].count - fewer, f"{wants[most].reason}, of max {model.scaling.max_replicas}")
+    return wants
+
+
 def _housed(
-    work: Work, model: ModelSpec, home: Home, levels: list[Level], current: list[Replica], want: Want
+    work: Work, model: ModelSpec, home: Home, levels: list[Level], current: list[Replica], wants: list[Want]
 ) -> list[tuple[ModelSpec, str, int]]:
-    """Stop what is too much on the chosen pool or elsewhere; what is lacking, and where."""
-    *changes, left = homing.split(want.count, levels)
-    reason = f"{want.reason}; {home.reason}"
+    """Stop what is too much on the chosen pools or elsewhere; what is lacking, and where."""
+    *changes, left = homing.split([want.count for want in wants], levels)
+    reason = f"{'; '.join(want.reason for want in wants)}; {home.reason}"
     lacking = []
     for level, change in zip(levels, changes, strict=True):
         _stop(work, model, [replica for replica in current if replica.pool == level.pool], -change, reason)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from headrace.policy import performance, spot
-from headrace.policy.choice import candidates
+from headrace.policy.options import candidates
 from headrace.policy.spot import Pools, There
 from headrace.specs import accelerators
 from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec, Scaling

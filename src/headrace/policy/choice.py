@@ -1,26 +1,30 @@
-"""Which pool a model's replicas stand on: the one that costs least for the requests it really gets, at its objective.
+"""Which pool a model's replicas stand on, or which two: what costs least for the requests it gets, at its objective.
 
 For models that may live in several pools. From the lengths of their prompts and answers, how fast each pool is (from
 the table of accelerators, then as measured) and the work that arrived over the last hour follows what all replicas on
-one pool would cost. The choice is made anew as traffic drifts; what moving costs has to be saved twice within an hour,
-so noise moves nothing. Both the loop and the twin ask this object; it is told all moments.
+one pool would cost (`options`), and what two would that divide them by length (`cuts`). The choice is made anew as
+traffic drifts; what moving costs has to be saved twice within an hour, so noise moves nothing. Both the loop and the
+twin ask this object; it is told all moments.
 """
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil
+from math import inf
 from typing import Final
 
 import msgspec
 
-from headrace.policy import capacity, lengths
+from headrace.policy import cuts, lengths
+from headrace.policy.cuts import Cut
 from headrace.policy.lengths import TYPICAL, Lengths, Mix
+from headrace.policy.options import Asked, Option, candidates, option
 from headrace.policy.performance import Performance
-from headrace.policy.sizing import BOOT_US, SLACK, ByWork
+from headrace.policy.sizing import BOOT_US, CALM_US, ByWork
 from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec
-from headrace.state.demand import Demand
+from headrace.state.demand import LONG, SHORT, Demand, part_key, parts
 from headrace.state.fleet import Fleet
+from headrace.state.table import RouteCut
 from headrace.state.work import WorkRate
 from headrace.units import US_PER_HOUR, US_PER_MINUTE, US_PER_S
 
@@ -31,6 +35,7 @@ SETTLED_MIN_US: Final = US_PER_MINUTE
 SETTLED_MAX_US: Final = 10 * US_PER_MINUTE
 PAYS: Final = 2.0  # times what a move costs must be saved
 BETTER: Final = 0.05  # of what is paid now, at least
+AGAIN: Final = 3.0  # times that much, where it stood less than an hour ago: what hardly differs is not taken in turns
 LINGER_US: Final = 60 * US_PER_S  # for which those that move away are paid beside their successors, after the start
 REQUESTS_MIN: Final = 30  # before their lengths are believed
 RETELL: Final = 1.1  # times longer or shorter, or slower or faster, before work is told anew
@@ -39,32 +44,21 @@ Speed = Callable[[ModelSpec, PoolSpec], Performance | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
-    """All replicas on one pool: how many and what they cost an hour, in the mean over the time that is compared.
-
-    `able` is requests an hour of one replica. `nanousd` is None where it cannot be, and `why` says why.
-    """
-
-    pool: str
-    able: float
-    replicas: float = 0.0
-    nanousd: float | None = None
-    why: str = ""
-
-    def told(self) -> str:
-        """In words."""
-        if self.nanousd is None:
-            return f"{self.pool} cannot: {self.why}"
-        return f"{self.pool} ${self.nanousd / 1e9:.4f} an hour ({self.replicas:.2f} replicas)"
-
-
-@dataclass(frozen=True, slots=True)
 class Home:
-    """Where a model lives: its pools, the chosen one first; what a replica of each does, in replicas of the first."""
+    """Where a model lives: its pools, the chosen one first; what a replica of each does, in replicas of the first.
+
+    With a `cut` the first two are chosen, for prompts up to it and beyond.
+    """
 
     pools: tuple[str, ...]
     able: Mapping[str, float]
     reason: str
+    cut: RouteCut | None = None
+
+    @property
+    def stands(self) -> tuple[str, ...]:
+        """The pools where replicas are wanted."""
+        return self.pools[: 1 if self.cut is None else 2]
 
 
 @dataclass(slots=True)
@@ -72,15 +66,19 @@ class _Known:
     """What is remembered of one model: what lengths it is asked for, how much work, and where it stands since when."""
 
     lengths: Lengths
+    since_us: int
     asked: deque[float] = field(default_factory=lambda: deque(maxlen=HORIZON_US // LOOK_US))  # requests an hour
     looked_us: int = -LOOK_US
     moved_us: int = 0
     home: Home | None = None
-    options: tuple[Option, ...] = ()
+    options: tuple[Option | Cut, ...] = ()
     rate: WorkRate | None = None
     rated: Mix = TYPICAL
     able: float = 0.0  # requests an hour of the replica that work is told in, when the rate was told
-    lives: str = ""  # the pool that the rate's `home` is of
+    full: float = 0.0  # the same by the rate that is told, of requests as they are now
+    lives: tuple[object, ...] = ()  # the pool, or pools and border, that work where it is done is told of
+    cut: RouteCut | None = None
+    left: dict[tuple[str, ...], int] = field(default_factory=dict)  # where it stood before, and when it went
 
 
 class Choices:
@@ -102,8 +100,21 @@ class Choices:
         """The work of a request of those models as they are asked now, in time of the first pool of known speed."""
         return {key: known.rate for key, known in self._known.items() if known.rate is not None}
 
-    def options(self, key: str) -> tuple[Option, ...]:
-        """What each pool would cost, as last looked at; empty where there is no choice."""
+    @property
+    def cuts(self) -> dict[str, RouteCut]:
+        """Where requests are cut by length, of models that stand in two pools for that."""
+        return {key: home.cut for key, home in self.homes.items() if home.cut is not None}
+
+    def parted(self, demand: Mapping[str, Demand]) -> dict[str, Demand]:
+        """The demand, and beside it that of both parts of those models."""
+        found = dict(demand)
+        for key in self.cuts:
+            if key in demand:
+                found |= {part.of: part for part in parts(demand[key])}
+        return found
+
+    def options(self, key: str) -> tuple[Option | Cut, ...]:
+        """What each pool would cost, and the best pair of them, as last looked at; empty where there is no choice."""
         known = self._known.get(key)
         return known.options if known is not None and known.home is not None else ()
 
@@ -117,10 +128,12 @@ class Choices:
             pools = candidates(model, catalog)
             if not pools:
                 self._known.pop(model.key, None)
-                sizing.able.pop(model.key, None)
+                _untold(model, sizing)
                 models.append(model)
                 continue
-            known = self._known.setdefault(model.key, _Known(Lengths(now_us), moved_us=now_us - SETTLED_MAX_US))
+            known = self._known.get(model.key)
+            if known is None:
+                known = self._known[model.key] = _Known(Lengths(now_us), now_us, moved_us=now_us - SETTLED_MAX_US)
             changed = known.home is not None and set(known.home.pools) != set(model.pools)
             if changed or now_us - known.looked_us >= LOOK_US:
                 self._look(model, pools, known, demand.get(model.key), fleet, sizing, now_us)
@@ -143,82 +156,117 @@ class Choices:
         """Take in what was asked since the last look, and choose."""
         known.looked_us = now_us
         known.lengths.note(demand.sizes if demand is not None else {}, now_us)
-        mix = known.lengths.mix()
         speeds = [(pool, found) for pool in pools if (found := self._speed(model, pool)) is not None]
         if len(speeds) < 2:
-            known.home, known.options, known.rate = None, (), None
-            sizing.able.pop(model.key, None)
+            known.home, known.options, known.rate, known.cut = None, (), None, None
+            _untold(model, sizing)
             return
-        serves = [lengths.serves(model, speed, mix) for _, speed in speeds]
-        reference = serves[0][0]
-        steady = sizing.steady(model.key)
-        if steady > 0 or known.asked:
-            known.asked.append(steady * (known.able or reference))
-        self.retold |= _retell(model, speeds[0][1], mix, known, reference)
-        known.options = tuple(
-            option(model, pool, able, mix, known.asked or (0.0,))
-            for (pool, _), able in zip(speeds, serves, strict=True)
-        )
-        stands = known.home.pools[0] if known.home is not None else _most(model, fleet)
+        stands, counts = known.home.stands if known.home is not None else (), _counts(model, fleet)
+        there = () if stands else tuple(counts)
+        self.retold |= _weigh(model, speeds, known, counts, sizing)
         boot_us = sizing.boot_us.get(model.key, BOOT_US)
+        if len(there) > 1 and known.lengths.requests < REQUESTS_MIN and now_us - known.since_us < SETTLED_MIN_US:
+            sizing.able[model.key] = _mean_able(known.options, there) / known.full
+            return  # on several pools, and nobody knows yet why: it stays so until that is seen
+        stands = stands or _supposed(known.options, there)
         chosen, why = _choose(model, known, stands, boot_us, empty=not _there(model, fleet), now_us=now_us)
-        if stands and chosen.pool != stands:
+        border = known.cut.upto_tokens if known.cut is not None else 0
+        if stands and (chosen.pools != stands or (known.home is not None and _border(chosen) != border)):
+            known.left = {**known.left, stands: now_us} if chosen.pools != stands else known.left
             known.moved_us = now_us
             self.moves[model.key] = why
-        known.home = _home(model, known.options, chosen, why)
-        self.retold |= _rehomed(model, {pool.name: speed for pool, speed in speeds}, known, chosen.pool)
-        sizing.able[model.key] = chosen.able / (known.able or reference)
+        by_pool = {pool.name: speed for pool, speed in speeds}
+        lived = known.lives
+        self.retold |= _rehomed(model, by_pool, known, chosen)
+        known.home = _home(model, known, chosen, why)
+        if known.lives != lived:
+            shares = chosen.shares if isinstance(chosen, Cut) else ()
+            keys = [part_key(model.key, part) for part in (SHORT, LONG)]
+            for key in keys:
+                sizing.able.pop(key, None)
+            sizing.divide(model.key, dict(zip(keys, shares, strict=False)), now_us)
+        sizing.able |= _ables(model, known, chosen)
 
 
-def candidates(model: ModelSpec, catalog: Catalog) -> list[PoolSpec]:
-    """The pools a model may be moved between; empty where it has no choice: spot has rules of its own (`spot`)."""
-    if not model.owned or model.task != "chat" or not model.by_cost or len(model.pools) < 2:
-        return []
-    pools = [pool for name in model.pools if (pool := catalog.pool(name)) is not None]
-    if any(pool.interruptible or pool.price_nanousd_per_hour is None for pool in pools):
-        return []
-    return pools
-
-
-def option(
-    model: ModelSpec, pool: PoolSpec, serves: tuple[float, bool], mix: Mix, asked_per_hour: Sequence[float]
-) -> Option:
-    """All replicas of a model on one pool.
-
-    Formula: mean over looks of max(least, ceil(asked / able - 1/5)) p; able and
-        whether promises are kept as `lengths.serves` says.
-    Units: asked and able requests an hour; p nano-dollars a replica an hour.
-    Source: Melange (Griggs et al. 2024): the cheapest kind of GPU follows from lengths, rate and objective together.
-    Assumes: a replica costs its part of a device, as many of them as fit on it.
+def _weigh(
+    model: ModelSpec,
+    speeds: list[tuple[PoolSpec, Performance]],
+    known: _Known,
+    counts: Mapping[str, int],
+    sizing: ByWork,
+) -> bool:
+    """What was asked since the last look, and what each pool, and the best pair of them, would cost; whether work is
+    told anew.
     """
-    able, keeps = serves
-    share = capacity.part(model, pool)
-    if not share:
-        return Option(pool.name, able, why="a replica needs more memory than one of its devices has")
-    if not keeps:
-        size = f"{mix.input_tokens} tokens in (up to {mix.longest_tokens}) and {mix.output_tokens} out"
-        return Option(pool.name, able, why=f"it cannot keep its promises for {size}")
-    counts = [max(1, model.scaling.min_replicas, ceil(asked / able - SLACK)) for asked in asked_per_hour]
-    most = min(model.scaling.max_replicas, pool.count * (1 / share).__floor__())
-    replicas = sum(counts) / len(counts)
-    if replicas > most:
-        return Option(pool.name, able, replicas, why=f"it takes {replicas:.1f} replicas and may have {most}")
-    assert pool.price_nanousd_per_hour is not None, "candidates have prices"
-    return Option(pool.name, able, replicas, replicas * float(share) * pool.price_nanousd_per_hour)
+    mix, enough = known.lengths.mix(), known.lengths.requests >= REQUESTS_MIN
+    stands = known.home.stands if known.home is not None else ()
+    serves = [lengths.serves(model, speed, mix) for _, speed in speeds]
+    if known.rate is not None and (known.asked or (enough and sizing.steady(model.key) > 0)):
+        known.asked.append(sizing.steady(model.key) * _full(known.rate, mix))
+    retold = _retell(model, speeds[0][1], mix, known, serves[0][0])
+    known.full = _full(known.rate, mix) or serves[0][0]
+    calm = max(CALM_US, sizing.boot_us.get(model.key, BOOT_US)) // LOOK_US
+    asked = Asked(known.asked or (0.0,), sizing.noise(model.key), calm)
+    elsewhere = 0 if known.cut is None else None  # from a pair nothing moves to where it would just be enough
+    singles = [
+        option(model, pool, able, mix, asked, counts.get(pool.name, 0) if stands == (pool.name,) else elsewhere)
+        for (pool, _), able in zip(speeds, serves, strict=True)
+    ]
+    known.options = tuple(singles)
+    if known.rate is None or not enough:
+        return retold
+    given = cuts.Given(speeds, known.lengths, asked, known.rate.work_us)
+    if not stands and len(counts) > 1:  # one of them may be where it stands
+        known.options += tuple(cuts.cheapest(model, given))
+        return retold
+    below = min((one.nanousd for one in singles if one.nanousd is not None), default=inf)
+    pairs = sorted(cuts.cheapest(model, given, below), key=_cost)[:1]
+    if known.cut is not None and (here := cuts.standing(model, given, stands, known.cut.upto_tokens, counts)):
+        pairs = [*(one for one in pairs if one.pools != stands or _better(one, here)), here]
+    known.options += tuple(pairs)
+    return retold
 
 
-def _rehomed(model: ModelSpec, speeds: Mapping[str, Performance], known: _Known, home: str) -> bool:
-    """Whether it is told anew what a replica makes of requests where the model lives: that is not where their work is
-    told in, and it has moved there, or their work was told anew.
+def _rehomed(model: ModelSpec, speeds: dict[str, Performance], known: _Known, chosen: Option | Cut) -> bool:
+    """Whether it is told anew what replicas make of requests where the model lives: that is not where their work is
+    told in, or their work was told anew, or they are cut by length, or cut elsewhere.
     """
     if known.rate is None:
+        known.cut = None
         return False
-    abroad = home != next(iter(speeds))
-    if known.lives == home and abroad == (known.rate.home is not None):
+    abroad = isinstance(chosen, Cut) or chosen.pool != next(iter(speeds))
+    lives = (*chosen.pools, _border(chosen))
+    if known.lives == lives and abroad == (known.rate.home is not None):
         return False
-    there = lengths.rate(model, speeds[home], known.rated) if abroad else None
-    known.lives, known.rate = home, msgspec.structs.replace(known.rate, home=there)
+    if isinstance(chosen, Cut):
+        short, long = cuts.rates(model, chosen, speeds)
+        holds = cuts.holds_tokens(model, speeds[chosen.short.pool])
+        known.cut = RouteCut(upto_tokens=chosen.upto_tokens, pool=chosen.long.pool, holds_tokens=holds, rate=long)
+    else:
+        short, known.cut = lengths.rate(model, speeds[chosen.pool], known.rated) if abroad else None, None
+    known.lives, known.rate = lives, msgspec.structs.replace(known.rate, home=short)
     return True
+
+
+def _border(chosen: Option | Cut) -> int:
+    return chosen.upto_tokens if isinstance(chosen, Cut) else 0
+
+
+def _ables(model: ModelSpec, known: _Known, chosen: Option | Cut) -> dict[str, float]:
+    """What a replica where the model lives does, of the one that work is told in: of the model, and of its parts."""
+    single = next(one for one in known.options if isinstance(one, Option) and one.pool == chosen.pools[0])
+    found = {model.key: single.able / known.full}
+    if isinstance(chosen, Cut):
+        for part, one, requests in zip((SHORT, LONG), (chosen.short, chosen.long), chosen.mixes, strict=True):
+            found[part_key(model.key, part)] = one.able / (_full(known.rate, requests) or known.full)
+    return found
+
+
+def _untold(model: ModelSpec, sizing: ByWork) -> None:
+    """Sizing is told nothing of a model any more."""
+    for part in ("", SHORT, LONG):
+        sizing.able.pop(part_key(model.key, part), None)
+    sizing.divide(model.key, {}, 0)
 
 
 def _retell(model: ModelSpec, performance: Performance, mix: Mix, known: _Known, able: float) -> bool:
@@ -230,32 +278,44 @@ def _retell(model: ModelSpec, performance: Performance, mix: Mix, known: _Known,
     return True
 
 
+def _full(rate: WorkRate | None, mix: Mix) -> float:
+    """Requests of the mix as it is now that fill an hour of the replica that work is told in; 0 where it is not told.
+
+    Work is linear in tokens and was told for requests of other lengths: what it makes of these is what sizing counts.
+    """
+    return US_PER_HOUR / rate.work_us(mix.input_tokens, mix.output_tokens) if rate is not None else 0.0
+
+
 def _choose(
-    model: ModelSpec, known: _Known, stands: str, boot_us: int, *, empty: bool, now_us: int
-) -> tuple[Option, str]:
-    """Where to be, and why: where it stands, unless another pool is so much cheaper that moving pays."""
+    model: ModelSpec, known: _Known, stands: tuple[str, ...], boot_us: int, *, empty: bool, now_us: int
+) -> tuple[Option | Cut, str]:
+    """Where to be, and why: where it stands, unless something else is so much cheaper that moving pays."""
     options = known.options
-    here = next((one for one in options if one.pool == stands), None)
+    here = next((one for one in reversed(options) if one.pools == stands), None)
     fit = [one for one in options if one.nanousd is not None]
-    best = min(fit, key=lambda one: one.nanousd or 0.0, default=None)
+    best = min(fit, key=_cost, default=None)
     beside = "; ".join(one.told() for one in options if one is not (best if here is None else here))
     if best is None:  # nobody keeps the promises: the one that does most
-        most = here or max(options, key=lambda one: one.able)
-        return most, f"on {most.pool}, though {most.why}; {beside}"
+        most = here or max((one for one in options if isinstance(one, Option)), key=lambda one: one.able)
+        return most, f"on {' and '.join(most.pools)}, though {most.why}; {beside}"
     if here is None:
         return best, f"on {best.told()}; {beside}"
     stay = here, f"on {here.told()}; {beside}"
     settled_us = min(max(SETTLED_MIN_US, STARTS * boot_us), SETTLED_MAX_US)
     calm = empty or (known.lengths.requests >= REQUESTS_MIN and now_us - known.moved_us >= settled_us)
+    calm &= empty or len(known.asked) * LOOK_US >= SETTLED_MIN_US
     if here.nanousd is None:
         return (best, f"moves to {best.told()}: {here.told()}") if calm else stay
-    assert best.nanousd is not None, "it fits"
-    saved = here.nanousd - best.nanousd
-    if best is here or saved < BETTER * here.nanousd:
+    again = now_us - known.left.get(best.pools, -HORIZON_US) < HORIZON_US
+    if best is here or not _better(best, here, AGAIN if again else 1.0):
         return stay
-    moved = boot_us * best.nanousd / US_PER_HOUR + min(LINGER_US, model.scaling.drain_us) * here.nanousd / US_PER_HOUR
+    before, after = here.costs(), best.costs()
+    new = sum(max(0.0, cost - before.get(pool, 0.0)) for pool, cost in after.items())
+    gone = sum(max(0.0, cost - after.get(pool, 0.0)) for pool, cost in before.items())
+    moved = (boot_us * new + min(LINGER_US, model.scaling.drain_us) * gone) / US_PER_HOUR
     moved *= not empty
     calm &= empty or len(known.asked) * LOOK_US >= settled_us
+    saved = here.nanousd - _cost(best)
     if calm and saved * HORIZON_US / US_PER_HOUR >= PAYS * moved:
         return best, (
             f"moves from {here.told()} to {best.told()}: saves ${saved / 1e9:.4f} an hour, moving costs "
@@ -264,23 +324,49 @@ def _choose(
     return stay
 
 
-def _home(model: ModelSpec, options: tuple[Option, ...], chosen: Option, why: str) -> Home:
-    """The chosen pool, then those that keep the promises, the cheapest first, then the others as the file has them."""
-    fit = sorted((one for one in options if one.nanousd is not None), key=lambda one: one.nanousd or 0.0)
-    ordered = dict.fromkeys([chosen.pool, *(one.pool for one in fit), *model.pools])
-    able = {one.pool: one.able / chosen.able for one in options}
-    return Home(tuple(ordered), able, why)
+def _cost(one: Option | Cut) -> float:
+    return inf if one.nanousd is None else one.nanousd
+
+
+def _better(one: Option | Cut, here: Option | Cut, times: float = 1.0) -> bool:
+    """Whether it costs so much less that a change is thought of."""
+    return _cost(here) - _cost(one) >= times * BETTER * _cost(here) and _cost(one) < inf
+
+
+def _home(model: ModelSpec, known: _Known, chosen: Option | Cut, why: str) -> Home:
+    """The chosen pools, then those that keep the promises, the cheapest first, then the others as the file has them."""
+    singles = [one for one in known.options if isinstance(one, Option)]
+    fit = sorted((one for one in singles if one.nanousd is not None), key=_cost)
+    ordered = dict.fromkeys([*chosen.pools, *(one.pool for one in fit), *model.pools])
+    first = next(one for one in singles if one.pool == chosen.pools[0])
+    able = {one.pool: one.able / first.able for one in singles}
+    return Home(tuple(ordered), able, why, known.cut)
+
+
+def _supposed(options: Sequence[Option | Cut], there: tuple[str, ...]) -> tuple[str, ...]:
+    """Where a model stands that an earlier controller placed: on the pool with its replicas; of several the cheapest
+    way to stand on them, else the one with most.
+    """
+    may = [one for one in options if one.nanousd is not None and set(one.pools) <= set(there)]
+    return min(may, key=_cost).pools if len(there) > 1 and may else there[:1]
+
+
+def _mean_able(options: Sequence[Option | Cut], there: tuple[str, ...]) -> float:
+    found = [one.able for one in options if isinstance(one, Option) and one.pool in there]
+    return sum(found) / len(found) if found else next(one.able for one in options if isinstance(one, Option))
 
 
 def _there(model: ModelSpec, fleet: Fleet) -> bool:
     return any(replica.key == model.key and replica.phase != "failed" for replica in fleet.replicas)
 
 
-def _most(model: ModelSpec, fleet: Fleet) -> str:
-    """The pool with most of a model's replicas: where an earlier controller chose to have them; empty for none."""
+def _counts(model: ModelSpec, fleet: Fleet) -> dict[str, int]:
+    """A model's replicas by pool, the pool with most first: where it was chosen to have them, or an earlier controller
+    chose.
+    """
     counts: dict[str, int] = {}
     for replica in fleet.replicas:
         there = replica.phase in ("pending", "starting", "ready") and replica.pool in model.pools
         if replica.key == model.key and there:
             counts[replica.pool] = counts.get(replica.pool, 0) + 1
-    return max(sorted(counts), key=lambda pool: counts[pool], default="")
+    return {pool: counts[pool] for pool in sorted(counts, key=lambda pool: (-counts[pool], pool))}

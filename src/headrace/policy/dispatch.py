@@ -46,7 +46,7 @@ class Dispatch:
         for model in table.models:
             key = f"{model.name}@{model.version}"
             lane = before.get(key) or Lane(model, now_us, SharedFairness(key, self._rows) if self._rows else None)
-            lane.route = model
+            lane.route, lane.cut = model, model.cut
             lanes[key] = lane
             versions.setdefault(model.name, []).append(lane)
         removed = [lane for key, lane in before.items() if key not in lanes]
@@ -292,7 +292,7 @@ class Dispatch:
 
     def _assign(self, ticket: Ticket, seat: Seat, now_us: int) -> Assign:
         lane, request = ticket.lane, ticket.request
-        reason = routing.reason(lane, seat)
+        reason = routing.reason(lane, seat, ticket)
         if ticket.held_us != now_us:
             reason = f"{reason}; held {format_us(now_us - ticket.held_us)}"
         if ticket.avoid:
@@ -360,18 +360,28 @@ class Dispatch:
 
     def _passes(self, lane: Lane, newcomer: Ticket, seat: Seat, now_us: int) -> bool:
         """Whether a newcomer may take a seat past the queue: only when no one of its class could use that seat."""
-        return all(ticket.bars(seat, now_us) for ticket in lane.queue.before(newcomer.request.priority))
+        return all(
+            ticket.bars(seat, now_us) or not routing.suits(lane, ticket, seat, now_us)
+            for ticket in lane.queue.before(newcomer.request.priority)
+        )
 
     def _drain(self, lane: Lane, now_us: int, answers: list[Answer], freed: Seat | None = None) -> None:
         """Give free slots to the held, in turn; one that must avoid the free replica lets others pass."""
         triage.sift(lane, now_us)
+        cut = lane.cut
         while lane.queue and lane.room > 0:
+            full: set[bool] = set()  # the parts of a model that is cut for which nothing is left over
             for ticket in lane.queue.turns(lane.fair.served):
+                long = cut is not None and ticket.request.input_tokens > cut.upto_tokens
+                if long in full:
+                    continue
                 seat = routing.pick(lane, ticket, now_us, freed)
                 if seat is not None:
                     break
                 if not ticket.avoid and not ticket.request.excluded:
-                    return  # nothing is left over for those behind it either
+                    full.add(long)
+                    if cut is None or len(full) > 1:
+                        return  # nothing is left over for those behind it either
             else:
                 return
             if lane.fair.shared and lane.fair.gives_way(ticket.front(), now_us):

@@ -16,6 +16,7 @@ from headrace.state.demand import Demand
 from headrace.state.mix import Sizes, size_class
 from headrace.state.request import BATCH, Request
 from headrace.state.table import RouteModel, RouteReplica
+from headrace.state.work import WorkRate
 
 
 class Seat:
@@ -25,7 +26,7 @@ class Seat:
     fill: all, or one while it is tried again after an ejection (`half_open`). `ready` is the table's word, `open`
     means that it may be given work; `bit` is its place among the open ones (`loads`), 0 when it is not. `clear_us` is
     when the prompts it was given will have been worked off, and `moved_us` by how much that was set right so far
-    (`prompts`).
+    (`prompts`). `there` is the work of a request there; `long`: it is for the prompts beyond the model's cut.
     """
 
     __slots__ = (
@@ -38,12 +39,15 @@ class Seat:
         "id",
         "incarnation",
         "limit",
+        "long",
         "moved_us",
         "open",
         "others",
         "own",
+        "pool",
         "ready",
         "slots",
+        "there",
     )
 
     def __init__(self, route: RouteReplica, others: int) -> None:
@@ -51,6 +55,9 @@ class Seat:
         self.incarnation = route.incarnation
         self.slots = route.slots
         self.limit = route.slots
+        self.pool = route.pool
+        self.long = False
+        self.there: WorkRate | None = None
         self.clear_us = self.moved_us = 0.0
         self.own = 0
         self.others = others
@@ -129,7 +136,9 @@ class Lane:
     much to do. `affine` tells whether the last pick followed a prefix. `queue` holds who waits, `fair` what each tenant
     had, `spare` counts requests of the batch class at work. `balance_us` is the sum of ends less the sum of beginnings
     of work, so that `balance_us + running * now_us` is all slot time used up to now. `readmit_us` is when the next
-    ejected seat may be tried again, 0 when none is.
+    ejected seat may be tried again, 0 when none is. `cut` divides prompts by length between seats, `longs` being
+    the bits of the open ones for the longer ones and `shorts` those of the others; `long_ns` is what of `asked_ns` the
+    longer ones asked for.
     """
 
     __slots__ = (
@@ -140,10 +149,13 @@ class Lane:
         "begun",
         "capacity",
         "cold_us",
+        "cut",
         "fair",
         "last_us",
         "late",
         "loads",
+        "long_ns",
+        "longs",
         "mean_output",
         "mean_us",
         "mean_work_ns",
@@ -164,6 +176,7 @@ class Lane:
         "route",
         "running",
         "seats",
+        "shorts",
         "sizes",
         "slow",
         "spare",
@@ -192,7 +205,9 @@ class Lane:
         self.mean_us = 0
         self.mean_output = -1  # tokens in 1/16, not known
         self.mean_work_ns = 0
-        self.asked_ns = 0
+        self.asked_ns = self.long_ns = 0
+        self.cut = route.cut
+        self.longs = self.shorts = 0
         self.measured = 0
         self.paced = self.slow = self.begun = self.late = 0
         self.sizes: Sizes = {}
@@ -211,12 +226,17 @@ class Lane:
     def reopen(self, now_us: int) -> None:
         """Work out again which seats are open; forget when the lane became cold if it is warm."""
         was_warm = any(seat.ready for seat in self.seats)
+        cut, rate = self.cut, self.route.rate
         for seat in self.seats:
             seat.open = seat.ready and now_us >= seat.ejected_until_us
             seat.bit = 0
+            seat.long = cut is not None and seat.pool == cut.pool
+            seat.there = cut.rate if cut is not None and seat.long else rate.there if rate is not None else None
         self.open = [seat for seat in self.seats if seat.open]
         for place, seat in enumerate(self.open):
             seat.bit = 1 << place
+        self.longs = sum(seat.bit for seat in self.open if seat.long)
+        self.shorts = (1 << len(self.open)) - 1 - self.longs
         self.readmit_us = min((seat.ejected_until_us for seat in self.seats if seat.ready and not seat.open), default=0)
         self.recount()
         if was_warm:
@@ -293,7 +313,18 @@ class Lane:
         work_ns = rate.fixed_ns + request.input_tokens * rate.input_ns + output * rate.output_ns
         if request.priority != BATCH:
             self.asked_ns += work_ns
+            if self.cut is not None and request.input_tokens > self.cut.upto_tokens:
+                self.long_ns += work_ns
         self.mean_work_ns += (work_ns - self.mean_work_ns) >> 6 if self.mean_work_ns else work_ns
+
+    def _long_backlog_us(self) -> int:
+        """The work of prompts beyond the cut that are held."""
+        rate, cut = self.route.rate, self.cut
+        if rate is None or cut is None:
+            return 0
+        output = self.mean_output >> 4 if self.mean_output >= 0 else self.route.output_tokens_default
+        held = (one.request.input_tokens for one in self.queue.before(BATCH - 1))
+        return sum(rate.work_us(tokens, output) for tokens in held if tokens > cut.upto_tokens)
 
     def answered(self, output_tokens: int, decode_us: int, input_tokens: int) -> None:
         """Fold the length of an answer into the running mean, 1/16 each, and see whether it kept its pace."""
@@ -332,6 +363,8 @@ class Lane:
             begun=self.begun,
             late=self.late,
             sizes=dict(self.sizes),
+            long_asked_us=self.long_ns // 1000,
+            long_backlog_us=self._long_backlog_us() if self.cut is not None and waiting else 0,
         )
         self.arrivals = self.refused = 0
         self.work_us = work_us

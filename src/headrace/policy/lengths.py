@@ -20,6 +20,7 @@ from headrace.units import US_PER_HOUR, US_PER_MINUTE
 MEMORY_US: Final = 5 * US_PER_MINUTE  # those of so long ago count a third, where there are enough newer ones
 OLDEST_US: Final = US_PER_HOUR  # and where there are not
 ENOUGH: Final = 300  # requests in memory
+FEW: Final = 0.02  # of the requests are too few for a part of their own
 LONGEST: Final = 0.99  # of the prompts are no longer than what is called the longest
 BEYOND: Final = 8  # times the mean prompt, at which a prompt's time is taken to grow at least
 _FOREVER_US: Final = 1 << 40
@@ -74,21 +75,44 @@ class Lengths:
 
     def mix(self) -> Mix:
         """As they are now; typical ones where none is known."""
-        requests = self.requests
-        if requests < 1:
-            return TYPICAL
-        prompts = tuple(
-            (count / requests, max(1, round(tokens / count)))
-            for _, (count, tokens, _) in sorted(self._counts.items())
-            if count > requests / 10_000
-        )
-        return Mix(
-            requests=requests,
-            input_tokens=max(1, round(sum(counted[1] for counted in self._counts.values()) / requests)),
-            output_tokens=round(sum(counted[2] for counted in self._counts.values()) / requests),
-            longest_tokens=_longest(prompts),
-            prompts=prompts,
-        )
+        return _mix(self._counts) if self.requests >= 1 else TYPICAL
+
+    def borders(self) -> list[int]:
+        """Lengths of prompts between two classes, with one in fifty requests at least on either side."""
+        least, requests, below, found = FEW * self.requests, self.requests, 0.0, list[int]()
+        for place, counted in sorted(self._counts.items()):
+            below += counted[0]
+            if below >= max(1.0, least) and requests - below >= max(1.0, least):
+                found.append((1 << place) - 1)
+        return found
+
+    def either(self, upto_tokens: int) -> tuple[float, float]:
+        """How many are remembered of at most so many tokens, and of more; 0 where it is not one."""
+        long = sum(counted[0] for place, counted in self._counts.items() if 1 << place > upto_tokens + 1)
+        short = self.requests - long
+        return short if short >= 1 else 0.0, long if long >= 1 else 0.0
+
+    def cut(self, upto_tokens: int) -> tuple[Mix, Mix]:
+        """Those of at most so many tokens, a border, and those of more; some of either are known."""
+        short = {place: counted for place, counted in self._counts.items() if 1 << place <= upto_tokens + 1}
+        long = {place: counted for place, counted in self._counts.items() if place not in short}
+        return _mix(short), _mix(long)
+
+
+def _mix(counts: dict[int, tuple[float, float, float]]) -> Mix:
+    requests = sum(counted[0] for counted in counts.values())
+    prompts = tuple(
+        (count / requests, max(1, round(tokens / count)))
+        for _, (count, tokens, _) in sorted(counts.items())
+        if count > requests / 10_000
+    )
+    return Mix(
+        requests=requests,
+        input_tokens=max(1, round(sum(counted[1] for counted in counts.values()) / requests)),
+        output_tokens=round(sum(counted[2] for counted in counts.values()) / requests),
+        longest_tokens=_longest(prompts),
+        prompts=prompts,
+    )
 
 
 def _longest(prompts: Iterable[tuple[float, int]]) -> int:

@@ -37,10 +37,22 @@ class Expectation:
 class Outlook:
     """The memory of one model version."""
 
-    __slots__ = ("_asked_us", "_bin", "_bin_us", "_bin_work", "_bucket", "_days", "_recent", "_season", "_work")
+    __slots__ = (
+        "_asked_us",
+        "_bin",
+        "_bin_us",
+        "_bin_work",
+        "_bucket",
+        "_days",
+        "_heard",
+        "_recent",
+        "_season",
+        "_work",
+    )
 
     def __init__(self) -> None:
         self._asked_us = -1
+        self._heard = False
         self._bucket = -1
         self._work = 0.0
         self._recent: deque[float] = deque(maxlen=BUCKETS)
@@ -54,6 +66,7 @@ class Outlook:
         """All work that was asked for up to now, microseconds of one replica; a smaller figure begins anew."""
         new_us = max(0, asked_us - self._asked_us) if self._asked_us >= 0 else 0
         self._asked_us = asked_us
+        self._heard = self._heard or asked_us > 0
         bucket = now_us // BUCKET_US
         if self._bucket < 0:
             self._bucket = bucket
@@ -76,10 +89,20 @@ class Outlook:
         peak = level * max(1.0, self._growth(horizon_us, wall_us))
         return Expectation(level, peak, _error(work, -(-horizon_us // BUCKET_US)))
 
+    def part(self, share: float) -> "Outlook":
+        """The memory of a part of the requests that had such a share of the work, to be told of that from now on."""
+        made = Outlook()
+        made._bucket, made._bin, made._bin_us, made._days = self._bucket, self._bin, self._bin_us, self._days
+        made._heard = self._heard
+        made._asked_us, made._work, made._bin_work = -1, share * self._work, share * self._bin_work
+        made._recent.extend(share * work for work in self._recent)
+        made._season = [share * level if level > 0 else level for level in self._season]
+        return made
+
     @property
     def told(self) -> bool:
         """Whether any work was ever asked for."""
-        return self._asked_us > 0
+        return self._heard
 
     def _growth(self, horizon_us: int, wall_us: int) -> float:
         """What the mean day grows by from now to its highest over the horizon; 1 while no day is known."""

@@ -8,24 +8,21 @@ from typing import Final
 
 from headrace.policy.lane import Lane, Seat, Ticket
 from headrace.state.request import Request
+from headrace.state.work import WorkRate
 
 SAMPLES: Final = 64  # first tokens, of which the scale is about a mean
 SCALE_MIN: Final = 1 / 64
 SCALE_MAX: Final = 8.0
 
 
-def alone_us(lane: Lane, request: Request) -> float:
-    """What a prompt takes by its length; 0 where nobody knows how fast replicas are."""
-    rate = lane.route.rate
-    if rate is None:
-        return 0.0
-    there = rate.there
+def alone_us(there: WorkRate, request: Request) -> float:
+    """What a prompt takes by its length."""
     return (there.fixed_ns + request.input_tokens * there.input_ns) / 1000
 
 
 def sent(lane: Lane, ticket: Ticket, seat: Seat, now_us: int) -> None:
     """A prompt goes to a seat, behind those that it was given before."""
-    ticket.alone_us = alone_us(lane, ticket.request)
+    ticket.alone_us = alone_us(seat.there, ticket.request) if seat.there is not None else 0.0
     if ticket.alone_us:
         ticket.prompt_us = ticket.alone_us * lane.prompt_scale
         seat.clear_us = (max(now_us, seat.clear_us)) + ticket.prompt_us

@@ -6,6 +6,7 @@ slots, counting what sibling gateways have there.
 
 from typing import Final
 
+from headrace.policy import prompts
 from headrace.policy.lane import Lane, Seat, Ticket
 from headrace.state.request import BATCH
 from headrace.units import format_us
@@ -22,8 +23,11 @@ def pick(lane: Lane, ticket: Ticket, now_us: int, freed: Seat | None = None) -> 
        Nowhere while all have prompts before them that take long: who waits here is still given out in turn.
     2. The seat that served the same prefix last, while its load is at most the least load + max(1, slots / 4).
     3. The least loaded; ties by rotation. When one slot is free and it is the one just `freed`, nobody is looked for.
+    Where the model is cut by length, of the seats of its part; of the others when those are full and it is in time
+    there.
     """
     seats = lane.open
+    best: Seat | None
     lane.affine = False
     if lane.room <= 0 or (ticket.request.priority == BATCH and not _left_over(lane)):
         return None
@@ -32,11 +36,13 @@ def pick(lane: Lane, ticket: Ticket, now_us: int, freed: Seat | None = None) -> 
         seat = seats[0]
         if seat.own + seat.others >= seat.limit or (careful and ticket.bars(seat, now_us)):
             return None
-        if _choked(lane, seat, now_us):
+        if _choked(lane, seat, now_us) or not suits(lane, ticket, seat, now_us):
             return None
         return seat if ticket.request.priority != BATCH or _calm(lane, seat) else None
-    if lane.room == 1 and not careful and freed is not None and freed.open and _has_room(freed):
-        best: Seat | None = None if _choked(lane, freed, now_us) else freed
+    if lane.cut is not None:
+        best = _least_by_length(lane, ticket, now_us)
+    elif lane.room == 1 and not careful and freed is not None and freed.open and _has_room(freed):
+        best = None if _choked(lane, freed, now_us) else freed
     else:
         best = _least(lane, ticket if careful else None, now_us)
     if best is None:
@@ -51,7 +57,11 @@ def second(lane: Lane, ticket: Ticket, now_us: int) -> Seat | None:
     """The least loaded seat beside the one at work, where slots are left over and nobody waits; None without one."""
     if lane.queue or not _left_over(lane):
         return None
-    barred = sum(seat.bit for seat in lane.open if seat is ticket.seat or ticket.bars(seat, now_us))
+    barred = sum(
+        seat.bit
+        for seat in lane.open
+        if seat is ticket.seat or ticket.bars(seat, now_us) or not suits(lane, ticket, seat, now_us)
+    )
     return _least_beside(lane, barred, 0)
 
 
@@ -65,10 +75,36 @@ def _choked(lane: Lane, seat: Seat, now_us: int) -> bool:
     While no first token was ever seen, nobody knows how much of its prompts a cache spares a replica: then it takes all
     that comes up to its best batch.
     """
-    rate, wait_us = lane.route.rate, seat.clear_us - now_us
-    if rate is None or wait_us * PROMPTS <= lane.route.ttft_us:
+    there, wait_us = seat.there, seat.clear_us - now_us
+    if there is None or wait_us * PROMPTS <= lane.route.ttft_us:
         return False
-    return lane.prompts_told or seat.own + seat.others >= (rate.there.batch or seat.limit)
+    return lane.prompts_told or seat.own + seat.others >= (there.batch or seat.limit)
+
+
+def is_long(lane: Lane, ticket: Ticket) -> bool:
+    """Whether its prompt is beyond the model's cut."""
+    return lane.cut is not None and ticket.request.input_tokens > lane.cut.upto_tokens
+
+
+def suits(lane: Lane, ticket: Ticket, seat: Seat, now_us: int) -> bool:
+    """Whether a request may go to a seat by its length: one of its part, or one where it fits and is in time.
+
+    In time it need not be where no seat of its part is open.
+    """
+    cut = lane.cut
+    if cut is None:
+        return True
+    route, request = lane.route, ticket.request
+    long = request.input_tokens > cut.upto_tokens
+    if seat.long == long:
+        return True
+    if long and request.input_tokens + min(request.output_tokens_max, route.output_tokens_default) > cut.holds_tokens:
+        return False
+    there, mine = seat.there, lane.longs if long else lane.shorts
+    if there is None or not mine:
+        return True
+    prompt_us = prompts.alone_us(there, request) * lane.prompt_scale
+    return max(0.0, seat.clear_us - now_us) + prompt_us <= route.ttft_us
 
 
 def _left_over(lane: Lane) -> bool:
@@ -82,14 +118,20 @@ def _calm(lane: Lane, seat: Seat) -> bool:
     Half of the best batch where others are at work, for their prompts come in bursts: with seven eighths of it the
     fleet grows by 5 to 25 % to keep the pace, and what batch work saves is lost. Seven eighths where nobody else is.
     """
-    batch = lane.route.rate.there.batch if lane.route.rate is not None else 0
+    batch = seat.there.batch if seat.there is not None else 0
     most = batch >> 1 if lane.running > lane.spare else batch - (batch >> 3)
     return not batch or seat.own + seat.others < max(1, most)
 
 
-def reason(lane: Lane, seat: Seat) -> str:
+def reason(lane: Lane, seat: Seat, ticket: Ticket) -> str:
     """Why the seat just picked, in words for `explain`; called before the request is counted there."""
     load = seat.own + seat.others
+    if lane.cut is not None:
+        side = "over" if is_long(lane, ticket) else "up to"
+        lent = "" if seat.long == is_long(lane, ticket) else ", lent by the others, since those were full"
+        prefix = "served this prefix last, " if lane.affine else ""
+        span = f"{side} {lane.cut.upto_tokens} tokens{lent}"
+        return f"{prefix}least loaded for prompts {span}, {load} of {seat.slots} slots busy"
     if len(lane.open) == 1:
         return f"the only ready replica, {load} of {seat.slots} slots busy"
     if lane.affine:
@@ -124,6 +166,30 @@ def _least(lane: Lane, careful: Ticket | None, now_us: int) -> Seat | None:
     return _least_beside(lane, barred, start)
 
 
+def _least_by_length(lane: Lane, ticket: Ticket, now_us: int) -> Seat | None:
+    """The least loaded seat of its part, else of the others that suit it."""
+    start = lane.rotation % len(lane.open)
+    lane.rotation = (start + 1) % len(lane.open)
+    long = is_long(lane, ticket)
+    others = lane.shorts if long else lane.longs
+    best = _least_beside(lane, others, start)
+    if best is not None and _barred(lane, ticket, best, now_us):  # seldom: it is looked for among the rest
+        barred = sum(seat.bit for seat in lane.open if _barred(lane, ticket, seat, now_us))
+        best = _least_beside(lane, others | barred, start)
+    if best is not None:
+        return best
+    barred = sum(
+        seat.bit
+        for seat in lane.open
+        if seat.long == long or _barred(lane, ticket, seat, now_us) or not suits(lane, ticket, seat, now_us)
+    )
+    return _least_beside(lane, barred, start)
+
+
+def _barred(lane: Lane, ticket: Ticket, seat: Seat, now_us: int) -> bool:
+    return _choked(lane, seat, now_us) or ticket.bars(seat, now_us)
+
+
 def _least_beside(lane: Lane, barred: int, start: int) -> Seat | None:
     place = lane.loads.least_beside(barred, start)
     return lane.open[place] if place >= 0 else None
@@ -135,7 +201,7 @@ def _affine(lane: Lane, prefix: int, least: Seat, ticket: Ticket, now_us: int) -
     if seat is not least:
         load = seat.own + seat.others
         guard = least.own + least.others + max(1, seat.slots // 4)
-        full = load >= seat.limit or load > guard or _choked(lane, seat, now_us)
+        full = load >= seat.limit or load > guard or _choked(lane, seat, now_us) or seat.long != least.long
         if full or not seat.open or ticket.bars(seat, now_us):
             seat = least
         else:

@@ -9,10 +9,11 @@ boot. Pure: `note` once a round, then `desired` as often as a plan asks.
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Final, Protocol
 
 from headrace.policy import scaling
-from headrace.policy.lateness import Lateness
+from headrace.policy.lateness import SIGMAS, Lateness
 from headrace.policy.outlook import Expectation, Outlook
 from headrace.policy.pace import FULL, Pace
 from headrace.policy.scaling import Want
@@ -59,16 +60,27 @@ class BySlots:
 class _Known:
     """What is known of one model: its outlook, what it needs now, and what it needed lately."""
 
-    __slots__ = ("expected", "lately", "lateness", "need", "outlook", "pace", "since_us", "steady")
+    __slots__ = ("expected", "fresh", "lately", "lateness", "need", "outlook", "pace", "since_us", "steady")
 
     def __init__(self, now_us: int) -> None:
         self.since_us = now_us
+        self.fresh = False  # a part of a model whose replicas were there for all of it
         self.pace = Pace(now_us)
         self.lateness = Lateness(now_us)
         self.outlook = Outlook()
         self.expected = Expectation(0.0, 0.0, 0.0)
         self.need = self.steady = 0.0
         self.lately: deque[tuple[int, float]] = deque()  # falling, so the first is the most of the window
+
+    def part(self, share: float, now_us: int) -> "_Known":
+        made = _Known(now_us)
+        made.fresh = True
+        made.outlook, made.pace = self.outlook.part(share), copy(self.pace)
+        level, peak, sigma = self.expected.level, self.expected.peak, self.expected.sigma
+        made.expected = Expectation(share * level, share * peak, share * sigma)
+        made.need, made.steady = share * self.need, share * self.steady
+        made.lately.extend((at_us, share * need) for at_us, need in self.lately)
+        return made
 
     def take(self, need: float, now_us: int, window_us: int) -> None:
         self.need = need
@@ -107,21 +119,40 @@ class ByWork:
         known = self._known.get(key)
         return known.steady if known is not None else 0.0
 
+    def noise(self, key: str) -> float:
+        """How much of `steady` is kept for what cannot be foretold, a share of one."""
+        known = self._known.get(key)
+        if known is None or not known.expected.sigma:
+            return 0.0
+        kept_free = known.lateness.sigmas * known.expected.sigma
+        return kept_free / (known.expected.peak + kept_free)
+
+    def divide(self, key: str, shares: Mapping[str, float], now_us: int) -> None:
+        """A model is cut in parts from now on; each begins with what is known of the model, by its share of the work,
+        and has what it needs and no more until replicas could have started. Without shares the model is cut no more.
+        """
+        whole = self._known.get(key)
+        for part in [name for name in self._known if name.startswith(f"{key}/")]:
+            del self._known[part]
+        for part, share in shares.items():
+            if whole is not None:
+                self._known[part] = whole.part(share, now_us)
+
     def note(self, demand: Mapping[str, Demand], now_us: int, wall_us: int) -> None:
-        """Take what is asked for into the outlooks."""
+        """Take what is asked for into the outlooks, of model versions and of their parts (`Demand.of`)."""
         for key, one in demand.items():
             known = self._known.get(key)
             if known is None:
                 known = self._known[key] = _Known(now_us)
-            boot_us = self.boot_us.get(key, BOOT_US)
+            boot_us = self.boot_us.get(one.key, BOOT_US)
             known.outlook.note(one.asked_us, now_us, wall_us)
             expected = known.expected = known.outlook.expect(boot_us + ROUND_US, wall_us)
             drain_us = min(max(boot_us, DRAIN_MIN_US), DRAIN_MAX_US)
-            if key in self.tpot_percent:
-                promised = self.tpot_percent[key] / 100
+            if one.key in self.tpot_percent:
+                promised = self.tpot_percent[one.key] / 100
                 known.pace.look(one.paced, one.slow, promised, now_us, tells=known.need > 1)
-            if key in self.ttft_percent:
-                promised = self.ttft_percent[key] / 100
+            if one.key in self.ttft_percent:
+                promised = self.ttft_percent[one.key] / 100
                 known.lateness.look(one.begun, one.late, promised, now_us, tells=known.need > 1)
             known.steady = (expected.peak + known.lateness.sigmas * expected.sigma) / known.pace.full
             need = known.steady + one.backlog_us / drain_us
@@ -131,7 +162,8 @@ class ByWork:
         self, model: ModelSpec, have: int, replicas: Sequence[Replica], demand: Demand | None, now_us: int
     ) -> Want:
         """Replicas for the work; where none is known or nothing is asked, as slots and idle times say."""
-        known = self._known.get(model.key)
+        key = demand.of if demand is not None else model.key
+        known = self._known.get(key)
         if known is None or demand is None or not known.outlook.told:
             if have and known is not None and now_us - known.since_us < CALM_US and scaling.busy(demand):
                 return Want(
@@ -144,11 +176,14 @@ class ByWork:
             return scaling.desired(model, have, replicas, demand, now_us)
         limits = model.scaling
         coming = scaling.announced(model, demand)
-        able = self.able.get(model.key, 1.0)
+        able = self.able.get(key, 1.0)
         grown = max(coming, math.ceil(known.need / able - SLACK))
         shrunk = max(coming, math.ceil(known.most / able + SLACK / 2))
         young = now_us - known.since_us < CALM_US
         count = grown if grown > have else have if young else min(have, shrunk)
+        calm_us = CALM_US + 2 * self.boot_us.get(model.key, BOOT_US)  # while others start in place of what is too much
+        if known.fresh and now_us - known.since_us < calm_us:
+            count = max(grown, math.ceil(known.most / able - SLACK))
         count = max(limits.min_replicas, 1, min(limits.max_replicas, count))
         return Want(count, self._told(model, known, demand, count))
 
@@ -156,9 +191,33 @@ class ByWork:
         expected, boot_us = known.expected, self.boot_us.get(model.key, BOOT_US)
         held = f", {demand.queued} held" if demand.queued else ""
         full = f", {100 * known.pace.full:.0f} % full" if known.pace.full != FULL else ""
+        times = f" kept free {sigmas:g} times" if (sigmas := known.lateness.sigmas) != SIGMAS else ""
         held += f", {demand.expected} announced" if demand.expected else ""
         return (
             f"work for {expected.level:.2f} replicas arrives, at most {expected.peak:.2f} while one starts "
-            f"({format_us(boot_us)}), noise {expected.sigma:.2f}{full}{held}: {count} wanted "
+            f"({format_us(boot_us)}), noise {expected.sigma:.2f}{times}{full}{held}: {count} wanted "
             f"(min {model.scaling.min_replicas}, max {model.scaling.max_replicas})"
         )
+
+
+def kept(needs: Sequence[float], least: int, calm: int, have: int = 0) -> list[int]:
+    """Replicas that are there for needs, one look after the other, `have` at first: grown at once, shrunk after so many
+    calm looks.
+
+    >>> kept([1.1, 1.3, 0.9, 0.8, 0.8, 0.8], 1, calm=3)
+    [1, 2, 2, 2, 1, 1]
+    >>> kept([1.1, 1.1, 1.1], 1, calm=3, have=2)
+    [2, 2, 2]
+    """
+    counts: list[int] = []
+    lately: deque[tuple[int, float]] = deque()  # falling, as in `_Known`
+    have = max(least, have)
+    for at, need in enumerate(needs):
+        while lately and lately[-1][1] <= need:
+            lately.pop()
+        lately.append((at, need))
+        if lately[0][0] <= at - calm:
+            lately.popleft()
+        have = max(least, math.ceil(need - SLACK), min(have, math.ceil(lately[0][1] + SLACK / 2)))
+        counts.append(have)
+    return counts

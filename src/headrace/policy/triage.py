@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from typing import Final, TypeVar
 
-from headrace.policy import prompts
 from headrace.policy.lane import Lane
+from headrace.policy.prompts import alone_us
 from headrace.policy.queue import Held
+from headrace.policy.routing import is_long
 
 LOOK_US: Final = 20_000  # how often it is worth to see who has become late
 OVERDUE: Final = 16  # objectives, after which one that is late waits behind nobody who came later
@@ -26,19 +27,24 @@ def sift(lane: Lane, now_us: int) -> None:
     if not ttft_us or now_us - queue.sifted_us < LOOK_US:
         return
     queue.sifted_us, queue.overdue_us = now_us, now_us - OVERDUE * ttft_us
-    seats = len(lane.open)
-    lines = queue.timely(lane.fair.served)
-    if lane.route.rate is None or not seats:
-        for line in lines:
+    if not all(seat.there for seat in lane.open) or not lane.open:
+        for line in queue.timely(lane.fair.served):
             queue.defer([ticket for ticket in line if ticket.held_us < now_us - ttft_us * HELD])
         return
-    waiting_us = sum(seat.clear_us - now_us for seat in lane.open if seat.clear_us > now_us)
-    free_us, scale = now_us + waiting_us / seats, lane.prompt_scale / seats
-    for line in lines:
-        late, free_us = forgone(
-            line, lambda ticket: prompts.alone_us(lane, ticket.request) * scale, free_us, ttft_us * DUE
-        )
-        queue.defer(late)
+    for long in (False, True) if lane.cut is not None else (None,):
+        _part(lane, long, now_us)
+
+
+def _part(lane: Lane, long: bool | None, now_us: int) -> None:
+    """The seats and requests of a part of a model that is cut by length; None is all of one that is not."""
+    seats = [seat for seat in lane.open if long is None or seat.long == long] or lane.open
+    free_us = now_us + sum(seat.clear_us - now_us for seat in seats if seat.clear_us > now_us) / len(seats)
+    scale, there, within_us = lane.prompt_scale / len(seats), seats[0].there, lane.route.ttft_us * DUE
+    assert there is not None, "all are known"
+    for line in lane.queue.timely(lane.fair.served):
+        mine = line if long is None else [ticket for ticket in line if is_long(lane, ticket) == long]
+        late, free_us = forgone(mine, lambda ticket: alone_us(there, ticket.request) * scale, free_us, within_us)
+        lane.queue.defer(late)
 
 
 def forgone(

@@ -68,8 +68,8 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Objective(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What users of the model are promised: time to first token, time per output token, microseconds.
 
-    `tpot_percent` of answers are to keep `tpot_us`, `ttft_percent` of first tokens `ttft_us`; replicas are filled as far
-    as that allows.
+    `tpot_percent` of answers are to keep `tpot_us`, `ttft_percent` of first tokens `ttft_us`; replicas are filled as
+    far as that allows.
     """
 
     ttft_us: int = 2_000_000

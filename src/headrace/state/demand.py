@@ -1,8 +1,13 @@
 """What traffic asks for, per model version: reported by gateways, summed by the controller, read by the slow brain."""
 
+from typing import Final
+
 import msgspec
 
 from headrace.state.mix import Sizes, added
+
+SHORT: Final = "short"
+LONG: Final = "long"
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,10 +19,11 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     Work as `state.work` has it, time of one replica: `asked_us` of all that arrived since the one who tells began to,
     so that nothing is lost with a report; `backlog_us` of what is held now. Both are 0 where it is not known, and leave
     out batch work, which no replica is started for: `batch` of those in flight or held are of that class.
+    `long_asked_us` and `long_backlog_us` are of those the work of prompts beyond the model's cut (`RouteCut`); `part`
+    is which of the two parts this is the demand of, empty for all of it.
     `expected` requests have been announced and are not here yet. `paced` are answers of several tokens since the one
-    who tells began to; `slow` of them came slower than promised. `begun` are first tokens that were seen since then, `late`
-    of them later than promised. `sizes` are lengths of
-    what was answered since then, but for batch work.
+    who tells began to; `slow` of them came slower than promised. `begun` are first tokens that were seen since then,
+    `late` of them later than promised. `sizes` are lengths of what was answered since then, but for batch work.
     """
 
     model: str
@@ -39,11 +45,42 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     late: int = 0
     expected: int = 0
     sizes: Sizes = {}
+    long_asked_us: int = 0
+    long_backlog_us: int = 0
+    part: str = ""
 
     @property
     def key(self) -> str:
         """`name@version`."""
         return f"{self.model}@{self.version}"
+
+    @property
+    def of(self) -> str:
+        """What it is the demand of: the model version, or its part."""
+        return part_key(self.key, self.part)
+
+
+def part_key(key: str, part: str) -> str:
+    """How a part of a model version is called.
+
+    >>> part_key("m@v1", LONG), part_key("m@v1", "")
+    ('m@v1/long', 'm@v1')
+    """
+    return f"{key}/{part}" if part else key
+
+
+def parts(demand: Demand) -> tuple[Demand, Demand]:
+    """The work up to a model's cut, and beyond it; all else is told of either as of the whole."""
+    asked_us, backlog_us = demand.long_asked_us, demand.long_backlog_us
+    return (
+        msgspec.structs.replace(
+            demand,
+            part=SHORT,
+            asked_us=max(0, demand.asked_us - asked_us),
+            backlog_us=max(0, demand.backlog_us - backlog_us),
+        ),
+        msgspec.structs.replace(demand, part=LONG, asked_us=asked_us, backlog_us=backlog_us),
+    )
 
 
 def total(parts: "list[Demand]") -> Demand:
@@ -74,4 +111,6 @@ def total(parts: "list[Demand]") -> Demand:
         late=sum(part.late for part in parts),
         expected=sum(part.expected for part in parts),
         sizes=added([part.sizes for part in parts]),
+        long_asked_us=sum(part.long_asked_us for part in parts),
+        long_backlog_us=sum(part.long_backlog_us for part in parts),
     )

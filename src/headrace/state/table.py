@@ -73,6 +73,19 @@ class RouteBudget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     at_limit: str
 
 
+class RouteCut(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where the requests of a model are cut in two parts by prompt length: the longer ones belong to the `pool`.
+
+    Replicas of other pools hold requests of `holds_tokens`, the answer included. `rate` is the work of a long request
+    on `pool`.
+    """
+
+    upto_tokens: int
+    pool: str
+    holds_tokens: int
+    rate: WorkRate | None = None
+
+
 class RouteModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One model version that may be asked for. `state` is for people: asleep, preparing, waking, ready, failed.
 
@@ -80,6 +93,7 @@ class RouteModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     served at all; then requests are refused instead of held. `rate` is the work of a request, None while not known.
     `tpot_us` is the promised time per output token, 0 for none. `hedge`: short calls may be asked of two replicas.
     `budgets` are those of the model itself, which its charges count against.
+    `cut`: its replicas of two pools share its requests by length.
     `shadow` is the percent of the model's requests that are copied to it, for nobody. `fallback` are models that may
     answer where this one cannot.
     """
@@ -104,6 +118,7 @@ class RouteModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tpot_us: int = 0
     hedge: bool = False
     budgets: tuple[RouteBudget, ...] = ()
+    cut: RouteCut | None = None
 
 
 class RouteReplica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -122,6 +137,7 @@ class RouteReplica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     phase: Phase
     upstream_model: str
     api_key: str = ""
+    pool: str = ""
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

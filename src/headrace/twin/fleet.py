@@ -4,7 +4,7 @@ Stands where the substrate and the observer stand in a cloud: it carries out a p
 fleet and the routes as they are. Nothing here decides.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -13,7 +13,7 @@ from headrace.economics.booking import cost_nanousd
 from headrace.policy.actions import Start
 from headrace.specs.catalog import Catalog, PoolSpec, TenantSpec
 from headrace.state.fleet import Device, Fleet, Lease, Replica
-from headrace.state.table import Ability, RouteModel, RouteReplica, RouteTenant
+from headrace.state.table import Ability, RouteCut, RouteModel, RouteReplica, RouteTenant
 from headrace.state.work import WorkRate
 from headrace.twin.behaviour import Behaviour
 from headrace.twin.replica import SimReplica
@@ -190,6 +190,7 @@ class SimFleet:
         one.route = RouteReplica(
             id=replica.id, model=replica.model, version=replica.version, incarnation=replica.incarnation,
             address=replica.address, slots=replica.slots, phase=replica.phase, upstream_model="",
+            pool=replica.pool,
         )  # fmt: skip
         self._seen = None
 
@@ -225,7 +226,9 @@ def devices(pools: Iterable[PoolSpec]) -> list[Device]:
     ]
 
 
-def route_models(catalog: Catalog, rates: dict[str, WorkRate], wake_us: dict[str, int]) -> tuple[RouteModel, ...]:
+def route_models(
+    catalog: Catalog, rates: dict[str, WorkRate], wake_us: dict[str, int], cuts: Mapping[str, RouteCut] = {}
+) -> tuple[RouteModel, ...]:
     """Every model version as gateways see it."""
     return tuple(
         RouteModel(
@@ -244,6 +247,7 @@ def route_models(catalog: Catalog, rates: dict[str, WorkRate], wake_us: dict[str
             wake_us=wake_us.get(model.key, 0),
             rate=rates.get(model.key),
             tpot_us=model.objective.tpot_us,
+            cut=cuts.get(model.key),
         )
         for model in catalog.models
     )

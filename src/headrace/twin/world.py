@@ -283,7 +283,7 @@ class World:
             self._feed(model)
         reported = {demand.key: demand for demand in self._dispatch.demand(now_us)}
         demand = self._activity.demand(self.rollouts.catalog, reported, now_us)
-        scenario.sizing.note(demand, now_us, scenario.wall_us + now_us)
+        scenario.sizing.note(self._choices.parted(demand), now_us, scenario.wall_us + now_us)
         wanted, fleet = self.rollouts.catalog, self.fleet.seen(now_us)
         if isinstance(scenario.sizing, ByWork):  # the others have no say in where a replica stands
             wanted = self._choices.over(wanted, demand, fleet, scenario.sizing, now_us)
@@ -332,7 +332,8 @@ class World:
     def _retold(self) -> None:
         """Gateways are told of models as they are now."""
         rates = {**self.scenario.rates, **self._choices.rates}
-        self._route_models = route_models(self.rollouts.catalog, rates, self.scenario.boot_us)
+        boots_us, divided = self.scenario.boot_us, self._choices.cuts
+        self._route_models = route_models(self.rollouts.catalog, rates, boots_us, divided)
         self._table(self.now_us)
 
     def _turn_over(self, made: Plan) -> None:

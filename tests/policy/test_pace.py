@@ -27,7 +27,7 @@ def test_a_burst_among_good_minutes_is_no_broken_promise():
 
 def test_too_few_take_and_far_more_give():
     assert looked([0.5] * 120).full < 0.95
-    assert looked([1.0] * 240, promised=0.5).full > 1.1
+    assert looked([1.0] * 240, promised=0.5).full == FULL_MAX
     assert looked([0.5] * 120, tells=False).full == FULL
 
 

@@ -16,7 +16,9 @@ RATE = WorkRate(fixed_ns=5_000_000, input_ns=1_000_000, output_ns=1_000_000, bat
 
 
 def lane() -> tuple[Lane, Seat]:
-    return Lane(route(rate=RATE), 0), Seat(replica("r1", slots=64), 0)
+    seat = Seat(replica("r1", slots=64), 0)
+    seat.there = RATE
+    return Lane(route(rate=RATE), 0), seat
 
 
 def ticket(of: Lane, seq: int, tokens: int, now_us: int) -> Ticket:

@@ -26,11 +26,11 @@ class Lateness:
     Assumes: more room makes fewer late; a fleet of one tells nothing about that.
     """
 
-    __slots__ = ("_answers", "_begun", "_late", "_looked_us", "_owed")
+    __slots__ = ("_answers", "_begun", "_late", "_looked_us", "_looks", "_owed")
 
     def __init__(self, now_us: int) -> None:
         self._begun = self._late = 0
-        self._answers = 0.0  # of the last hour
+        self._answers = self._looks = 0.0  # of the last hour or so
         self._owed = 0.0
         self._looked_us = now_us
 
@@ -48,6 +48,7 @@ class Lateness:
         if answers < 0 or not tells:  # whoever counts began anew
             return
         self._answers += answers - self._answers / LOOKS
+        self._looks += 1 - self._looks / LOOKS
         may = max(0.01, 1 - promised)
-        hourly = may * max(self._answers, float(answers), 1.0)
+        hourly = may * max(self._answers / self._looks * LOOKS, 1.0)
         self._owed = min(max(0.0, self._owed + (missed - may * answers) / hourly), (SIGMAS_MAX - SIGMAS) / EACH)

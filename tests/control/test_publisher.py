@@ -184,3 +184,14 @@ async def test_nobody_is_told_anything_before_the_proof(publisher, tmp_path, sai
     assert b"secret" not in told
     writer.close()
     await publisher.close()
+
+
+def test_a_new_controller_takes_up_the_counters_of_gateways_that_outlive_it(tmp_path):
+    """Of a model that is divided: both counters go on from where they are, and the long part stays within the whole."""
+    anew = Publisher(tmp_path / "anew.sock", tmp_path / "anew.json", SimClock(), lambda _: None)
+    anew.hear(report("a", held(asked_us=900, long_asked_us=300)))
+    (first,) = anew.demand().values()
+    anew.hear(report("a", held(asked_us=960, long_asked_us=340)))
+    (then,) = anew.demand().values()
+    assert (then.asked_us - first.asked_us, then.long_asked_us - first.long_asked_us) == (60, 40)
+    assert 0 < then.long_asked_us <= then.asked_us

@@ -153,8 +153,8 @@ def test_alone_an_equal_version_goes_back_no_more_often_than_promised(served: in
     ("what", "before", "after", "within", "of_hundred"),
     [
         ("errors", 0.01, 1.0, 9, 100),
-        ("slow", 0.02, 1.0, 9, 100),
-        ("dear", 0.02, 0.9, 15, 100),
+        ("slow", 0.02, 1.0, 55, 100),
+        ("dear", 0.02, 0.9, 55, 100),
         ("errors", 0.01, 0.3, 55, 97),
         ("slow", 0.05, 0.5, 55, 100),
     ],

@@ -66,7 +66,7 @@ def look(rollout: Rollout, seen: Seen, now_us: int) -> Rollout:
     rollout = _counted(rollout, seen)
     for name, what in WHAT.items():  # 2.
         found = harm(rollout, name)
-        if found >= LIMIT and rollout.phase != "shadow":
+        if found >= LIMIT and rollout.phase != "shadow" and _ripe(rollout, name):
             return back(rollout, f"more {what}: {_figures(rollout, name)}; evidence {found:.0f} of {LIMIT:.0f}", now_us)
     if not rollout.automatic or rollout.step < SAMPLES or doubt(rollout) >= DOUBT:
         return rollout
@@ -74,6 +74,13 @@ def look(rollout: Rollout, seen: Seen, now_us: int) -> Rollout:
     if rollout.share >= STEPS[-1]:
         return _moved(rollout, "promoted", STEPS[-1], why, now_us)
     return rollout if seen.short else _moved(rollout, "canary", coming(rollout), why, now_us)
+
+
+def _ripe(rollout: Rollout, name: str) -> bool:
+    """Whether it may go back for that. Where nothing serves beside it, a busy moment of the machine makes all it did
+    slow and dear, and so its pace is judged of `SAMPLES` requests at least; errors are errors.
+    """
+    return name == "errors" or rollout.share < STEPS[-1] or judged(rollout.new, name)[0] >= SAMPLES
 
 
 def coming(rollout: Rollout) -> int:

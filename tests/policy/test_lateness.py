@@ -19,7 +19,7 @@ def after(minutes: list[int], *, tells: bool = True, begun_each: int = MINUTE) -
 
 
 def test_what_may_be_late_moves_nothing() -> None:
-    assert after([9] * 600).sigmas == SIGMAS
+    assert after([10] * 600).sigmas == SIGMAS
     assert after([0] * 600).sigmas == SIGMAS
 
 

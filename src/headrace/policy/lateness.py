@@ -10,7 +10,6 @@ from headrace.units import US_PER_S
 
 SIGMAS: Final = 1.0  # of what was asked for beyond what was foretold, that are kept free while nothing is owed
 SIGMAS_MAX: Final = 3.0
-RESERVE: Final = 0.1  # of what may be late is not planned with: what is owed is seen late
 EACH: Final = 0.25  # more for every hour's allowance that is owed
 LOOK_US: Final = 60 * US_PER_S
 LOOKS: Final = 60  # after which what was seen counts a third
@@ -21,7 +20,7 @@ class Lateness:
     """Of one model.
 
     Formula: sigmas = 1 + owed / 4, at most 3; owed += (late - may) / (may of an hour) each minute, at least 0, where
-        may = 0.9 (1 - promised) answers.
+        may = (1 - promised) answers.
     Units: owed in hours' allowances; promised is a share of one.
     Source: error budgets (Beyer et al., Site Reliability Engineering, 2016, chapter 3), here in an integral controller.
     Assumes: more room makes fewer late; a fleet of one tells nothing about that.
@@ -50,6 +49,6 @@ class Lateness:
             return
         self._answers += answers - self._answers / LOOKS
         self._looks += 1 - self._looks / LOOKS
-        may = max(0.01, 1 - promised) * (1 - RESERVE)
+        may = max(0.01, 1 - promised)
         hourly = may * max(self._answers / self._looks * LOOKS, 1.0)
         self._owed = min(max(0.0, self._owed + (missed - may * answers) / hourly), (SIGMAS_MAX - SIGMAS) / EACH)

@@ -10,7 +10,7 @@ from headrace.units import US_PER_S
 
 FULL: Final = 1.0  # of a replica at its best batch, at first; slots beyond that batch take bursts
 FULL_MIN: Final = 0.7
-FULL_MAX: Final = 1.1
+FULL_MAX: Final = 1.2
 LOOK_US: Final = 60 * US_PER_S
 ANSWERS_MIN: Final = 50  # a look needs as many
 LOOKS: Final = 60  # after which what was seen counts a third
@@ -24,7 +24,7 @@ class Pace:
 
     Formula: full += gain s each minute in which s < 0, or s > 0.05 (less that), where s is 1 - missed / may be missed,
         from -1 to 1; a minute's weight falls by 1/60 a minute.
-    Units: shares of one; full from 0.7 to 1.1.
+    Units: shares of one; full from 0.7 to 1.2.
     Source: integral control with a dead band, so that steady load moves nothing. Late first tokens have no say: they
         come of bursts that are over before it acts, and what it then holds free for an hour helps nobody.
     Assumes: fewer answers keep their pace where replicas are fuller; a fleet of one tells nothing about that.

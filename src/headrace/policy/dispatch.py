@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from headrace.policy import admission, health, prompts, routing, triage
 from headrace.policy.actions import Answer, Assign
 from headrace.policy.admission import DispatchLimits
-from headrace.policy.lane import Lane, Seat, Ticket
+from headrace.policy.lane import Lane, Ticket
+from headrace.policy.seat import Seat
 from headrace.policy.seating import Seating
 from headrace.policy.sharing import Rows, SharedFairness
 from headrace.policy.waiting import Waiting

@@ -94,8 +94,8 @@ def learned(served: list[Served], times: Callable[[Served], tuple[int, int]]) ->
     for one in served:
         prefill_us, decode_us = times(one)
         samples = work.learn(
-            samples, present=1, decode_us=decode_us, decode_tokens=one.output, prefill_us=prefill_us,
-            prefill_tokens=one.fresh, cached_tokens=one.cached,
+            samples, present=1, decode_us=decode_us, decode_tokens=one.output,
+            prompt=work.Prompt(us=prefill_us, tokens=one.fresh, cached=one.cached),
         )  # fmt: skip
     return work.fitted(samples)
 

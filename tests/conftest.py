@@ -1,6 +1,9 @@
-"""Prepared weights for every test that needs a real model: made once a checkout, whoever comes first."""
+"""What all tests share: prepared weights, made once a checkout by whoever comes first, and a folder for sockets."""
 
-from collections.abc import Callable
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
@@ -13,6 +16,20 @@ from headrace.specs.catalog import EngineSpec, Golden, ModelSpec
 
 hypothesis.settings.register_profile("shared machines", deadline=None)  # time is bounded by pytest-timeout
 hypothesis.settings.load_profile("shared machines")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_names() -> Iterator[None]:
+    """Sockets need short names, and homes of tests have long ones: a folder for them that is gone after the tests."""
+    before, folder = os.environ.get("XDG_RUNTIME_DIR"), tempfile.mkdtemp(prefix="hr-")
+    os.environ["XDG_RUNTIME_DIR"] = folder
+    yield
+    shutil.rmtree(folder)
+    if before is None:
+        del os.environ["XDG_RUNTIME_DIR"]
+    else:
+        os.environ["XDG_RUNTIME_DIR"] = before
+
 
 CACHE = Path(__file__).parents[1] / ".cache"
 ARTIFACTS = CACHE / "artifacts"

@@ -23,7 +23,7 @@ class Learned:
             present = 1 + number % 8
             self.samples = work.learn(
                 self.samples, present=present, decode_us=(10 + step_ms * present) * 9_000, decode_tokens=9,
-                prefill_us=50_000, prefill_tokens=100,
+                prompt=work.Prompt(us=50_000, tokens=100),
             )  # fmt: skip
 
     def speed(self, model: ModelSpec, pool: PoolSpec) -> Performance | None:

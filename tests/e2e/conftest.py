@@ -1,5 +1,7 @@
 """One cloud for the tests that only use it; those that break things start their own."""
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,16 @@ def shared_artifacts() -> Path:
 def cloud(tmp_path_factory: pytest.TempPathFactory, shared_artifacts: Path) -> Cloud:
     with running(tmp_path_factory.mktemp("cloud") / "home", artifacts=shared_artifacts) as cloud:
         yield cloud
+
+
+@pytest.fixture
+def own_cloud(tmp_path: Path, shared_artifacts: Path) -> Iterator[Callable[[str], Cloud]]:
+    """Starts a cloud of a file with that text, for one test; the weights are those of all."""
+    with ExitStack() as clouds:
+
+        def start(text: str) -> Cloud:
+            spec = tmp_path / "cloud.yaml"
+            spec.write_text(text)
+            return clouds.enter_context(running(tmp_path / "home", artifacts=shared_artifacts, spec=spec))
+
+        yield start

@@ -1,12 +1,12 @@
 """A device is taken away under real replicas, told before: everybody is answered, elsewhere in time."""
 
 import threading
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.e2e.cloud import Cloud, running
+from tests.e2e.cloud import Cloud
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -30,11 +30,8 @@ tenants:
 
 
 @pytest.fixture
-def cloud(tmp_path: Path, shared_artifacts: Path):
-    spec = tmp_path / "cloud.yaml"
-    spec.write_text(SPEC)
-    with running(tmp_path / "home", artifacts=shared_artifacts, spec=spec) as cloud:
-        yield cloud
+def cloud(own_cloud: Callable[[str], Cloud]) -> Cloud:
+    return own_cloud(SPEC)
 
 
 def places(cloud: Cloud) -> list[tuple[str, str]]:

@@ -2,14 +2,14 @@
 
 import os
 import signal
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headrace.specs.sleeping import KEPT_BYTES
-from tests.e2e.cloud import Cloud, rss_kib, running
+from tests.e2e.cloud import Cloud, rss_kib
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -38,11 +38,8 @@ tenants:
 
 
 @pytest.fixture
-def cloud(tmp_path: Path, shared_artifacts: Path):
-    spec = tmp_path / "cloud.yaml"
-    spec.write_text(SPEC)
-    with running(tmp_path / "home", artifacts=shared_artifacts, spec=spec) as cloud:
-        yield cloud
+def cloud(own_cloud: Callable[[str], Cloud]) -> Cloud:
+    return own_cloud(SPEC)
 
 
 def asleep(cloud: Cloud, model: str) -> Any:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from headrace.economics.metering import measured, quantities
 from headrace.specs.priced import UNITS
 from headrace.state.usage import Usage
+from headrace.wire.usage import Counts
 
 rows = st.builds(
     Usage,
@@ -57,8 +58,7 @@ def test_who_got_nothing_owes_nothing(row):
 
 def test_items_are_counted_in_the_unit_of_their_task():
     """Embeddings, documents; a chat has none."""
-    facts = {"outcome": "finished", "began": True, "input_tokens": 5, "cached_tokens": 0, "output_tokens": 0,
-             "items": 3, "busy_us": 1}  # fmt: skip
-    found = {task: measured(task, **facts) for task in ("chat", "embed", "rerank")}
+    counts = Counts(input_tokens=5, items=3)
+    found = {task: measured(task, "finished", counts, began=True, busy_us=1) for task in ("chat", "embed", "rerank")}
     assert [found["embed"]["embeddings"], found["rerank"]["documents"]] == [3, 3]
     assert set(found["chat"]) == {"input_tokens", "requests", "busy_us"}

@@ -6,15 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.economics.work import FIXED_PPM, SAMPLES_MIN, Samples, WorkModel, fitted, learn, learn_items
+from headrace.economics.work import FIXED_PPM, SAMPLES_MIN, Prompt, Samples, WorkModel, fitted, learn, learn_items
 
 
 def learned(fixed_ns: int, own_ns: int, present: list[int], noise: float = 0.0, tokens: int = 100) -> WorkModel:
     samples, rng = Samples(), random.Random(3)
     for n in present:
         each_ns = (fixed_ns + own_ns * n) * (1 + rng.uniform(-noise, noise))
-        samples = learn(samples, present=n, decode_us=round(each_ns * tokens / 1000), decode_tokens=tokens, prefill_us=0,
-                        prefill_tokens=0)  # fmt: skip
+        samples = learn(samples, present=n, decode_us=round(each_ns * tokens / 1000), decode_tokens=tokens)
     return fitted(samples)
 
 
@@ -59,8 +58,8 @@ def test_whatever_engines_tell_work_is_never_negative(told):
     """Nor more than the step it is part of; faster in company is no own work at all."""
     samples = Samples()
     for present, decode_us, decode, prefill_us, prefill in told:
-        samples = learn(samples, present=present, decode_us=decode_us, decode_tokens=decode, prefill_us=prefill_us,
-                        prefill_tokens=prefill)  # fmt: skip
+        samples = learn(samples, present=present, decode_us=decode_us, decode_tokens=decode,
+                        prompt=Prompt(prefill_us, prefill))  # fmt: skip
     found = fitted(samples)
     assert min(found.prefill_ns, found.decode_ns, found.item_ns, found.fixed_ns) >= 0
     steps = [decode_us * 1000 / decode for _, decode_us, decode, _, _ in told if decode >= 2 and decode_us]
@@ -73,9 +72,9 @@ def test_a_prompt_has_a_fixed_part_and_a_first_token_is_on_its_way(own, fixed, w
     samples = Samples()
     for tokens in (20, 50, 200, 90, 400, 10, 30, 70):
         prefill_us = (fixed + own * tokens) // 1000
-        told = {"decode_us": 0, "decode_tokens": 0, "prefill_us": prefill_us, "prefill_tokens": tokens}
-        samples = learn(samples, present=1, first_us=prefill_us + way_us, **told)
-        samples = learn(samples, present=3, first_us=10**9, **told)
+        for present, first_us in ((1, prefill_us + way_us), (3, 10**9)):
+            prompt = Prompt(prefill_us, tokens, first_us=first_us)
+            samples = learn(samples, present=present, decode_us=0, decode_tokens=0, prompt=prompt)
     found = fitted(samples)
     assert found.prefill_ns == pytest.approx(own, rel=0.02, abs=30)
     assert found.prompt_ns == pytest.approx(fixed, rel=0.02, abs=5_000)
@@ -84,9 +83,9 @@ def test_a_prompt_has_a_fixed_part_and_a_first_token_is_on_its_way(own, fixed, w
 
 def test_prompts_and_items_are_learned_beside():
     """A prompt token takes what it takes; an item the part that is not fixed."""
-    samples = learn(Samples(), present=1, decode_us=0, decode_tokens=0, prefill_us=500, prefill_tokens=10)
+    samples = learn(Samples(), present=1, decode_us=0, decode_tokens=0, prompt=Prompt(500, 10))
     samples = learn_items(samples, busy_us=1000, items=4)
     found = fitted(samples)
     assert found.prefill_ns == 50_000
     assert found.item_ns == 1_000_000 // 4 * (10**6 - FIXED_PPM) // 10**6
-    assert learn(samples, present=1, decode_us=0, decode_tokens=5, prefill_us=0, prefill_tokens=7) == samples
+    assert learn(samples, present=1, decode_us=0, decode_tokens=5, prompt=Prompt(0, 7)) == samples

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from headrace.policy.actions import Assign
 from headrace.policy.dispatch import Dispatch
-from headrace.policy.lane import Lane, Seat, Ticket
+from headrace.policy.lane import Lane, Ticket
 from headrace.policy.prompts import SCALE_MAX, SCALE_MIN, begun, gone, sent
+from headrace.policy.seat import Seat
 from headrace.state.work import WorkRate
 from tests.policy.cloud import S, replica, request, route, table
 

@@ -1,10 +1,12 @@
 """The host as a real process, with a controller and gateways that are small programs."""
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -133,6 +135,15 @@ class Running:
         return {self.process.pid, until(self.seen)["controller"], *self.gateways()}
 
 
+def opened(pid: int) -> set[str]:
+    """Names of the files that a process has open."""
+    found = set()
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(one.readlink().name)
+    return found
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     made: list[Running] = []
@@ -241,6 +252,37 @@ def test_a_signal_ends_everything_in_order_and_well(run, number):
     said, complained = cloud.process.communicate(timeout=20)
     assert (cloud.process.returncode, said, complained) == (0, "", "")
     assert not any(alive(pid) for pid in pids)
+
+
+def test_sockets_outside_of_the_home_go_with_the_host(run):
+    """A home with a long name has them elsewhere, where nobody would clear up; after that it starts as before."""
+    cloud = run()
+    cloud.ready()
+    assert cloud.settings.run.parent != cloud.settings.home
+    for _ in range(2):
+        assert (cloud.settings.run / "host.pid").read_text() == str(cloud.process.pid)
+        cloud.process.terminate()
+        cloud.process.communicate(timeout=20)
+        assert not cloud.settings.run.exists()
+        cloud.start()
+        cloud.ready()
+
+
+def test_who_waits_for_a_host_that_ends_holds_the_home_alone(run):
+    """The lock it waited for is of a file that goes with the folder: it takes the one that has the name."""
+    cloud = run()
+    cloud.ready()
+    file = (cloud.settings.run / "host.pid").open("r+")
+    cloud.process.kill()
+    cloud.process.communicate()
+    fcntl.flock(file, fcntl.LOCK_EX)
+    file.truncate(0)  # as one that has not told who it is
+    cloud.start()
+    until(lambda: "host.pid" in opened(cloud.process.pid))
+    shutil.rmtree(cloud.settings.run)
+    file.close()
+    cloud.ready()
+    assert (cloud.settings.run / "host.pid").read_text() == str(cloud.process.pid)
 
 
 def test_a_second_signal_does_not_wait(run):

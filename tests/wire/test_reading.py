@@ -96,16 +96,16 @@ JSON = st.recursive(
 
 def _fields(path: str) -> tuple[str, ...]:
     struct = {
-        "/v1/chat/completions": "chat.ChatRequest",
+        "/v1/chat/completions": "chat_request.ChatRequest",
         "/v1/completions": "completions.CompletionRequest",
         "/v1/embeddings": "embeddings.EmbeddingRequest",
         "/v2/rerank": "rerank.RerankRequest",
         "/v1/responses": "responses.ResponsesRequest",
         "/v1/messages": "anthropic.MessagesRequest",
     }[path]
-    from headrace.wire import anthropic, chat, completions, embeddings, rerank, responses
+    from headrace.wire import anthropic, chat_request, completions, embeddings, rerank, responses
 
-    rooms = {"chat": chat, "completions": completions, "embeddings": embeddings, "rerank": rerank,
+    rooms = {"chat_request": chat_request, "completions": completions, "embeddings": embeddings, "rerank": rerank,
              "responses": responses, "anthropic": anthropic}  # fmt: skip
     room, name = struct.split(".")
     return msgspec.structs.fields(getattr(rooms[room], name))

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from headrace import settings
-from headrace.cli.local import running
+from headrace.cli.local import is_host, running
 from headrace.cli.shown import json_option, show
 from headrace.errors import HeadraceError, Unreachable
 
@@ -31,7 +31,7 @@ def command(home: str | None, as_json: bool) -> None:
     except PermissionError:
         raise HeadraceError(f"process {pid} belongs to another user; stop it as that user") from None
     end_s = time.monotonic() + STOP_S
-    while running(here) == pid:
+    while is_host(here, pid):
         if time.monotonic() > end_s:
             raise HeadraceError(f"process {pid} did not stop within {STOP_S:.0f} s; see {here.logs}")
         time.sleep(0.02)

@@ -13,12 +13,20 @@ def running(here: Settings) -> int | None:
     """The host's process id, when it is this home's and alive."""
     try:
         pid = int((here.run / "host.pid").read_text())
-        line = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, ValueError):
         return None
+    return pid if is_host(here, pid) else None
+
+
+def is_host(here: Settings, pid: int) -> bool:
+    """Whether a process is this home's host, and alive."""
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
     ours = b"headrace.assembly" in line and b"host" in line and str(here.home).encode() in line
-    return pid if ours and state != "Z" else None
+    return ours and state != "Z"
 
 
 def address_problem(here: Settings) -> str:

@@ -84,10 +84,12 @@ def _after(samples: Samples, row: Usage, there: list[Member]) -> Samples:
         company=company(row, there, work.fitted(samples)),
         decode_us=row.engine_decode_us,
         decode_tokens=row.output_tokens,
-        prefill_us=row.engine_prefill_us,
-        prefill_tokens=row.input_tokens - row.cached_tokens,
-        cached_tokens=row.cached_tokens,
-        first_us=row.arrived_us + row.first_us - row.sent_us if row.stream and row.first_us else 0,
+        prompt=work.Prompt(
+            us=row.engine_prefill_us,
+            tokens=row.input_tokens - row.cached_tokens,
+            cached=row.cached_tokens,
+            first_us=row.arrived_us + row.first_us - row.sent_us if row.stream and row.first_us else 0,
+        ),
     )
 
 

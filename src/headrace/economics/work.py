@@ -71,6 +71,21 @@ class Company(msgspec.Struct, frozen=True):
     held_up_us: int
 
 
+class Prompt(msgspec.Struct, frozen=True):
+    """What an engine told of a prompt: how long it read, how many tokens of it, how many it had in its cache.
+
+    `first_us` is from its sending to its first token, of a stream.
+    """
+
+    us: int = 0
+    tokens: int = 0
+    cached: int = 0
+    first_us: int = 0
+
+
+NOT_TOLD: Final = Prompt()
+
+
 class Samples(msgspec.Struct, frozen=True, kw_only=True):
     """All that a fit needs, of fixed size: sums of steps and of lone prompts, means where no fit is to be had."""
 
@@ -96,23 +111,18 @@ def learn(
     present: float,
     decode_us: int,
     decode_tokens: int,
-    prefill_us: int,
-    prefill_tokens: int,
-    cached_tokens: int = 0,
-    first_us: int = 0,
+    prompt: Prompt = NOT_TOLD,
     company: Company | None = None,
 ) -> Samples:
     """One more request whose engine told its times; what it did not tell is 0.
 
-    `present` were there in the mean while it was, itself included, and wrote where no `company` is told. `first_us` is
-    from its sending to its first token, of a stream.
+    `present` were there in the mean while it was, itself included, and wrote where no `company` is told.
     """
-    prefill_ns = prefill_us * 1000 if prefill_us and prefill_tokens else 0
     model = fitted(samples)
     changed = samples
-    if prefill_ns:
-        changed = _read(samples, model, prefill_ns, prefill_tokens, cached_tokens, present < LONE_PRESENCE, first_us)
-    alike = Company(present, present * (cached_tokens + prefill_tokens + decode_tokens / 2), 0)
+    if prompt.us and prompt.tokens:
+        changed = _read(samples, model, prompt, lone=present < LONE_PRESENCE)
+    alike = Company(present, present * (prompt.cached + prompt.tokens + decode_tokens / 2), 0)
     shared = company or alike
     each_ns = (decode_us - shared.held_up_us) * 1000 / max(1, decode_tokens)
     if decode_tokens < 2 or each_ns <= 0 or 2 * shared.held_up_us > decode_us:  # it hardly wrote by itself
@@ -125,22 +135,21 @@ def learn(
     return msgspec.structs.replace(changed, step=step, error=error)
 
 
-def _read(
-    samples: Samples, model: WorkModel, prefill_ns: int, tokens: int, cached: int, lone: bool, first_us: int
-) -> Samples:
+def _read(samples: Samples, model: WorkModel, prompt: Prompt, *, lone: bool) -> Samples:
     """A prompt. In company it tells little: others' steps lie between its first batch and its last."""
-    seen = lone and first_us * 1000 > prefill_ns
-    prompt = samples.prompt
+    took_ns, tokens, first_ns = prompt.us * 1000, prompt.tokens, prompt.first_us * 1000
+    seen = lone and first_ns > took_ns
+    sums = samples.prompt
     if lone:
-        foretold = model.reads_ns(tokens, cached) if prompt.count >= LONE_MIN else 0.0
-        features = (1.0, float(tokens), tokens * (cached + tokens / 2))
-        prompt = least_squares.added(prompt, features, prefill_ns, foretold)
+        foretold = model.reads_ns(tokens, prompt.cached) if sums.count >= LONE_MIN else 0.0
+        features = (1.0, float(tokens), tokens * (prompt.cached + tokens / 2))
+        sums = least_squares.added(sums, features, took_ns, foretold)
     return msgspec.structs.replace(
         samples,
-        prompt=prompt,
-        prefill_ns=samples.prefill_ns + prefill_ns,
+        prompt=sums,
+        prefill_ns=samples.prefill_ns + took_ns,
         prefill_tokens=samples.prefill_tokens + tokens,
-        first_ns=samples.first_ns + (first_us * 1000 - prefill_ns if seen else 0),
+        first_ns=samples.first_ns + (first_ns - took_ns if seen else 0),
         first_count=samples.first_count + seen,
     )
 
@@ -155,7 +164,7 @@ def fitted(samples: Samples) -> WorkModel:
 
     >>> s = Samples()
     >>> for n in (1, 4, 16) * 20:
-    ...     s = learn(s, present=n, decode_us=10_000 + 6_000 * n, decode_tokens=1 + 1, prefill_us=0, prefill_tokens=0)
+    ...     s = learn(s, present=n, decode_us=10_000 + 6_000 * n, decode_tokens=1 + 1)
     >>> fitted(s).decode_ns, fitted(s).fixed_ns
     (3000000, 5000000)
     """

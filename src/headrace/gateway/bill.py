@@ -105,17 +105,8 @@ class Bill:
         """What it comes to, never more than its worst case. Fixed by the first call, lest two moments tell two sums."""
         if self.price is not None and not self._settled:
             self._settled = True
-            used = measured(
-                task,
-                outcome,
-                began=began,
-                input_tokens=counts.input_tokens,
-                cached_tokens=counts.cached_tokens,
-                output_tokens=counts.output_tokens,
-                items=counts.items,
-                busy_us=busy_us,
-                agent_steps=self._agent_steps,
-            )
+            steps = self._agent_steps
+            used = measured(task, outcome, counts, began=began, busy_us=busy_us, agent_steps=steps)
             self.charge = min(self.bound, charge_nanousd(self.price, used))
         return self.charge
 

@@ -9,11 +9,13 @@ It never sees a prompt, and never gives a replica more requests than it has slot
 from collections.abc import Mapping
 
 from headrace.policy import admission, health, prompts, routing, triage
-from headrace.policy.actions import Answer, Assign, Reject, Wait
+from headrace.policy.actions import Answer, Assign
 from headrace.policy.admission import DispatchLimits
-from headrace.policy.lane import Lane, Seat, Ticket
+from headrace.policy.lane import Lane, Ticket
+from headrace.policy.seat import Seat
 from headrace.policy.seating import Seating
 from headrace.policy.sharing import Rows, SharedFairness
+from headrace.policy.waiting import Waiting
 from headrace.state.demand import Demand
 from headrace.state.request import BATCH, Request
 from headrace.state.table import Table
@@ -25,7 +27,7 @@ DEFAULT_LIMITS = DispatchLimits()
 class Dispatch:
     """Admission, queues and routing of one gateway worker. Every arrival ends in one Assign or Reject, or leaves."""
 
-    __slots__ = ("_lanes", "_limits", "_rows", "_seats", "_seq", "_tickets", "_versions", "held", "shed")
+    __slots__ = ("_lanes", "_limits", "_rows", "_seats", "_seq", "_tickets", "_versions", "_waiting", "shed")
 
     def __init__(self, limits: DispatchLimits = DEFAULT_LIMITS, rows: Rows | None = None) -> None:
         self._limits = limits
@@ -34,9 +36,14 @@ class Dispatch:
         self._versions: dict[str, tuple[Lane, ...]] = {}
         self._seats = Seating()
         self._tickets: dict[str, Ticket] = {}
+        self._waiting = Waiting(self._tickets)
         self._seq = 0
-        self.held = 0
         self.shed: list[Answer] = []  # what the last arrival pushed out; who calls takes it away
+
+    @property
+    def held(self) -> int:
+        """How many requests wait here for a slot."""
+        return self._waiting.count
 
     def update(self, table: Table, now_us: int) -> list[Answer]:
         """Take a new table: answers for held requests whose replicas came, or whose model cannot be served."""
@@ -58,10 +65,10 @@ class Dispatch:
         self._seats.take(table.replicas, self._lanes, now_us)
         answers: list[Answer] = []
         for lane in removed:
-            self._rehome(lane, answers)
+            self._waiting.rehome(lane, self._versions.get(lane.route.name, ()), answers)
         for lane in self._lanes.values():
             if lane.queue and (lane.route.fault or not lane.route.weight):
-                self._part(lane, answers)
+                self._waiting.part(lane, self._versions.get(lane.route.name, ()), answers)
         for lane in self._lanes.values():
             self._drain(lane, now_us, answers)
         return answers
@@ -89,13 +96,15 @@ class Dispatch:
             lane.fair.came(request.tenant)
             return self._assign(ticket, seat, now_us)
         if len(lane.queue) >= lane.route.queue_max:
-            self._make_place(lane, request)
+            victim = self._waiting.make_place(lane, request)
+            if victim is not None:
+                self.shed.append(victim)
         refusal = admission.refusal(self._limits, lane, ticket, now_us)
         if refusal is not None:
             lane.refused += 1
             return refusal
         lane.fair.came(request.tenant)
-        return self._hold(ticket)
+        return self._waiting.hold(ticket)
 
     def lost(self, request_id: str, now_us: int, *, crashed: bool = False) -> Answer:
         """Its replica failed under it before anything was sent on: another one, a wait, or the end.
@@ -120,13 +129,13 @@ class Dispatch:
         if refusal is None and not lane.retries.take(lane.capacity, now_us):
             refusal = admission.no_retry(lane, ticket)
         if refusal is not None:
-            return self._refuse(ticket, refusal)
+            return self._waiting.refuse(ticket, refusal)
         ticket.avoid, ticket.avoid_until_us = seat.incarnation, now_us + self._limits.avoid_us
         ticket.held_us = now_us
         other = routing.pick(lane, ticket, now_us)
         if other is not None:
             return self._assign(ticket, other, now_us)
-        return self._hold(ticket)
+        return self._waiting.hold(ticket)
 
     def hedge(self, request_id: str, now_us: int) -> Assign | None:
         """A second replica for a short call that takes long, None without one. `Assign.hedge_us` said when to ask.
@@ -180,7 +189,7 @@ class Dispatch:
         lane, seat = ticket.lane, ticket.seat
         lane.fair.left(ticket.request.tenant)
         if seat is None:
-            self._unqueue(ticket)
+            self._waiting.let_out(ticket)
             return []
         prompts.gone(ticket, seat, now_us, whole=ok)
         self._release(ticket, now_us, now_us - ticket.began_us)
@@ -244,7 +253,7 @@ class Dispatch:
             if lane.readmit_us and now_us >= lane.readmit_us:
                 lane.reopen(now_us)
             if lane.queue:
-                self._expire(lane, now_us, answers)
+                self._waiting.expire(lane, now_us, answers)
                 self._drain(lane, now_us, answers)
         return answers
 
@@ -262,33 +271,6 @@ class Dispatch:
         return self._seats.in_flight()
 
     # --- leaves ---------------------------------------------------------------------------------------------------
-
-    def _rehome(self, lane: Lane, answers: list[Answer]) -> None:
-        """Requests held for a version that is gone go to another of their model, or are refused if they named it."""
-        for ticket in lane.queue.all():
-            siblings = self._versions.get(lane.route.name)
-            if not siblings or ticket.request.version:  # who asked for this version wants no other
-                answers.append(self._refuse(ticket, admission.unknown(ticket.request)))
-                continue
-            self._move(ticket, admission.choose(siblings, ticket.request))
-
-    def _part(self, lane: Lane, answers: list[Answer]) -> None:
-        """Requests held for a version that cannot be served, or gets no traffic any more, go to a sibling."""
-        siblings = self._versions.get(lane.route.name, ())
-        for ticket in lane.queue.all():
-            other = lane if ticket.request.version or not siblings else admission.choose(siblings, ticket.request)
-            if lane.route.fault and other.route.fault:
-                answers.append(self._refuse(ticket, admission.faulty(lane, ticket.request)))
-            elif other is not lane and not other.route.fault:
-                self._move(ticket, other)
-
-    def _move(self, ticket: Ticket, lane: Lane) -> None:
-        tenant = ticket.request.tenant
-        self._unqueue(ticket)
-        ticket.lane.fair.left(tenant)
-        ticket.lane = lane
-        lane.fair.came(tenant)
-        self._enqueue(ticket)
 
     def _assign(self, ticket: Ticket, seat: Seat, now_us: int) -> Assign:
         lane, request = ticket.lane, ticket.request
@@ -326,38 +308,6 @@ class Dispatch:
         lane.last_us = now_us
         ticket.seat = None
 
-    def _hold(self, ticket: Ticket) -> Wait:
-        lane = ticket.lane
-        asleep = not lane.open and not any(seat.ready for seat in lane.seats)
-        ahead = len(lane.queue)
-        self._enqueue(ticket)
-        reason = routing.why_held(lane, ahead, asleep=asleep)
-        # Told once: as long as something is held, the regular report says so.
-        return Wait(ticket.request.id, lane.route.version, reason, wake=asleep and not ahead, cold=asleep)
-
-    def _enqueue(self, ticket: Ticket) -> None:
-        ticket.lane.hold(ticket)
-        self._tickets[ticket.request.id] = ticket
-        self.held += 1
-
-    def _unqueue(self, ticket: Ticket) -> None:
-        ticket.lane.unhold(ticket)
-        self.held -= 1
-
-    def _refuse(self, ticket: Ticket, reject: Reject) -> Reject:
-        if ticket.lane.queue.has(ticket):
-            self._unqueue(ticket)
-        self._tickets.pop(ticket.request.id, None)
-        ticket.lane.fair.left(ticket.request.tenant)
-        ticket.lane.refused += 1
-        return reject
-
-    def _make_place(self, lane: Lane, request: Request) -> None:
-        """A full queue lets the last one of a lesser class go for one that comes before it."""
-        victim = lane.queue.least(above=request.priority)
-        if victim is not None:
-            self.shed.append(self._refuse(victim, admission.gave_way(lane, victim)))
-
     def _passes(self, lane: Lane, newcomer: Ticket, seat: Seat, now_us: int) -> bool:
         """Whether a newcomer may take a seat past the queue: only when no one of its class could use that seat."""
         return all(
@@ -386,13 +336,5 @@ class Dispatch:
                 return
             if lane.fair.shared and lane.fair.gives_way(ticket.front(), now_us):
                 return
-            self._unqueue(ticket)
+            self._waiting.let_out(ticket)
             answers.append(self._assign(ticket, seat, now_us))
-
-    def _expire(self, lane: Lane, now_us: int, answers: list[Answer]) -> None:
-        cold_us = lane.route.start_timeout_us if not any(seat.ready for seat in lane.seats) else None
-        for ticket in lane.queue.all():
-            if ticket.request.deadline_us <= now_us:
-                answers.append(self._refuse(ticket, admission.late(lane, ticket, now_us)))
-            elif cold_us is not None and now_us - max(ticket.held_us, lane.cold_us) >= cold_us:
-                answers.append(self._refuse(ticket, admission.cold(lane, ticket, now_us)))

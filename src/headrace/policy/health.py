@@ -6,7 +6,8 @@ moments are CLOCK_MONOTONIC microseconds.
 
 from typing import Final
 
-from headrace.policy.lane import Lane, Seat
+from headrace.policy.lane import Lane
+from headrace.policy.seat import Seat
 from headrace.units import US_PER_S
 
 FAULTS_MAX: Final = 3  # consecutive faults that eject

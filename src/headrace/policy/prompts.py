@@ -6,7 +6,8 @@ lengths foretell, is learned by lane: those in a cache take less, those between 
 
 from typing import Final
 
-from headrace.policy.lane import Lane, Seat, Ticket
+from headrace.policy.lane import Lane, Ticket
+from headrace.policy.seat import Seat
 from headrace.state.request import Request
 from headrace.state.work import WorkRate
 

@@ -7,7 +7,8 @@ slots, counting what sibling gateways have there.
 from typing import Final
 
 from headrace.policy import prompts
-from headrace.policy.lane import Lane, Seat, Ticket
+from headrace.policy.lane import Lane, Ticket
+from headrace.policy.seat import Seat
 from headrace.state.request import BATCH
 from headrace.units import format_us
 

@@ -5,7 +5,8 @@ Written by `dispatch` alone, with each table and with what siblings tell. Lanes 
 
 from collections.abc import Mapping
 
-from headrace.policy.lane import Lane, Seat
+from headrace.policy.lane import Lane
+from headrace.policy.seat import Seat
 from headrace.state.table import RouteReplica
 
 

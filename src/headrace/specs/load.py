@@ -5,13 +5,13 @@ argument. All faults that can be told from the text are told at once, each with 
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-import msgspec
+from msgspec.structs import asdict, replace
 
 from headrace import units
 from headrace.specs import document as doc
-from headrace.specs import money, shaped, sleeping
+from headrace.specs import engines, money, shaped, sleeping, sources
 from headrace.specs.catalog import (
     Catalog,
     EngineSpec,
@@ -27,34 +27,11 @@ from headrace.specs.form import build, spelled
 from headrace.specs.hours import hours
 from headrace.specs.pools import pool as resolved
 from headrace.specs.problem import InvalidCloud, Problem, closest, shown
-from headrace.specs.section import Section
 from headrace.specs.tenancy import Tenant
 from headrace.specs.tree import Node, read
 
-SLOTS_DEFAULT: Final = 8
-CONTEXT_DEFAULT: Final = 2048
 MODELS_MAX: Final = 1_000
 IDLE_US: Final[dict[str, int | None]] = {"never": None, "auto": 300_000_000}  # auto: until a controller knows better
-SCHEMES: Final = ("package://", "hf://", "file:///", "http://", "https://")
-
-# Which tasks an engine kind does; what one cannot is a fault of the file and not of a replica at three in the night.
-TASKS: Final[dict[str, tuple[str, ...]]] = {
-    "llama_cpp": ("chat",),
-    "openvino": ("chat",),
-    "onnx": ("embed", "rerank"),
-    "openai": ("chat", "embed", "rerank", "image", "transcribe", "speak", "video"),
-    "vllm": ("chat", "embed", "rerank", "transcribe"),
-    "painter": ("image", "video"),
-    "realesrgan": ("upscale",),
-    "rapidocr": ("chat",),
-    "whisper": ("transcribe",),
-    "espeak": ("speak",),
-    "sherpa": ("speak",),
-    "diffusers": ("image", "video"),
-}
-
-_WITH_ARGS: Final = ("vllm", "openai", "diffusers")
-_ADAPTED: Final = ("llama_cpp", "vllm")  # kinds that take LoRA adapters
 
 _EXPECTED: Final[dict[str, str]] = {
     "chat": "a text it contains",
@@ -180,23 +157,23 @@ class _Resolver:
         path: tuple[str, ...] = ("models", name)
         own_path = (*path, "versions", version) if own is not None else path
         own = own or doc.Version()
-        engine, given = self._engine(model, own, own_path if own.engine else path)
+        engine, given = engines.engine(model, own, self._folder, own_path if own.engine else path, self._note)
         source = own.source or model.source or ""
         source_path = (*(own_path if own.source else path), "source")
         if engine.kind == "openai":
-            source, engine = self._foreign(source, engine, source_path)
+            source, engine = engines.foreign(source, engine, source_path, self._note)
         elif not source:
             self._note(path, "source is missing; say where the weights are, like package://PACKAGE/PATH")
         else:
-            source = self._source(source, source_path)
+            source = sources.source(source, self._folder, source_path, self._note)
         memory_bytes = self._memory(own.memory or model.memory, engine, path)
         shape = None if model.shape is None else shaped.shape(model.shape, (*path, "shape"), self._note)
         if model.scaling.idle_to_sleep is None and not sleeping.by_itself(engine.kind):
-            scaling = msgspec.structs.replace(scaling, sleep_auto=False)
+            scaling = replace(scaling, sleep_auto=False)
         wanted = model.scaling.idle_to_sleep not in (None, "never")
         at = (*(own_path if own.engine else path), "engine")
         asleep = sleeping.sleep(engine.kind, given, memory_bytes, shape, wanted=wanted, path=at, note=self._note)
-        engine = msgspec.structs.replace(engine, sleep=asleep)
+        engine = replace(engine, sleep=asleep)
         golden = own.golden or model.golden
         if golden is not None:
             self._golden(model.task, golden, (*(own_path if own.golden else path), "golden"))
@@ -216,7 +193,7 @@ class _Resolver:
                 ttft_percent=model.objective.ttft_percent,
             ),
             scaling=scaling,
-            golden=None if golden is None else Golden(**_fields(golden)),
+            golden=None if golden is None else Golden(**asdict(golden)),
             output_tokens_default=model.output_tokens,
             description=own.description or model.description,
             price=money.price(model.price, model.task, (*path, "price"), self._note),
@@ -227,67 +204,6 @@ class _Resolver:
             budgets=money.budgets(model.budget, (*path, "budget"), self._note),
             shape=shape,
         )
-
-    def _engine(self, model: doc.Model, own: doc.Version, path: tuple[str, ...]) -> tuple[EngineSpec, doc.Engine]:
-        """The engine, and what the file says of it, a version's words over the model's."""
-        wanted = _fields(model.engine)
-        if own.engine is not None:
-            given = {name: value for name, value in _fields(own.engine).items() if value is not None}
-            other_kind = given.get("kind", wanted["kind"]) != wanted["kind"]
-            wanted = {**(dict.fromkeys(wanted) if other_kind else wanted), **given}
-        at = (*path, "engine")
-        if wanted["kind"] is None:
-            self._note(at, f"kind is missing; give one of {', '.join(TASKS)}")
-            return EngineSpec(kind="openai"), doc.Engine()
-        kind = wanted["kind"]
-        if model.task not in TASKS[kind]:
-            able = ", ".join(name for name, tasks in TASKS.items() if model.task in tasks)
-            self._note((*at, "kind"), f"{kind} does not do {model.task}; give one of {able}")
-        for field in ("url", "api_key", "upstream_model"):
-            if wanted[field] is not None and kind != "openai":
-                self._note((*at, field), f"is for kind openai, and this is {kind}; remove it")
-        if wanted["args"] and kind not in _WITH_ARGS:
-            self._note((*at, "args"), f"is for kinds {', '.join(_WITH_ARGS)}, and this is {kind}; remove it")
-        for field in ("lora", "lora_scale"):
-            if wanted[field] is not None and kind not in _ADAPTED:
-                self._note((*at, field), f"is for kinds {' and '.join(_ADAPTED)}, and this is {kind}; remove it")
-        made = EngineSpec(
-            kind=kind,
-            slots=wanted["slots"] or SLOTS_DEFAULT,
-            context_tokens=wanted["context"] or CONTEXT_DEFAULT,
-            threads=wanted["threads"] or 1,
-            quantise=wanted["quantise"] or "",
-            url=wanted["url"] or "",
-            api_key=wanted["api_key"] or "",
-            upstream_model=wanted["upstream_model"] or "",
-            args=wanted["args"] or {},
-            lora=self._source(wanted["lora"], (*at, "lora")) if wanted["lora"] else "",
-            lora_scale=1.0 if wanted["lora_scale"] is None else float(wanted["lora_scale"]),
-        )
-        return made, doc.Engine(**wanted)
-
-    def _foreign(self, source: str, engine: EngineSpec, path: tuple[str, ...]) -> tuple[str, EngineSpec]:
-        """An existing server is its own source: `source` and `engine.url` stand in for each other."""
-        fields = _fields(engine)
-        if not engine.url and not source.startswith(("http://", "https://")):
-            self._note(path[:-1], "engine.url is missing; say where the server listens, like http://127.0.0.1:8000")
-        return source or engine.url, EngineSpec(**{**fields, "url": engine.url or source})
-
-    def _source(self, source: str, path: tuple[str, ...]) -> str:
-        """The source, a relative path made absolute."""
-        if source.startswith(("http://", "https://")):
-            self._note(path, "is an address; weights come from package://, hf:// or file:///, servers need kind openai")
-            return source
-        if ":" not in source and not source.startswith(("/", "~")):
-            if self._folder:
-                return _joined(self._folder, source)
-            self._note(path, f"is {shown(source)}, and from where is not known here; write package://..., or /PATH")
-        elif not source.startswith((*SCHEMES, "/")) or any(part == ".." for part in source.split("/")):
-            self._note(
-                path,
-                f"is {shown(source)}; write package://PACKAGE/PATH, hf://ORG/NAME[@REVISION], file:///PATH or PATH",
-            )
-        return source
 
     def _memory(self, memory: str | None, engine: EngineSpec, path: tuple[str, ...]) -> int:
         if memory is not None:
@@ -349,7 +265,7 @@ class _Resolver:
         return TenantSpec(
             name=name,
             models=("*",) if tenant.models is None else tuple(dict.fromkeys(tenant.models)),
-            limits=Limits(**_fields(tenant.limits)),
+            limits=Limits(**asdict(tenant.limits)),
             keys=tuple(dict.fromkeys(tenant.keys or ())),
             prices=prices,
             budgets=money.budgets(tenant.budget, ("tenants", name, "budget"), self._note),
@@ -372,25 +288,6 @@ class _Resolver:
         found = Problem(where=where, path=spelled(path), message=message)
         if found not in self.problems:  # what versions share is told once
             self.problems.append(found)
-
-
-def _fields(struct: Section | EngineSpec) -> dict[str, Any]:
-    return {name: getattr(struct, name) for name in struct.__struct_fields__}
-
-
-def _joined(folder: str, relative: str) -> str:
-    """A relative path as an absolute one, like a shell that stands in the folder.
-
-    >>> _joined("/srv/cloud", "../weights/./a.gguf"), _joined("/", "a")
-    ('/srv/weights/a.gguf', '/a')
-    """
-    parts: list[str] = []
-    for part in f"{folder}/{relative}".split("/"):
-        if part == "..":
-            del parts[-1:]
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/" + "/".join(parts)
 
 
 def _place(problem: Problem) -> tuple[int, int]:

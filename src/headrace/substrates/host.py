@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -52,7 +52,7 @@ async def serve(
     """
     os.umask(0o077)
     sandbox.keep_to_itself()
-    for folder in (settings.home, settings.logs, settings.run):
+    for folder in (settings.home, settings.logs):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _only_host(settings) as other:
         if other:
@@ -145,13 +145,18 @@ class Host:
 
 @contextmanager
 def _only_host(settings: Settings) -> Iterator[int]:
-    """Hold the home; gives 0, or the process that holds it. The lock lives as long as the process."""
-    file = os.open(settings.run / "host.pid", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    end = time.monotonic() + PREDECESSOR_S
+    """Hold the home; gives 0, or the process that holds it. The lock lives as long as the process.
+
+    At a clean end the folder of sockets goes, where it is outside of the home since the home's name is long.
+    """
+    file, end = _pid_file(settings), time.monotonic() + PREDECESSOR_S
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
+            if os.fstat(file).st_nlink:
+                break
+            os.close(file)  # whoever held it has just ended and taken its folder away
+            file = _pid_file(settings)
         except BlockingIOError:
             other = os.pread(file, 20, 0).decode(errors="replace")
             if other.isdigit() and (_alive(int(other)) or time.monotonic() > end):
@@ -163,8 +168,18 @@ def _only_host(settings: Settings) -> Iterator[int]:
         os.ftruncate(file, 0)
         os.pwrite(file, str(os.getpid()).encode(), 0)
         yield 0
+        if settings.run.parent != settings.home:  # where nobody looks after it, as they do after the home
+            shutil.rmtree(settings.run, ignore_errors=True)
     finally:
         os.close(file)
+
+
+def _pid_file(settings: Settings) -> int:
+    """The open pid file; its folder is made again where a predecessor takes it away in this moment."""
+    while True:
+        settings.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            return os.open(settings.run / "host.pid", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
 
 def _alive(pid: int) -> bool:

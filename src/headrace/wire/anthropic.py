@@ -16,6 +16,7 @@ from headrace.wire import answer, anthropic_answer, anthropic_input, chat, forma
 from headrace.wire import tools as tooling  # a request has a field of that name
 from headrace.wire.anthropic_stream import AnthropicMeter
 from headrace.wire.call import Call, Joined, estimate
+from headrace.wire.chat_request import MESSAGES_MAX, ChatRequest
 from headrace.wire.messages import unseen
 from headrace.wire.reading import convert, read, unsupported
 from headrace.wire.translate import blocks_of, choice_of
@@ -106,7 +107,7 @@ class CountRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What a message and a count have in common. What follows `cache_control` is known, and refused."""
 
     model: sampling.Model
-    messages: Annotated[list[anthropic_input.Message], Meta(min_length=1, max_length=chat.MESSAGES_MAX)]
+    messages: Annotated[list[anthropic_input.Message], Meta(min_length=1, max_length=MESSAGES_MAX)]
     system: anthropic_input.System | None = None
     tools: Annotated[list[dict[str, Any]], Meta(max_length=tooling.TOOLS_MAX)] | None = None
     tool_choice: Auto | AnyTool | OneTool | NoTool | None = None
@@ -256,9 +257,9 @@ def _chat_request(
     request: MessagesRequest | None,
     tools: list[tooling.ToolSpec],
     choice: tooling.ToolChoice | None,
-) -> chat.ChatRequest:
+) -> ChatRequest:
     config = asked.output_config or OutputConfig()
-    made = chat.ChatRequest(
+    made = ChatRequest(
         model=asked.model, messages=[], tools=tools or None, tool_choice=choice, reasoning_effort=config.effort
     )
     if config.format is not None:

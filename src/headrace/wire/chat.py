@@ -1,56 +1,27 @@
-"""`POST /v1/chat/completions`: what is taken, with its bounds, and what of it an engine is sent."""
+"""`POST /v1/chat/completions`: a request as a call, what of it an engine is sent, and how its answer is told."""
 
 import copy
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 import msgspec
-from msgspec import UNSET, Meta
+from msgspec import UNSET
 
 from headrace import errors
 from headrace.state.request import FLEX, INTERACTIVE
 from headrace.state.table import Ability
-from headrace.wire import answer, choices, formats, instructed, media, sampling, schemas
+from headrace.wire import answer, choices, formats, instructed, media, sampling
 from headrace.wire import tools as tooling  # a request has a field of that name
 from headrace.wire.call import ONCE, PREFIX_MAX_BYTES, Asking, Call, Joined, estimate
-from headrace.wire.messages import Message, Turn, turn, unseen, words
+from headrace.wire.chat_request import ChatRequest, check, check_ability
+from headrace.wire.messages import Turn, turn, unseen, words
 from headrace.wire.messages import pictures as pictures_of
 from headrace.wire.reading import read, size_of, unsupported
 from headrace.wire.usage import Counts
 
 PATH: Final = "/v1/chat/completions"
-MESSAGES_MAX: Final = 10_000
 PICTURES_MAX: Final = 16
 PICTURE_TOKENS: Final = 1_024  # what a picture is taken for before an engine has counted
-
-
-class ChatRequest(sampling.Sampling, kw_only=True, forbid_unknown_fields=True):
-    """Everything a client may send. What follows `safety_identifier` is known, and refused unless declared."""
-
-    messages: Annotated[list[Message], Meta(min_length=1, max_length=MESSAGES_MAX)]
-    max_completion_tokens: sampling.Tokens | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    response_format: formats.Format | None = None
-    tools: Annotated[list[tooling.ToolSpec], Meta(max_length=tooling.TOOLS_MAX)] | None = None
-    tool_choice: tooling.ToolChoice | None = None
-    parallel_tool_calls: bool | None = None
-    metadata: Annotated[dict[sampling.Label, sampling.Label], Meta(max_length=16)] | None = None
-    store: bool | None = None
-    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
-    prompt_cache_key: sampling.Label | None = None
-    safety_identifier: sampling.Label | None = None
-    modalities: Any = None
-    reasoning_effort: Annotated[str, Meta(max_length=32)] | None = None
-    verbosity: Annotated[str, Meta(max_length=32)] | None = None
-    audio: Any = None
-    prediction: Any = None
-    web_search_options: Any = None
-    moderation: Any = None
-    functions: Any = None
-    function_call: Any = None
-    prompt_cache_retention: Any = None
-    prompt_cache_options: Any = None
 
 
 class ChatOut(sampling.SamplingOut, kw_only=True, omit_defaults=True):
@@ -71,11 +42,6 @@ class ChatOut(sampling.SamplingOut, kw_only=True, omit_defaults=True):
 _KNOWN: Final = ChatRequest.__struct_fields__
 _DECODER: Final = msgspec.json.Decoder(ChatRequest)
 _ENCODER: Final = msgspec.json.Encoder()
-_DECLARED: Final = ("reasoning_effort", "verbosity")
-_OLD: Final = {"functions": "use 'tools'", "function_call": "use 'tool_choice'"}
-_REFUSED: Final = (
-    "audio", "prediction", "web_search_options", "moderation", "prompt_cache_retention", "prompt_cache_options", *_OLD
-)  # fmt: skip
 
 
 class ChatCall(Call, kw_only=True):
@@ -151,7 +117,7 @@ class ChatCall(Call, kw_only=True):
         """See `Call.render`."""
         request = self.request
         self.check_context(context_tokens)
-        rare = _check_ability(request, ability)
+        rare = check_ability(request, ability)
         if self.pictures:
             _look(self.pictures, ability)
         limit = min(self.output_max or output_default, context_tokens)
@@ -294,7 +260,7 @@ class ChatCall(Call, kw_only=True):
 def parse(body: bytes) -> Call:
     """The body of a chat request. Raises Invalid."""
     request = read(_DECODER, body, _KNOWN)
-    _check(request)
+    check(request)
     turns, size, pictures = [], 0, []
     for index, message in enumerate(request.messages):
         each = turn(message, index)
@@ -322,40 +288,6 @@ def parse(body: bytes) -> Call:
         turns=turns,
         pictures=tuple(pictures),
     )
-
-
-def _check(request: ChatRequest) -> None:
-    """What types cannot say. Cases in the order in which they are told."""
-    if request.stream_options is not None:
-        sampling.check_stream(request)
-    if request.max_tokens is not None and request.max_completion_tokens is not None:
-        raise errors.Invalid("Give 'max_tokens' or 'max_completion_tokens', not both.", param="max_tokens")
-    if request.top_logprobs is not None and not request.logprobs:
-        raise errors.Invalid("'top_logprobs' needs 'logprobs' to be true.", param="top_logprobs")
-    if request.store:
-        raise unsupported("store", "as true is not supported: answers are not kept")
-    for name in sampling.given(request, _REFUSED):
-        raise unsupported(name, f"is not supported; {_OLD[name]}") if name in _OLD else unsupported(name)
-    if request.modalities is not None and request.modalities != ["text"]:
-        raise unsupported("modalities", "other than ['text'] is not supported by this model")
-    if request.tool_choice is not None and not request.tools and request.tool_choice not in ("none", "auto"):
-        raise errors.Invalid("'tool_choice' is only allowed when 'tools' are given.", param="tool_choice")
-    if (
-        isinstance(request.response_format, formats.SchemaFormat)
-        and request.response_format.json_schema.schema is not None
-    ):
-        schemas.check(request.response_format.json_schema.schema, "response_format.json_schema.schema")
-
-
-def _check_ability(request: ChatRequest, ability: Ability) -> list[str]:
-    rare = sampling.check_ability(request, ability)
-    if request.reasoning_effort is not None or request.verbosity is not None:
-        sampling.refuse_unless(request, _DECLARED, ability)
-    if request.logprobs and not ability.logprobs:
-        raise unsupported("logprobs")
-    if not ability.generates and isinstance(request.response_format, formats.ObjectFormat | formats.SchemaFormat):
-        raise unsupported("response_format")
-    return rare
 
 
 def _look(pictures: tuple[tuple[str, str], ...], ability: Ability) -> None:

@@ -15,6 +15,7 @@ from headrace.state.table import Ability
 from headrace.wire import answer, chat, formats, responses_answer, responses_input, sampling, schemas
 from headrace.wire import tools as tooling  # a request has a field of that name
 from headrace.wire.call import Call, estimate
+from headrace.wire.chat_request import ChatRequest
 from headrace.wire.messages import unseen
 from headrace.wire.reading import convert, read, unsupported
 from headrace.wire.responses_stream import ResponsesMeter
@@ -277,9 +278,9 @@ def _choice(given: str | dict[str, Any] | None, tools: list[tooling.ToolSpec]) -
 
 def _chat_request(
     asked: Asked, request: ResponsesRequest, tools: list[tooling.ToolSpec], choice: tooling.ToolChoice | None
-) -> chat.ChatRequest:
+) -> ChatRequest:
     logprobs = LOGPROBS in (request.include or ())
-    return chat.ChatRequest(
+    return ChatRequest(
         model=asked.model,
         messages=[],
         temperature=request.temperature,

@@ -1,7 +1,9 @@
 """Plans: the bound beside what the twin does, and each pool by itself."""
 
+import pytest
+
 from headrace.specs.load import load_text
-from headrace.twin.plans import planned
+from headrace.twin.plans import planned, work_of
 from headrace.twin.scenario import Options, scenario
 from tests.twin.clouds import FILE, made, steady
 
@@ -31,3 +33,18 @@ def test_each_pool_is_told_by_itself():
     assert found.bound_nanousd == found.nanousd <= best.schedule_nanousd == found.whole_nanousd
     assert dear.nanousd is None
     assert "replicas at once" in dear.why
+
+
+def test_versions_share_the_work_by_their_weights_and_one_without_a_weight_has_none():
+    """What the versions of a model are asked adds up to what the model is asked."""
+    one = made(steady(8, 600))
+    whole = work_of(one, one.catalog.models[0])
+    for weights, parts in (((3, 1), (0.75, 0.25)), ((1, 0), (1.0, 0.0))):
+        versions = "    versions: {{v1: {{weight: {}}}, v2: {{weight: {}}}}}\n".format(*weights)
+        two = made(steady(8, 600), load_text(FILE.format(count=8, least=0) + versions))
+        shares = [work_of(two, model) for model in two.catalog.models]
+        assert [float(share.sum() / whole.sum()) for share in shares] == pytest.approx(parts)
+        found = planned(two, missed=0.01, simulate=False)
+        costs = [choice.nanousd or 0 for choice in found.choices]
+        assert sum(costs) == found.nanousd
+        assert costs[1] < costs[0]

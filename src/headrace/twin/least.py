@@ -13,12 +13,12 @@ from headrace.planner.rolling import Least, least
 from headrace.specs.catalog import ModelSpec
 from headrace.twin.against import Against
 from headrace.twin.outcome import ModelPart, Outcome
-from headrace.twin.plans import pools_of, work_of
+from headrace.twin.plans import pools_of, share_of, work_of
 from headrace.twin.scenario import Scenario
 
 MISSED_PPM: Final = 10_000
 _MILLION: Final = 1_000_000
-Key = tuple[str, tuple[Pool, ...], int]
+Key = tuple[str, tuple[Pool, ...], int, float]
 
 
 class Leasts:
@@ -35,7 +35,7 @@ class Leasts:
     @property
     def size(self) -> int:
         """Slots to look at, once for each pool that a model may use: what it takes goes with that."""
-        return sum(len(work) * len(pools) for (_, pools, _), work in self._work.items())
+        return sum(len(work) * len(pools) for (_, pools, _, _), work in self._work.items())
 
     def beside(self, scenario: Scenario, outcome: Outcome) -> Outcome:
         """An outcome of that scenario, with cost over the least for it and for each model."""
@@ -65,8 +65,8 @@ class Leasts:
 
 
 def _key(scenario: Scenario, model: ModelSpec) -> Key:
-    """The runs of one command have one trace, but for models that are bought elsewhere."""
-    return model.key, tuple(pools_of(scenario, model)), len(scenario.trace)
+    """The runs of one command have one trace, but for models that are bought elsewhere, and weights of their own."""
+    return model.key, tuple(pools_of(scenario, model)), len(scenario.trace), share_of(scenario, model)
 
 
 def _against(cost: int, nanousd: int | None, whole: tuple[str, ...], why: str = "") -> Against:

@@ -122,8 +122,14 @@ def _held_by(scenario: Scenario, model: ModelSpec) -> str:
     return f"{model.key} is held to that by {' and '.join(found)}"
 
 
+def share_of(scenario: Scenario, model: ModelSpec) -> float:
+    """The part of a model's requests that a version of it gets, by the weights of the cloud file."""
+    weights = sum(other.weight for other in scenario.catalog.models if other.name == model.name)
+    return model.weight / weights if weights else 0.0
+
+
 def work_of(scenario: Scenario, model: ModelSpec) -> NDArray[np.float64]:
-    """A model's work that arrives in each slot and is not batch work, microseconds of a replica of its first pool."""
+    """A version's work that arrives in each slot and is not batch work, microseconds of a replica of its first pool."""
     trace, rate = scenario.trace, scenario.rates[model.key]
     rows = np.isin(trace.model, [place for place, name in enumerate(scenario.names) if name == model.name])
     rows &= trace.priority != BATCH
@@ -132,7 +138,9 @@ def work_of(scenario: Scenario, model: ModelSpec) -> NDArray[np.float64]:
         + trace.input_tokens[rows] * float(rate.input_ns)
         + trace.output_tokens[rows] * float(rate.output_ns)
     )
-    found: NDArray[np.float64] = slots(trace.arrival_us[rows], work_ns / 1000, trace.span_us)
+    found: NDArray[np.float64] = slots(
+        trace.arrival_us[rows], work_ns / 1000 * share_of(scenario, model), trace.span_us
+    )
     return found
 
 

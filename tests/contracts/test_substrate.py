@@ -12,7 +12,6 @@ import pytest
 from headrace.errors import Permanent
 from headrace.ports import Rest, Substrate
 from tests.substrates import programs
-from tests.substrates.conftest import _short_names  # noqa: F401 - a fixture
 from tests.substrates.programs import alive, spec, status, until
 
 PLACES: dict[str, Any] = {"local": programs.local}

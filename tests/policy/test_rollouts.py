@@ -48,13 +48,16 @@ def hear(rollouts: Rollouts, version: str, count: int, bad: int = 0) -> None:
 
 @given(st.integers(0, 5), st.integers(0, 500))
 def test_a_few_requests_decide_only_where_chance_cannot_have_done_it(bad: int, old: int) -> None:
-    """One request never does, good ones take no step, and bad ones go back by the evidence alone."""
+    """One request never does, good ones take no step, and bad ones go back by the evidence alone, once the other version
+    has what it would have by its share.
+    """
     rollouts = canary()
     hear(rollouts, "v1", old)
     hear(rollouts, "v2", bad, bad)
     most = sequential.evidence(sequential.grown((), (old, 0), (bad, bad)))
     moved = rollouts.turn(Round(V1, V2), NOW_US + 2 * S)
-    assert bool(moved) == (most >= 600)
+    share = canary().all["m"].share
+    assert bool(moved) == (most >= 600 and old >= (100 - share) // share)
     if bad <= 1:
         assert not moved
 

@@ -1,4 +1,4 @@
-"""Idle replicas move together so that what is free lies on one device: drained, once, and for somebody."""
+"""Idle replicas move together so that what is free lies on one device: drained, and once for who waits."""
 
 import msgspec
 from hypothesis import given, settings
@@ -84,10 +84,10 @@ def scattered(draw: st.DrawFn) -> tuple[Catalog, Fleet, dict]:
 
 @given(scattered())
 @settings(max_examples=150, deadline=None)
-def test_it_comes_to_rest_and_nobody_moves_twice(case: tuple[Catalog, Fleet, dict]) -> None:
+def test_it_comes_to_rest_and_nobody_moves_twice_for_the_same(case: tuple[Catalog, Fleet, dict]) -> None:
     """Each plan carried out is empty when made again; no device is overfull; who never sleeps is always there or coming."""
     wanted, so, calls = case
-    moved: list[str] = []
+    moved: list[tuple[str, str]] = []
     for turn in range(60):
         now_us = NOW + turn * 5 * S
         made = plan(wanted, so, calls, now_us)
@@ -109,5 +109,7 @@ def test_it_comes_to_rest_and_nobody_moves_twice(case: tuple[Catalog, Fleet, dic
     assert not made.stops
 
 
-def _moved(made: Plan) -> list[str]:
-    return [start.model for start in made.starts if start.reason.startswith("moves from")]
+def _moved(made: Plan) -> list[tuple[str, str]]:
+    """Who moves, and for whom."""
+    moves = [start for start in made.starts if start.reason.startswith("moves from")]
+    return [(move.model, move.reason.partition("so that ")[2].partition(" ")[0]) for move in moves]

@@ -9,6 +9,7 @@ from headrace.policy import rollout as policy
 from headrace.policy.rollout import SAMPLES, Seen, look
 from headrace.specs.catalog import EngineSpec, ModelSpec
 from headrace.state.rollout import Rollout, Tally
+from headrace.units import US_PER_S as S
 
 SPEC = ModelSpec(
     name="m", version="v2", weight=1, task="chat", source="/w", engine=EngineSpec(kind="llama_cpp"), memory_bytes=1,
@@ -129,12 +130,23 @@ def drawn(rng: random.Random, count: int, rates: dict[str, float]) -> Tally:
     )
 
 
+def test_alone_a_busy_second_decides_nothing() -> None:
+    """All of 60 requests of a second are slow and dear: not by that; ten seconds later, if it goes on so, it goes back."""
+    rollout = alone(Tally(requests=400, slow=8, dear=8))
+    bad = Seen(ready=True, new=Tally(requests=60, slow=60, dear=60))
+    busy = look(rollout, bad, S)
+    assert (busy.phase, policy.doubt(busy) > 600) == ("canary", True)
+    calm = look(busy, Seen(ready=True, new=Tally(requests=2_000)), 12 * S)
+    assert calm.phase == "promoted"
+    assert look(busy, bad, 12 * S).phase == "rolled_back"
+
+
 def ends(seed: int, served: int, before: dict[str, float], after: dict[str, float], batch: int = 3) -> tuple[str, int]:
     """Where a version that goes alone ends, and after how many of its requests."""
     rng = random.Random(seed)
     rollout, now_us = alone(drawn(rng, served, before)), 2
     while rollout.under_way and rollout.new.requests < 2_000:
-        now_us += 1
+        now_us += S
         rollout = look(rollout, Seen(ready=True, new=drawn(rng, rng.randint(0, batch), after)), now_us)
     return rollout.phase, rollout.new.requests
 

@@ -21,6 +21,7 @@ SAMPLES: Final = 50  # requests of the new version at each step
 DOUBT: Final = 5.0  # evidence of harm with which no step is taken
 LIMIT: Final = 6 / ALPHA  # evidence with which it goes back
 SUPPOSED: Final = Tally(requests=20, errors=1, slow=1, dear=1)  # of a version before that served fewer
+APART_US: Final = 10 * US_PER_S  # over which its pace is looked at where nothing serves beside it
 SETTLE_US: Final = 120 * US_PER_S  # after which what a version was asked in the last minute is all of the traffic
 BACKLOG: Final = 2  # times as long as requests were held, those that come are served behind them
 WHAT: Final = {"errors": "errors", "slow": "late first tokens", "dear": "dear tokens"}
@@ -66,7 +67,7 @@ def look(rollout: Rollout, seen: Seen, now_us: int) -> Rollout:
     rollout = _counted(rollout, seen)
     for name, what in WHAT.items():  # 2.
         found = harm(rollout, name)
-        if found >= LIMIT and rollout.phase != "shadow" and _ripe(rollout, name):
+        if found >= LIMIT and rollout.phase != "shadow" and _ripe(rollout, name, now_us):
             return back(rollout, f"more {what}: {_figures(rollout, name)}; evidence {found:.0f} of {LIMIT:.0f}", now_us)
     if not rollout.automatic or rollout.step < SAMPLES or doubt(rollout) >= DOUBT:
         return rollout
@@ -76,11 +77,13 @@ def look(rollout: Rollout, seen: Seen, now_us: int) -> Rollout:
     return rollout if seen.short else _moved(rollout, "canary", coming(rollout), why, now_us)
 
 
-def _ripe(rollout: Rollout, name: str) -> bool:
+def _ripe(rollout: Rollout, name: str, now_us: int) -> bool:
     """Whether it may go back for that. Where nothing serves beside it, a busy moment of the machine makes all it did
-    slow and dear, and so its pace is judged of `SAMPLES` requests at least; errors are errors.
+    slow and dear, and so its pace is judged of `SAMPLES` requests and `APART_US` at least; errors are errors.
     """
-    return name == "errors" or rollout.share < STEPS[-1] or judged(rollout.new, name)[0] >= SAMPLES
+    if name == "errors" or rollout.share < STEPS[-1]:
+        return True
+    return judged(rollout.new, name)[0] >= SAMPLES and now_us - rollout.changed_us >= APART_US
 
 
 def coming(rollout: Rollout) -> int:

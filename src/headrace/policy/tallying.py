@@ -14,6 +14,7 @@ from headrace.units import US_PER_HOUR
 BASELINE_LEAST: Final = 20  # requests of the version before, without which there is no pace and no cost to keep
 SLOW_PERCENT: Final = 200  # of the time to first token, from sending on, that 95 of 100 kept with the stable version
 DEAR_PERCENT: Final = 125  # of what a token cost with the stable version
+APART_PERCENT: Final = 160  # of that, where the stable version served at another time: the machine had another load
 
 
 def tally(row: Usage, rollout: Rollout, catalog: Catalog) -> Tally:
@@ -27,7 +28,8 @@ def tally(row: Usage, rollout: Rollout, catalog: Catalog) -> Tally:
     broken = row.status >= 500 and row.outcome == "failed"
     tokens = _tokens(row)
     cost = _cost_nanousd(catalog, model, _slots(catalog, rollout), row.busy_us)
-    dear = bool(rollout.dear_nanousd and cost and tokens and cost * 1000 > rollout.dear_nanousd * tokens)
+    most = rollout.dear_nanousd * (APART_PERCENT if rollout.solo else 100) // 100
+    dear = bool(most and cost and tokens and cost * 1000 > most * tokens)
     serving_us = row.first_us - min(row.first_us, row.queue_us)
     late = (serving_us if rollout.solo else row.first_us) > model.objective.ttft_us
     late = late or bool(rollout.slow_us and serving_us > rollout.slow_us)

@@ -53,7 +53,16 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         cloud.run("apply", str(spec(folder, told)), "--yes")
         ready = lambda: sum(r["phase"] == "ready" for r in cloud.get("/headrace/v1/replicas")["replicas"]) >= 2  # noqa: E731
         cloud.until(ready, 300, "both replicas to be ready")
+        cloud.until(lambda: both_asked(cloud), what="the gateway to know both")  # its table comes a moment later
         yield cloud
+
+
+def both_asked(cloud: Cloud) -> bool:
+    """Whether two choices at a time go to two replicas."""
+    with openai.OpenAI(base_url=f"{cloud.url}/v1", api_key=cloud.key, max_retries=0) as client:
+        raw = client.chat.completions.with_raw_response.create(model="smollm2", n=2, **HI)
+    parts = explained(cloud, raw.headers["x-request-id"])["request"]["parts"]
+    return len({part["replica"] for part in parts}) == 2
 
 
 @pytest.fixture

@@ -77,6 +77,18 @@ def test_a_stream_and_its_record(tmp_path: Path):
     of_one(tmp_path, stub.truthful, check)
 
 
+def test_the_first_token_of_a_stream_is_told_to_who_decides(tmp_path: Path):
+    """That is how it knows what prompts take and how many were late; of a whole answer nobody sees one."""
+
+    async def check(here: World, _: StubUpstream) -> None:
+        await here.ask(STREAM)
+        await here.ask(HI)
+        (found,) = here.worker.dispatch.demand(here.worker.clock.monotonic_us())
+        assert (found.begun, found.late) == (1, 0)
+
+    of_one(tmp_path, stub.truthful, check, models=[model(ttft_us=60_000_000)])
+
+
 def test_usage_in_a_stream_comes_when_asked_for(tmp_path: Path):
     """One chunk with no choices, before `[DONE]`."""
 

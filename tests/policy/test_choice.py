@@ -156,6 +156,19 @@ def test_a_new_controller_leaves_a_model_where_it_is() -> None:
     assert hours.at == "small"
 
 
+def test_a_new_controller_chooses_nothing_for_a_model_in_two_pools_while_too_little_was_asked() -> None:
+    """However long that takes: what stands in both stays until requests tell where they belong."""
+    choices, sizing, now_us = Choices(foretold), Told(0.01), 10**9
+    both = fleet(running(MODEL, 1, pool="small"), running(MODEL, 2, pool="large"))
+    served = {size_class(150): (9, 9 * 150, 900)}
+    for _ in range(200):
+        now_us += LOOK_US
+        told = asked(demand(sizes=served, in_flight=1, asked_us=1))
+        choices.over(Catalog(pools=(SMALL, LARGE), models=(MODEL,), tenants=()), told, both, sizing, now_us)
+        assert not choices.homes
+        assert not choices.moves
+
+
 @pytest.mark.parametrize(
     "changed",
     [{"by_cost": False}, {"pools": ("small",)}, {"task": "embed"}],

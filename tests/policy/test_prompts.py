@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.policy.actions import Assign
+from headrace.policy.actions import Assign, Reject, Wait
 from headrace.policy.dispatch import Dispatch
 from headrace.policy.lane import Lane, Ticket
 from headrace.policy.prompts import SCALE_MAX, SCALE_MIN, begun, gone, sent
@@ -87,6 +87,22 @@ def test_prompts_are_held_here_once_it_is_known_what_they_take() -> None:
     made.arrive(request("before"), 0)
     made.begun("before", 10 * MS)
     assert assigned(made, 30, S) == 3  # the third comes when 400 ms wait, the fourth when 600 ms do
+
+
+def test_who_waits_for_prompts_is_not_told_that_slots_are_busy() -> None:
+    made = Dispatch()
+    rate = WorkRate(input_ns=1_000_000, output_ns=1_000_000, batch=20)
+    made.update(table(route(rate=rate, queue_max=99), replica("r1", slots=64)), 0)
+    made.arrive(request("before"), 0)
+    made.begun("before", 10 * MS)
+    for number in range(3):
+        made.arrive(request(str(number), input_tokens=200), S)
+    held = made.arrive(request("held", input_tokens=200, deadline_us=2 * S), S)
+    assert isinstance(held, Wait)
+    assert held.reason.startswith("60 of 64 slots of 1 replicas free, and not for it yet: prompts there come first")
+    made.arrive(request("long", input_tokens=900_000, deadline_us=1 << 50), S)
+    late = [one for one in made.tick(3 * S) if isinstance(one, Reject)]
+    assert late == [] or "no slot of m@v1 came free for it" in late[0].reason
 
 
 def test_a_cache_that_spares_prompts_opens_the_replica_to_more_of_them() -> None:

@@ -1,12 +1,13 @@
 """Sizing by work: what arrives, what waits, what is calm; and slots where no work is known."""
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.policy import scaling
 from headrace.policy.plan import plan
 from headrace.policy.sizing import CALM_US, ByWork
-from headrace.specs.catalog import EngineSpec, Scaling
+from headrace.specs.catalog import EngineSpec, Objective, Scaling
 from headrace.state.demand import Demand
 from tests.policy.cloud import asked, catalog, device, fleet, running, spec
 
@@ -139,6 +140,24 @@ def test_replicas_are_filled_less_while_too_few_answers_keep_their_pace():
     assert paced(sizing, 4.5, 240, 1.0) == 4
     sizing, _, _ = seen(4.0, 300)
     assert paced(sizing, 4.0, 240, 0.1) == 4
+
+
+def test_more_is_kept_free_while_more_first_tokens_are_late_than_were_promised():
+    """A load that swings by half every minute: how much is kept for it follows the promise, and `promise` tells it."""
+    counts = {}
+    for percent, late in ((99, 0), (99, 30), (80, 30)):
+        sizing, now_s, total = ByWork(), 0, 1
+        model = msgspec.structs.replace(MODEL, objective=Objective(ttft_percent=percent))
+        sizing.promise([model])
+        for second in range(0, 3 * 3600, 10):
+            now_s, total = second, total + int((3 if second // 60 % 2 else 6) * 10 * S)
+            one = Demand(
+                model="m", version="v1", window_us=S, in_flight=1, asked_us=total, begun=10 * second,
+                late=late * second // 100,
+            )  # fmt: skip
+            sizing.note({"m@v1": one}, second * S, second * S)
+        counts[percent, late] = wanted(sizing, 1, now_s * S, one)
+    assert counts[99, 30] > counts[99, 0] == counts[80, 30]
 
 
 def test_one_replica_teaches_nothing_about_how_full_others_may_be():

@@ -166,8 +166,7 @@ class Loop:
         now_us = parts.clock.monotonic_us()
         demand = self._activity.demand(self.catalog, parts.publisher.demand(), now_us)
         self._sizing.boot_us.update(self._wake_us)
-        self._sizing.tpot_percent = {model.key: model.objective.tpot_percent for model in self.catalog.models}
-        self._sizing.ttft_percent = {model.key: model.objective.ttft_percent for model in self.catalog.models}
+        self._sizing.promise(self.catalog.models)
         self._sizing.note(self.choices.parted(demand), now_us, parts.clock.now_us())
         wanted = self._now(demand, now_us)
         learned = Learned(self._sizing.boot_us, self.keepalive.gaps, self.choices.homes, self._rise_us)

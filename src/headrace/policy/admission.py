@@ -160,7 +160,8 @@ def late(lane: Lane, ticket: Ticket, now_us: int) -> Reject:
     if not lane.open:
         return cold(lane, ticket, now_us)
     waited = format_us(max(0, now_us - ticket.held_us))
-    reason = f"held for {waited}, until its deadline: all {lane.capacity} slots of {lane.key} were busy"
+    slots, were = (f"all {lane.capacity} slots", "were busy") if lane.room <= 0 else ("no slot", "came free for it")
+    reason = f"held for {waited}, until its deadline: {slots} of {lane.key} {were}"
     code = "deadline_unreachable" if ticket.request.strict else "overloaded"
     return Reject(ticket.request.id, 503, code, reason, retry_after_us(lane))
 

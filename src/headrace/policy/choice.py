@@ -66,7 +66,6 @@ class _Known:
     """What is remembered of one model: what lengths it is asked for, how much work, and where it stands since when."""
 
     lengths: Lengths
-    since_us: int
     asked: deque[float] = field(default_factory=lambda: deque(maxlen=HORIZON_US // LOOK_US))  # requests an hour
     looked_us: int = -LOOK_US
     moved_us: int = 0
@@ -133,7 +132,7 @@ class Choices:
                 continue
             known = self._known.get(model.key)
             if known is None:
-                known = self._known[model.key] = _Known(Lengths(now_us), now_us, moved_us=now_us - SETTLED_MAX_US)
+                known = self._known[model.key] = _Known(Lengths(now_us), moved_us=now_us - SETTLED_MAX_US)
             changed = known.home is not None and set(known.home.pools) != set(model.pools)
             if changed or now_us - known.looked_us >= LOOK_US:
                 self._look(model, pools, known, demand.get(model.key), fleet, sizing, now_us)
@@ -165,7 +164,7 @@ class Choices:
         there = () if stands else tuple(counts)
         self.retold |= _weigh(model, speeds, known, counts, sizing)
         boot_us = sizing.boot_us.get(model.key, BOOT_US)
-        if len(there) > 1 and known.lengths.requests < REQUESTS_MIN and now_us - known.since_us < SETTLED_MIN_US:
+        if len(there) > 1 and known.lengths.requests < REQUESTS_MIN:
             sizing.able[model.key] = _mean_able(known.options, there) / known.full
             return  # on several pools, and nobody knows yet why: it stays so until that is seen
         stands = stands or _supposed(known.options, there)

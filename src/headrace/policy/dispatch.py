@@ -162,8 +162,8 @@ class Dispatch:
             return []
         gone = ticket.second
         if ticket.seat.incarnation == incarnation:
-            prompts.gone(ticket, gone := ticket.seat, now_us, whole=False)
-            ticket.seat, ticket.began_us = ticket.second, ticket.second_us
+            gone, ticket.seat, ticket.began_us = ticket.seat, ticket.second, ticket.second_us
+            prompts.gone(ticket, gone, now_us, whole=False)
         ticket.second = None
         return self._vacate(ticket.lane, gone, now_us)
 
@@ -174,7 +174,7 @@ class Dispatch:
             return []
         lane, answers = ticket.lane, list[Answer]()
         prompts.begun(lane, ticket, ticket.seat, now_us)
-        if ticket.request.priority != BATCH:
+        if lane.route.ttft_us and ticket.request.priority != BATCH:
             lane.begun += 1
             lane.late += now_us - ticket.request.arrived_us > lane.route.ttft_us
         if lane.queue:
@@ -320,18 +320,18 @@ class Dispatch:
         triage.sift(lane, now_us)
         cut = lane.cut
         while lane.queue and lane.room > 0:
-            full: set[bool] = set()  # the parts of a model that is cut for which nothing is left over
+            full: bool | None = None  # the part of a model that is cut for which nothing is left over
             for ticket in lane.queue.turns(lane.fair.served):
-                long = cut is not None and ticket.request.input_tokens > cut.upto_tokens
-                if long in full:
+                long = cut is not None and routing.is_long(lane, ticket)
+                if long is full:
                     continue
                 seat = routing.pick(lane, ticket, now_us, freed)
                 if seat is not None:
                     break
                 if not ticket.avoid and not ticket.request.excluded:
-                    full.add(long)
-                    if cut is None or len(full) > 1:
+                    if cut is None or full is not None:
                         return  # nothing is left over for those behind it either
+                    full = long
             else:
                 return
             if lane.fair.shared and lane.fair.gives_way(ticket.front(), now_us):

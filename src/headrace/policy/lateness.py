@@ -1,7 +1,7 @@
 """How much room is kept free beyond what was foretold, by how many first tokens come late: an error budget.
 
-What may be late and is not pays for what was late and might not; while more was late than may be, more is kept free.
-Time of bursts is short, and what they spoil is made up for slowly: a debt is paid off in hours.
+While more was late than may be, more is kept free, and what may be late and is not makes up for it: a debt is paid off
+in hours. Nothing is saved ahead: after a calm week a burst is met as after a calm minute.
 """
 
 from typing import Final

@@ -140,6 +140,14 @@ def reason(lane: Lane, seat: Seat, ticket: Ticket) -> str:
     return f"least loaded of {len(lane.open)}, {load} of {seat.slots} slots busy"
 
 
+def busy(lane: Lane) -> str:
+    """What a request waits for where replicas are open."""
+    slots = f"{lane.capacity} slots of {len(lane.open)} replicas"
+    if lane.room > 0:
+        return f"{lane.room} of {slots} free, and not for it yet: prompts there come first, or they are kept for others"
+    return f"all {slots} busy"
+
+
 def why_held(lane: Lane, ahead: int, *, asleep: bool) -> str:
     """Why a request waits behind so many others."""
     if asleep:
@@ -148,7 +156,7 @@ def why_held(lane: Lane, ahead: int, *, asleep: bool) -> str:
     if lane.room > 0 and lane.fair.shared and not ahead:
         return "a request at another gateway comes before it, of a better class or a tenant that had less"
     if lane.open:
-        return f"all {lane.capacity} slots of {len(lane.open)} replicas busy, {ahead} requests ahead"
+        return f"{busy(lane)}, {ahead} requests ahead"
     return f"no replica of {lane.key} can be reached now"
 
 

@@ -8,7 +8,7 @@ boot. Pure: `note` once a round, then `desired` as often as a plan asks.
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from typing import Final, Protocol
 
@@ -113,6 +113,12 @@ class ByWork:
         self.ttft_percent: dict[str, int] = {}  # of first tokens that are to be in time
         self.able: dict[str, float] = {}  # work of one replica where it is placed, of the replica that work is told in
         self._known: dict[str, _Known] = {}
+
+    def promise(self, models: Iterable[ModelSpec]) -> None:
+        """How many answers are to keep their pace, and first tokens to be in time."""
+        promised = [(model.key, model.objective) for model in models]
+        self.tpot_percent = {key: objective.tpot_percent for key, objective in promised}
+        self.ttft_percent = {key: objective.ttft_percent for key, objective in promised}
 
     def steady(self, key: str) -> float:
         """Replicas that arriving work needs, of those that work is told in; what waits is left out, for it passes."""

@@ -13,7 +13,8 @@ from headrace.policy.prompts import alone_us
 from headrace.policy.queue import Held
 from headrace.policy.routing import is_long
 
-LOOK_US: Final = 20_000  # how often it is worth to see who has become late
+LOOK_US: Final = 20_000  # how often it is worth to see who has become late,
+LOOK_EACH_US: Final = 100  # or for each that waits, so that looking takes one part in a hundred of the time
 OVERDUE: Final = 16  # objectives, after which one that is late waits behind nobody who came later
 HELD: Final = 0.75  # of the objective: who was held for so long is late, where nobody knows what prompts take
 DUE: Final = 0.9  # of the objective, by which a first token is planned
@@ -24,7 +25,7 @@ T = TypeVar("T", bound=Held)
 def sift(lane: Lane, now_us: int) -> None:
     """Put those behind who cannot be in time; batch work has no promise, and a model without an objective neither."""
     ttft_us, queue = lane.route.ttft_us, lane.queue
-    if not ttft_us or now_us - queue.sifted_us < LOOK_US:
+    if not ttft_us or now_us - queue.sifted_us < max(LOOK_US, LOOK_EACH_US * len(queue)):
         return
     queue.sifted_us, queue.overdue_us = now_us, now_us - OVERDUE * ttft_us
     if not all(seat.there for seat in lane.open) or not lane.open:

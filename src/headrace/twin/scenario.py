@@ -175,8 +175,7 @@ def _told(rule: Sizing, catalog: Catalog, boots: Mapping[str, int]) -> Sizing:
     """Who sizes, knowing what a cloud would have measured."""
     if isinstance(rule, ByWork):
         rule.boot_us.update(boots)
-        rule.tpot_percent.update({model.key: model.objective.tpot_percent for model in catalog.models})
-        rule.ttft_percent.update({model.key: model.objective.ttft_percent for model in catalog.models})
+        rule.promise(catalog.models)
     return rule
 
 

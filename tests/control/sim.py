@@ -182,7 +182,7 @@ class SimCloud:
         self.actuator = Actuator(self.settings, self.substrate, self.engines, self.records, self.clock)
         self.leases = Leases(self.store, self.records, self.clock)
         self.notices = Notices(self.store, self.records, self.clock)
-        self.preparer = Preparer(self.find, ("false",), self.clock, lambda: self.loop.wake())
+        self.preparer = Preparer(self.find, ("false",), self.records.decide, self.clock, lambda: self.loop.wake())
         self.health = Health(self.substrate, self.records, self.clock, lambda: self.loop.wake())
         self.keyring = Keyring(self.store, b"pepper", no_secret)
         self.upstream_keys = UpstreamKeys(no_secret)
@@ -208,6 +208,7 @@ class SimCloud:
             rate=lambda model: self.rates.get(model.key),
             speed=lambda model, pool: self.speeds.get((model.key, pool.name)),
             judge=self.judge,
+            taken_back=lambda model: self.rollouts.took_back(model),
         )
         self.declared, self.rollouts = wanted, Rollouts(self.store, self.records, self.clock)
         self.loop = Loop(parts, wanted, self.preparer, self.health)

@@ -1,11 +1,13 @@
 """The slow loop in virtual time: what it starts, drains, stops, adopts and tells, whatever its neighbours do."""
 
+import asyncio
+from collections import deque
 from pathlib import Path
 
 import pytest
 
 from headrace.errors import Permanent
-from headrace.specs.catalog import EngineSpec, Scaling
+from headrace.specs.catalog import EngineSpec, ModelSpec, Scaling
 from tests.control.sim import S, SimCloud, catalog, held, model
 
 pytestmark = pytest.mark.anyio
@@ -160,6 +162,74 @@ async def test_a_model_without_weights_is_prepared_before_it_is_started(cloud):
     await cloud.loop.changed.wait()  # its process, `false`, has ended
     await cloud.loop.round()
     assert cloud.table.models[0].fault == "its weights could not be prepared: ended with status 1"
+
+
+async def test_a_version_that_cannot_be_prepared_is_left_alone_once_it_was_rolled_back(tmp_path):
+    """It goes back, its reason is told once, and nothing is done for it until it is deployed anew."""
+    bad = model(version="v2", weight=0)
+    cloud = SimCloud(tmp_path / "home", catalog(model(), bad))
+    cloud.prepared = {model().key}
+    tried: list[str] = []
+
+    async def fails(spec: ModelSpec) -> tuple[int, deque[str]]:
+        tried.append(spec.key)
+        return 1, deque(["these are no weights"])
+
+    cloud.preparer._run = fails
+
+    async def hours() -> None:
+        for _ in range(20):
+            await cloud.after(600 * S)
+            await asyncio.sleep(0)  # a try is over in its first step
+
+    async def deploy() -> str:
+        cloud.rollouts.deploy(cloud.declared, bad)
+        cloud.loop.anew(bad)
+        cloud.rollouts_changed()
+        await cloud.loop.round()
+        assert cloud.rollouts.all["m"].phase == "warming"
+        assert cloud.preparer.busy_with == bad.key
+        await asyncio.sleep(0)
+        await cloud.loop.round()
+        assert cloud.rollouts.all["m"].phase == "rolled_back"
+        return cloud.rollouts.all["m"].reason
+
+    assert "these are no weights" in await deploy()
+    await hours()
+    assert tried == [bad.key]
+    assert "these are no weights" in cloud.table.models[1].fault
+    assert "these are no weights" in await deploy()
+    await hours()
+    assert tried == 2 * [bad.key]
+    told = [d.reason for d in cloud.store.decisions(limit=200, subject=bad.key) if d.kind == "model.unprepared"]
+    assert told == ["its weights could not be prepared: these are no weights"]
+    successor = SimCloud(tmp_path / "home", cloud.declared, cloud.clock, cloud.substrate)
+    successor.prepared = {model().key}
+    successor.rollouts_changed()
+    await successor.loop.round()
+    assert successor.preparer.busy_with == ""
+
+
+async def test_a_version_without_traffic_is_prepared_ahead_once_and_again_when_it_is_named(tmp_path):
+    """Requests that name it are told why not, and have it tried again."""
+    spare = model(version="v2", weight=0)
+    cloud = SimCloud(tmp_path / "home", catalog(model(), spare))
+    cloud.prepared = {model().key}
+    tried: list[str] = []
+
+    async def fails(spec: ModelSpec) -> tuple[int, deque[str]]:
+        tried.append(spec.key)
+        return 1, deque(["the hub cannot be reached"])
+
+    cloud.preparer._run = fails
+    for _ in range(3):
+        await cloud.after(600 * S)
+        await asyncio.sleep(0)
+    assert tried == [spare.key]
+    cloud.report(held(spare.key, queued=0, arrivals=1))
+    await cloud.loop.round()
+    await asyncio.sleep(0)
+    assert tried == 2 * [spare.key]
 
 
 async def test_a_changed_catalog_is_followed(cloud):

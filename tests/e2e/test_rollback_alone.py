@@ -100,3 +100,10 @@ def test_a_version_that_cannot_start_gives_the_place_back_and_no_request_is_lost
         cloud.until(lambda: traffic.answered > answered + 60, 60, "traffic after it")
     assert traffic.wrong == {}
     assert "cannot be served" in rollout(cloud, "tight")["reason"]
+
+
+def test_why_it_cannot_start_is_told_once_and_it_is_not_tried_again(cloud: Cloud) -> None:
+    events = cloud.json("events", "--subject", "tight@broken")["events"]
+    (told,) = [event["reason"] for event in events if event["kind"] == "model.unprepared"]
+    assert f"! tight@broken: {told}" in cloud.run("status").stdout
+    assert any(line.startswith("fault") and told in line for line in cloud.json("explain", "tight@broken")["text"])

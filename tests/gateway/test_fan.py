@@ -12,6 +12,7 @@ import pytest
 from headrace.gateway import client
 from headrace.state.table import Ability, RouteBudget
 from headrace.state.usage import Usage
+from headrace.state.work import WorkRate
 from tests.gateway import stub
 from tests.gateway.stub import END, STREAM_HEAD, Question, StubUpstream, framed, piece, usage, whole
 from tests.gateway.test_budgets import Control
@@ -147,6 +148,26 @@ def test_streams_of_the_choices_interleave(tmp_path: Path):
         assert (record.output_tokens, record.charge_nanousd, record.stream) == (12, charge(7, 12), True)
 
     of_two(tmp_path, telling, test)
+
+
+@pytest.mark.parametrize(("ttft_us", "late"), [(60_000_000, 0), (1, 6)])
+def test_the_first_token_of_each_part_is_told_to_who_decides(tmp_path: Path, ttft_us: int, late: int):
+    """Each in a stream of its own sets the times of prompts right, and may be late; of whole parts nobody sees one."""
+
+    async def work() -> None:
+        rate = WorkRate(fixed_ns=1_000_000, input_ns=1_000, output_ns=1_000)
+        models = (model(ability=ONE, ttft_us=ttft_us, rate=rate),)
+        async with StubUpstream(tmp_path / "a", telling) as a, world(tmp_path, [replica(0, a)], models=models) as here:
+            (lane,) = here.worker.dispatch._lanes.values()
+            await here.ask(FOUR)
+            assert not lane.prompts_told
+            for count in (4, 2):
+                await here.ask({**FOUR, "stream": True, "n": count})
+            assert lane.prompts_told
+            (found,) = here.worker.dispatch.demand(here.worker.clock.monotonic_us())
+            assert (found.begun, found.late) == (6, late)
+
+    run(work)
 
 
 def test_a_part_that_fails_is_tried_elsewhere(tmp_path: Path):

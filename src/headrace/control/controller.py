@@ -104,7 +104,7 @@ class Controller:
         self._leases = Leases(store, self.records, clock)
         self.notices = Notices(store, self.records, clock)
         self._upstream_keys = UpstreamKeys(process_settings.secret)
-        self.preparer = Preparer(find_artifact, command("prepare"), clock, self._wake)
+        self.preparer = Preparer(find_artifact, command("prepare"), self.records.decide, clock, self._wake)
         self._health = Health(substrate, self.records, clock, self._wake)
         self._learning = asyncio.Event()
         self._backup_s = 0.0
@@ -131,6 +131,7 @@ class Controller:
             rate=self._rate,
             speed=self._speed,
             judge=self._judge,
+            taken_back=self.rollouts.took_back,
         )
 
     @property

@@ -68,6 +68,7 @@ class Parts:
     rate: Callable[[ModelSpec], WorkRate | None]
     speed: Speed
     judge: Callable[[], None]
+    taken_back: Callable[[ModelSpec], bool]
 
 
 class Loop:
@@ -156,6 +157,11 @@ class Loop:
         elif status.phase == "stopped":
             decide("replica.stopped", status.id, status.reason or "stopped")
 
+    def anew(self, model: ModelSpec) -> None:
+        """A version is deployed: what kept it from being prepared or started before counts no more."""
+        self._prepare.anew(model)
+        self._unstartable.pop(model.key, None)
+
     # --- the round ----------------------------------------------------------------------------------------------
 
     async def round(self) -> None:
@@ -182,7 +188,7 @@ class Loop:
         asked: list[ModelSpec] = []
         for start in made.starts:
             await self._start(start, asked, now_us)
-        self._prepare.want([*asked, *(model for model in self.catalog.models if model.owned)])
+        self._want_prepared(asked, demand)
         self.observe()
         parts.judge()
         self.publish()
@@ -225,6 +231,13 @@ class Loop:
             del self._workers[start.replica], self._expected[start.replica]
             self._unstartable[model.key] = (model.digest, error.message, now_us)
             self._parts.records.decide("replica.refused", start.replica, error.message, model=model.key)
+
+    def _want_prepared(self, asked: list[ModelSpec], demand: Mapping[str, Demand]) -> None:
+        """First what is to be started, then what has traffic; the rest ahead of it, but for what was rolled back."""
+        owned = [model for model in self.catalog.models if model.owned]
+        named = {key for key, one in demand.items() if one.arrivals}
+        used = [model for model in owned if model.weight or model.shadow or model.key in named]
+        self._prepare.want([*asked, *used], [model for model in owned if not self._parts.taken_back(model)])
 
     async def _resync(self) -> None:
         """Compare with what the substrate keeps, lest a lost word make us believe in a replica that is not."""

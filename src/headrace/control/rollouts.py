@@ -44,6 +44,11 @@ class Rollouts:
         """By model name."""
         return self._rollouts.all
 
+    def took_back(self, model: ModelSpec) -> bool:
+        """Whether this version was rolled back, and nothing has been said of it since."""
+        rollout = self._rollouts.all.get(model.name)
+        return rollout is not None and rollout.phase == "rolled_back" and rollout.candidate == model.version
+
     def _last(self, model: str) -> list[Usage]:
         """What a model's last requests came to."""
         return self._store.usage_list(limit=BASELINE, model=model)

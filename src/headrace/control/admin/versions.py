@@ -101,6 +101,7 @@ class Versions:
             agree=wanted.agree,
             replicas=sum(r.model == candidate.name and r.phase == "ready" for r in control.loop.fleet.replicas),
         )
+        control.loop.anew(candidate)
         return self._done(made)
 
     def _must_fit(self, candidate: ModelSpec) -> None:

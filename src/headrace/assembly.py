@@ -181,6 +181,7 @@ def run_controller(settings: Settings) -> int:
 
     from headrace import telemetry
     from headrace.control import controller, keys
+    from headrace.control.adapters import Adapters
     from headrace.control.admin import app
     from headrace.engines import artifact
     from headrace.stores import journal_reader
@@ -200,19 +201,16 @@ def run_controller(settings: Settings) -> int:
     epoch = f"{clock.now_us():x}-control-{os.getpid()}"
     repeats = FileRepeats(settings.repeats, keys.pepper(settings), epoch, epoch.__eq__)
     try:
-        uvloop.run(
-            controller.run(
-                settings,
-                serve_admin=lambda served: app.serve(served, repeats),
-                store=store,
-                substrate=LocalSubstrate(settings),
-                engines=engines(),
-                find_artifact=find_artifact,
-                command=lambda role: command(settings, role),
-                journal_reader=journal_reader,
-                clock=clock,
-            )
+        parts = Adapters(
+            store=store,
+            substrate=LocalSubstrate(settings),
+            engines=engines(),
+            find_artifact=find_artifact,
+            command=lambda role: command(settings, role),
+            journal_reader=journal_reader,
+            clock=clock,
         )
+        uvloop.run(controller.run(settings, parts, serve_admin=lambda served: app.serve(served, repeats)))
     finally:
         store.close()
     return 0

@@ -160,6 +160,7 @@ def main(role: str, home: str) -> None:
         asyncio.run(host.serve(settings, [sys.executable, "-m", "tests.control.crew", "controller", home], []))
         return
     from headrace.control import controller
+    from headrace.control.adapters import Adapters
     from headrace.control.admin import app
     from headrace.stores import journal_reader
     from headrace.stores.repeats import FileRepeats
@@ -167,17 +168,17 @@ def main(role: str, home: str) -> None:
 
     start = time.monotonic()
     prepared = Artifact(digest="d", path=home, files={}, memory_bytes=1)
-    parts = {
-        "store": SqliteStore(settings.database),
-        "substrate": LocalSubstrate(settings),
-        "engines": {"llama_cpp": WellEngine()},
-        "find_artifact": lambda _: prepared,
-        "command": lambda role: ("false", role),
-        "journal_reader": journal_reader,
-        "clock": SystemClock(),
-    }
+    adapters = Adapters(
+        store=SqliteStore(settings.database),
+        substrate=LocalSubstrate(settings),
+        engines={"llama_cpp": WellEngine()},
+        find_artifact=lambda _: prepared,
+        command=lambda role: ("false", role),
+        journal_reader=journal_reader,
+        clock=SystemClock(),
+    )
     repeats = FileRepeats(settings.repeats, b"pepper", "here", "here".__eq__)
-    asyncio.run(controller.run(settings, serve_admin=lambda served: app.serve(served, repeats), **parts))
+    asyncio.run(controller.run(settings, adapters, serve_admin=lambda served: app.serve(served, repeats)))
     print(f"ended by itself after {time.monotonic() - start:.3f} s", flush=True)
 
 

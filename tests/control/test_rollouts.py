@@ -12,7 +12,7 @@ from headrace.control.rollouts import Rollouts
 from headrace.errors import Invalid, Transient
 from headrace.policy import rollout as policy
 from headrace.policy.actions import Hold
-from headrace.policy.rollouts import CRAMPED_US
+from headrace.policy.rollouts import CRAMPED_US, How
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.fleet import Fleet
 from headrace.state.likeness import Likeness
@@ -183,7 +183,7 @@ def pair(kept: Kept, **more: Any) -> Likeness:
 
 
 def test_a_shadow_is_compared_and_promoted_only_when_its_answers_agree(kept: Kept) -> None:
-    kept.rollouts.deploy(WANTED, V2, shadow=10, agree=95)
+    kept.rollouts.deploy(WANTED, V2, How(shadow=10, agree=95))
     kept.rollouts.turn(Round(V1, V2))
     assert "no answers were compared yet" in policy.verdict(kept.rollouts.all[V1.name])
     for other in ({"against": "v3"}, {"version": "v1", "against": "v2"}, {"at_us": 0}):

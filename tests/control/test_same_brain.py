@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.policy.rollouts import Rollouts, Round
+from headrace.policy.rollouts import USUAL, How, Rollouts, Round
 from headrace.policy.sizing import ByWork
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.specs.load import load_text
@@ -147,9 +147,9 @@ class Heard(Rollouts):
         super().__init__(like._last, {})
         self.log = log
 
-    def begun(self, declared: Catalog, candidate: ModelSpec, now_us: int, **how: Any) -> Rollout:
+    def begun(self, declared: Catalog, candidate: ModelSpec, now_us: int, how: How = USUAL) -> Rollout:
         self.log.append(("deploy", (now_us, candidate, how)))
-        return super().begun(declared, candidate, now_us, **how)
+        return super().begun(declared, candidate, now_us, how)
 
     def heard(self, row: Usage) -> None:
         self.log.append(("row", row))
@@ -222,7 +222,7 @@ async def rolled_out(cloud: SimCloud, log: list[tuple[str, Any]]) -> list[tuple[
             cloud.rollouts.heard(row)
         elif what == "deploy":
             live.at(told[0])
-            cloud.rollouts.deploy(cloud.declared, told[1], **told[2])
+            cloud.rollouts.deploy(cloud.declared, told[1], told[2])
             cloud.rollouts_changed()
         elif what == "round":
             await live.round(*told)

@@ -11,7 +11,7 @@ from headrace.economics.metering import quantities
 from headrace.economics.prices import Book, charge_nanousd
 from headrace.errors import Refused
 from headrace.gateway.bill import BUSY_US_MAX, Bill
-from headrace.gateway.record import Record
+from headrace.gateway.record import Name, Record
 from headrace.policy.actions import Assign
 from headrace.state.table import Price, RouteBudget
 from headrace.wire.endpoint import endpoint
@@ -85,7 +85,7 @@ def test_streamed_buffered_and_cancelled_are_charged_by_one_rule(stream, outcome
     call = read(stream=stream)
     bill = billed({**UNITS, "busy_us": 3})
     bill.bind(call, 16, CONTEXT)
-    record = Record("req_1", "e", KEY, model(), call, bill)
+    record = Record(Name("req_1", "e"), KEY, model(), call, bill)
     record.arrived_us = 1
     record.assigned(Assign("req_1", "r0", "i0", "v1", "why"), 2)
     record.first_us = 3 if began else 0

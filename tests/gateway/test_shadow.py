@@ -9,6 +9,7 @@ import pytest
 
 from headrace.gateway import comparison
 from headrace.state.likeness import Likeness
+from headrace.state.table import Ability
 from tests.gateway.stub import Question, StubUpstream, dying, saying, truthful, whole
 from tests.gateway.world import HI, World, model, replica, run, until, world
 
@@ -119,3 +120,22 @@ def test_the_client_waits_for_no_copy(tmp_path: Path):
         assert len(await until(lambda: compared(here))) == 1
 
     run(lambda: both(tmp_path, truthful, late, work))
+
+
+def test_what_the_watched_version_cannot_do_is_not_asked_of_it(tmp_path: Path):
+    """Its original has its answer, and nothing of the copy is left behind."""
+
+    async def work() -> None:
+        reader = Ability(dialect="vllm", logprobs=False)
+        watched = model(version="v2", weight=0, shadow=100, ability=reader)
+        async with (
+            StubUpstream(tmp_path / "a", truthful) as a,
+            StubUpstream(tmp_path / "b", truthful) as b,
+            world(tmp_path, [replica(0, a), replica(1, b, version="v2")], models=(BOTH[0], watched)) as here,
+        ):
+            assert (await here.ask({**HI, "logprobs": True})).status == 200
+            assert (len(a.asked), b.asked) == (1, [])
+            assert [record.version for record in here.usages()] == ["v1"]
+            assert not here.worker.exchanges
+
+    run(work)

@@ -11,7 +11,7 @@ from headrace.errors import Invalid
 from headrace.policy import in_force, sequential
 from headrace.policy.actions import Hold
 from headrace.policy.rollout import SAMPLES, SETTLE_US, needed
-from headrace.policy.rollouts import BASELINE_US, CRAMPED_US, PATIENCE_US, Rollouts
+from headrace.policy.rollouts import BASELINE_US, CRAMPED_US, PATIENCE_US, How, Rollouts
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.fleet import Fleet
 from headrace.state.usage import Usage
@@ -35,7 +35,7 @@ class Round:
 def canary(*past: Usage, **how: Any) -> Rollouts:
     """One that has its first share since `NOW_US`."""
     found = Rollouts(lambda model: [one for one in past if one.model == model], {})
-    found.take(found.begun(WANTED, V2, NOW_US, **how))
+    found.take(found.begun(WANTED, V2, NOW_US, How(**how)))
     assert [one.phase for _, one in found.turn(Round(V1, V2), NOW_US)] == ["canary"]
     return found
 
@@ -128,7 +128,7 @@ def of_four() -> Rollouts:
     """A canary with its first share, where four replicas served before; two are needed for the next one."""
     big = msgspec.structs.replace(V2, scaling=msgspec.structs.replace(V2.scaling, max_replicas=12))
     found = Rollouts(lambda _: [], {})
-    found.take(found.begun(WANTED, big, NOW_US, replicas=4))
+    found.take(found.begun(WANTED, big, NOW_US, How(replicas=4)))
     found.turn(Round(V1, V2), NOW_US)
     return found
 

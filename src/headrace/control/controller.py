@@ -7,14 +7,15 @@ and nothing else: replicas and gateways go on.
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from headrace import settings as process_settings
 from headrace import telemetry
 from headrace.control import catalogs, keys
 from headrace.control.actuator import Actuator
-from headrace.control.bookkeeper import EVERY_S, IDLE_S, Bookkeeper, Reader
+from headrace.control.adapters import Adapters
+from headrace.control.bookkeeper import EVERY_S, IDLE_S, Bookkeeper
 from headrace.control.books import Books
 from headrace.control.budgets import Budgets
 from headrace.control.forecasts import Forecasts
@@ -40,7 +41,6 @@ from headrace.errors import Transient, Unreachable
 from headrace.policy import in_force
 from headrace.policy.actions import Stop
 from headrace.policy.performance import Performance
-from headrace.ports import Artifact, Clock, Engine, Store, Substrate
 from headrace.settings import Settings
 from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec
 from headrace.state.table import Purses, Report
@@ -62,30 +62,20 @@ _LEASES_LEARNED: Final = 200
 class Controller:
     """One cloud's slow shell. The admin API reads its attributes and calls `apply`, `stop_replica`, `keys_changed`."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        store: Store,
-        substrate: Substrate,
-        engines: Mapping[str, Engine],
-        find_artifact: Callable[[ModelSpec], Artifact | None],
-        command: Callable[[str], Sequence[str]],
-        journal_reader: Reader,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, settings: Settings, adapters: Adapters) -> None:
+        store, substrate, clock, command = adapters.store, adapters.substrate, adapters.clock, adapters.command
         catalog = catalogs.load(store)
         assert catalog is not None, "the home was made before the controller starts"
         self.settings = settings
         self.store = store
         self.substrate = substrate
-        self.engines = dict(engines)
+        self.engines = dict(adapters.engines)
         self.clock = clock
         self.started_us = clock.now_us()
         self.metrics = Metrics()
         self.records = Records(store, clock)
         self.keyring = Keyring(store, keys.pepper(settings), process_settings.secret)
-        self.bookkeeper = Bookkeeper(settings.journals, store, journal_reader, self.metrics, clock)
+        self.bookkeeper = Bookkeeper(settings.journals, store, adapters.journal_reader, self.metrics, clock)
         secret = keys.pepper(settings)
         self.publisher = Publisher(settings.link_socket, settings.table_file, clock, self._heard, self._asked, secret)
         self.market = Market(command("market"))
@@ -104,7 +94,7 @@ class Controller:
         self._leases = Leases(store, self.records, clock)
         self.notices = Notices(store, self.records, clock)
         self._upstream_keys = UpstreamKeys(process_settings.secret)
-        self.preparer = Preparer(find_artifact, command("prepare"), self.records.decide, clock, self._wake)
+        self.preparer = Preparer(adapters.find_artifact, command("prepare"), self.records.decide, clock, self._wake)
         self._health = Health(substrate, self.records, clock, self._wake)
         self._learning = asyncio.Event()
         self._backup_s = 0.0
@@ -328,9 +318,9 @@ async def _again(name: str, once: Callable[[], Awaitable[None]], pause: Callable
         await pause()
 
 
-async def run(settings: Settings, *, serve_admin: Callable[[Controller], Any], **parts: Any) -> None:
+async def run(settings: Settings, adapters: Adapters, *, serve_admin: Callable[[Controller], Any]) -> None:
     """Run a controller and its admin API until SIGTERM; the replicas run on."""
-    controller = Controller(settings, **parts)
+    controller = Controller(settings, adapters)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

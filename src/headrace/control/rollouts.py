@@ -5,7 +5,7 @@ never a step.
 """
 
 from collections.abc import Mapping
-from typing import Final, Unpack
+from typing import Final
 
 import msgspec
 
@@ -15,7 +15,7 @@ from headrace.control.records import Records
 from headrace.errors import Transient
 from headrace.policy import rollout as policy
 from headrace.policy import rollouts
-from headrace.policy.rollouts import BASELINE, How, Round
+from headrace.policy.rollouts import BASELINE, USUAL, How, Round
 from headrace.ports import Clock, Store
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.likeness import Likeness
@@ -55,9 +55,9 @@ class Rollouts:
 
     # --- what administrators do ---------------------------------------------------------------------------------
 
-    def deploy(self, declared: Catalog, candidate: ModelSpec, **how: Unpack[How]) -> Rollout:
+    def deploy(self, declared: Catalog, candidate: ModelSpec, how: How = USUAL) -> Rollout:
         """Begin, as `policy.rollouts.Rollouts.begun` takes it. Raises Invalid."""
-        rollout = self._rollouts.begun(declared, candidate, self._clock.now_us(), **how)
+        rollout = self._rollouts.begun(declared, candidate, self._clock.now_us(), how)
         return self._put(rollout, "shadow" if rollout.shadow else "deploy")
 
     def promote(self, name: str) -> Rollout:

@@ -15,7 +15,7 @@ from headrace.gateway.client import Client
 from headrace.gateway.desk import Desk
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.limits import Meter
-from headrace.gateway.record import Record
+from headrace.gateway.record import Name, Record
 from headrace.gateway.reply import Reply
 from headrace.policy.actions import Answer, Assign
 from headrace.ports import Journal
@@ -165,7 +165,7 @@ class _Record(Record):
         bill = copy.copy(parent.bill)  # the prices that are pinned
         sizes = parent.sizes if bill.asking.tries == 1 else None  # what its model is told beside is no size to learn
         bill.held_in, bill.cap, bill.asking = (), None, ONCE  # the whole request holds for all of its parts
-        super().__init__(name, parent.epoch, parent.key, parent.model, call, bill, sizes)
+        super().__init__(Name(name, parent.epoch), parent.key, parent.model, call, bill, sizes)
         self.pinned, self._group = parent.pinned, parent.request_id
 
     def arriving(self, output_max: int) -> Request:

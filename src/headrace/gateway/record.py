@@ -1,7 +1,7 @@
 """What one request leaves behind: the mark that it began, marks of its progress, and the one record of its end."""
 
 import zlib
-from typing import Final
+from typing import Final, NamedTuple
 
 from headrace.gateway.bill import Bill, named
 from headrace.gateway.sizes import Sizes
@@ -15,6 +15,14 @@ from headrace.wire.usage import Counts, plausible
 
 SHORT_TOKENS_MAX: Final = 64  # of a chat answer that is soon there
 PATIENCE_US: Final = (0, 600_000_000, 600_000_000)  # by class: how long who is not in a hurry is held at least
+
+
+class Name(NamedTuple):
+    """What a request is called: by us, its id and that of the gateway's life it belongs to; by its client, a label."""
+
+    request_id: str
+    epoch: str
+    label: str = ""
 
 
 class Record:
@@ -32,24 +40,14 @@ class Record:
     )  # fmt: skip
 
     def __init__(
-        self,
-        request_id: str,
-        epoch: str,
-        key: RouteKey,
-        model: RouteModel,
-        call: Call,
-        bill: Bill,
-        sizes: Sizes | None = None,
-        label: str = "",
+        self, name: Name, key: RouteKey, model: RouteModel, call: Call, bill: Bill, sizes: Sizes | None = None
     ) -> None:
-        self.request_id = request_id
-        self.epoch = epoch
+        self.request_id, self.epoch, self.label = name
         self.key = key
         self.model = model
         self.call = call
         self.bill = bill
         self.sizes = sizes
-        self.label = label
         self.arrived_us = self.wall_us = 0
         self.queue_us = self.first_us = self.sent_us = self.left_us = self.busy_us = 0
         self.failed: tuple[Span, ...] = ()

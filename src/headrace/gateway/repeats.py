@@ -7,7 +7,7 @@ a refusal, a client that left) may be tried again with the same key.
 import asyncio
 import hashlib
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from headrace import telemetry
 from headrace.errors import Invalid, Refused
@@ -19,6 +19,14 @@ from headrace.ports import IDEMPOTENCY_KEY_BYTES_MAX, SMALL_BYTES_MAX, Clock, Re
 RETRY_US: Final = 1_000_000
 
 
+class Memory(NamedTuple):
+    """Where ends of requests are kept, by which clock, and which request this is the end of."""
+
+    repeats: Repeats
+    clock: Clock
+    request: str
+
+
 class RememberedReply(Reply):
     """A reply whose end is kept."""
 
@@ -28,18 +36,14 @@ class RememberedReply(Reply):
         self,
         client: Client,
         headers: bytes,
+        memory: Memory,
         *,
         chunked: bool,
         kind: bytes,
-        repeats: Repeats,
-        clock: Clock,
-        request: str,
         run: Run = UNNAMED,
     ) -> None:
         super().__init__(client, headers, chunked=chunked, kind=kind, run=run)
-        self._repeats = repeats
-        self._clock = clock
-        self._request = request
+        self._repeats, self._clock, self._request = memory
         self._name = self._digest = ""
 
     def first(self, given: bytes, tenant: str, path: str, body: bytes) -> bool:

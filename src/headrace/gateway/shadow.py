@@ -17,7 +17,7 @@ from headrace.gateway.client import Client
 from headrace.gateway.comparison import Comparison
 from headrace.gateway.desk import Acting, Desk
 from headrace.gateway.exchange import Exchange
-from headrace.gateway.record import Record
+from headrace.gateway.record import Name, Record
 from headrace.gateway.reply import Reply
 from headrace.state.request import BATCH
 from headrace.state.table import RouteKey, RouteModel
@@ -62,8 +62,8 @@ def follow(desk: Desk, original: Record, reply: Reply) -> None:
     call.priority = BATCH
     call.model = f"{watched.name}@{watched.version}"
     bill = Bill(desk.directory.book, [watched], _KEY, desk.clock.now_us())
-    name = original.request_id + _SUFFIX
-    record = Record(name, original.epoch, _KEY, watched, call, bill, label=f"shadow of {original.request_id}")
+    name = Name(original.request_id + _SUFFIX, original.epoch, f"shadow of {original.request_id}")
+    record = Record(name, _KEY, watched, call, bill)
     client = _Nobody()
     unheard = Reply(client, b"", chunked=False)
     compared = Comparison(
@@ -74,7 +74,7 @@ def follow(desk: Desk, original: Record, reply: Reply) -> None:
         Exchange(desk, client, unheard, record).start()
     except HeadraceError:
         reply.heard = None
-        desk.exchanges.pop(name, None)  # it cannot be asked of this version; its original has its answer
+        desk.exchanges.pop(name.request_id, None)  # it cannot be asked of this version; its original has its answer
     bill.bound = 0  # so that it is charged nothing, whatever it comes to
 
 

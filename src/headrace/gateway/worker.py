@@ -25,8 +25,8 @@ from headrace.gateway.http1 import Head
 from headrace.gateway.limits import Meter
 from headrace.gateway.link import Link
 from headrace.gateway.purse import Wallet
-from headrace.gateway.record import Record
-from headrace.gateway.repeats import RememberedReply
+from headrace.gateway.record import Name, Record
+from headrace.gateway.repeats import Memory, RememberedReply
 from headrace.gateway.reply import Reply
 from headrace.gateway.request_ids import request_ids
 from headrace.gateway.rows import SharedRows
@@ -171,8 +171,8 @@ class Worker:
         run = pipes.run_of(head, key, self._doorman)
         if given is None:
             return Reply(client, headers, chunked=chunked, kind=kind, run=run)
-        reply = RememberedReply(client, headers, chunked=chunked, kind=kind, repeats=self.repeats, clock=self.clock,
-                                request=request_id, run=run)  # fmt: skip
+        memory = Memory(self.repeats, self.clock, request_id)
+        reply = RememberedReply(client, headers, memory, chunked=chunked, kind=kind, run=run)
         return reply if reply.first(given, key.tenant, head.path, body) else None
 
     def _work(self, client: Client, call: Call, key: RouteKey, request_id: str, reply: Reply, dry_run: bool) -> None:
@@ -189,7 +189,7 @@ class Worker:
         if dry_run:
             relay.Relayed(client, self.spawn(quotes.answer(self, client, reply, bill, call, model)))
             return
-        record = Record(request_id, self.epoch, key, model, call, bill, self.sizes, label)
+        record = Record(Name(request_id, self.epoch, label), key, model, call, bill, self.sizes)
         split = fan.asking(call, model, others) != ONCE
         (Fan if split else Exchange)(self, client, reply, record, others).start()
         if self.expected.any:

@@ -6,7 +6,7 @@ with one rollout is `policy.rollout`'s; this keeps the counts, and knows which r
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol, TypedDict
+from typing import Final, Protocol
 
 import msgspec
 
@@ -30,14 +30,17 @@ _THERE: Final = frozenset({"pending", "starting", "waking", "ready"})
 Last = Callable[[str], list[Usage]]
 
 
-class How(TypedDict, total=False):
+class How(msgspec.Struct, frozen=True, kw_only=True):
     """What may be said of one that begins; as `state.rollout.Rollout` has it. `replicas` serve the model now."""
 
-    first: int
-    automatic: bool
-    shadow: int
-    agree: int
-    replicas: int
+    first: int = 5
+    automatic: bool = True
+    shadow: int = 0
+    agree: int = 0
+    replicas: int = 1
+
+
+USUAL: Final = How()
 
 
 class Round(Protocol):
@@ -84,18 +87,7 @@ class Rollouts:
 
     # --- what is asked for --------------------------------------------------------------------------------------
 
-    def begun(
-        self,
-        declared: Catalog,
-        candidate: ModelSpec,
-        now_us: int,
-        *,
-        first: int = 5,
-        automatic: bool = True,
-        shadow: int = 0,
-        agree: int = 0,
-        replicas: int = 1,
-    ) -> Rollout:
+    def begun(self, declared: Catalog, candidate: ModelSpec, now_us: int, how: How = USUAL) -> Rollout:
         """The beginning of one: `candidate` against the version that has the most traffic now. Raises Invalid."""
         name = candidate.name
         versions = in_force.of(in_force.catalog(declared, self._rollouts), name)
@@ -118,14 +110,14 @@ class Rollouts:
             before={model.version: model.weight for model in versions if model.version != candidate.version},
             began_us=now_us,
             changed_us=now_us,
-            first=first,
-            automatic=automatic and not shadow,
+            first=how.first,
+            automatic=how.automatic and not how.shadow,
             dear_nanousd=tallying.dear_nanousd(declared, stable, rows),
             slow_us=tallying.slow_us(rows),
-            shadow=shadow,
-            agree=agree,
-            replicas=max(1, replicas),
-            reason=f"{shadow} % of requests are copied to it" if shadow else "deployed",
+            shadow=how.shadow,
+            agree=how.agree,
+            replicas=max(1, how.replicas),
+            reason=f"{how.shadow} % of requests are copied to it" if how.shadow else "deployed",
         )
         if rollout.solo:
             rollout = msgspec.structs.replace(rollout, old=tallying.total(rows, rollout, declared))

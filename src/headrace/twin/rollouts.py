@@ -110,8 +110,8 @@ class SimRollouts:
             candidate = self._declared.model(one.key)
             assert candidate is not None, "the scenario was checked"
             serving = sum(r.model == one.model and r.phase == "ready" for r in fleet.replicas)
-            how: How = {"first": one.first, "automatic": not one.manual, "replicas": serving}
-            made = self.policy.begun(self._declared, candidate, now_us, **how)
+            how = How(first=one.first, automatic=not one.manual, replicas=serving)
+            made = self.policy.begun(self._declared, candidate, now_us, how)
             self.policy.take(made)
             self._told("deploy", made, now_us)
         if due:

@@ -9,6 +9,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from headrace.control import catalogs, keys
+from headrace.control.adapters import Adapters
 from headrace.control.admin import app
 from headrace.control.admin.repeats import Once
 from headrace.control.admin.routes import BODY_BYTES_MAX, AdminRoute, json
@@ -50,8 +51,7 @@ class Door:
         )
         catalogs.save(self.store, wanted)
         self.admin = keys.bootstrap(settings, self.store, self.clock) or ""
-        self.control = Controller(
-            settings,
+        adapters = Adapters(
             store=self.store,
             substrate=SimSubstrate(self.clock),
             engines={kind: SimEngine(kind) for kind in ("llama_cpp", "onnx", "openai", "openvino", "vllm")},
@@ -60,6 +60,7 @@ class Door:
             journal_reader=journal_reader,
             clock=self.clock,
         )
+        self.control = Controller(settings, adapters)
         self.control.loop.machine = list(MACHINE)
         self.client = TestClient(app.build(self.control, self.repeats("first")), raise_server_exceptions=False)
 

@@ -15,6 +15,7 @@ from headrace.control.controller import Controller
 from headrace.control.tables import allowed
 from headrace.policy import in_force
 from headrace.policy import rollout as policy
+from headrace.policy.rollouts import How
 from headrace.ports import KeyRecord
 from headrace.specs.catalog import ModelSpec
 from headrace.state.rollout import Rollout
@@ -92,15 +93,14 @@ class Versions:
             raise errors.Invalid(
                 "'agree' is for a shadow; give 'shadow', the percent of requests to copy", param="agree"
             )
-        made = control.rollouts.deploy(
-            control.declared,
-            candidate,
+        how = How(
             first=wanted.first,
             automatic=wanted.automatic,
             shadow=wanted.shadow,
             agree=wanted.agree,
             replicas=sum(r.model == candidate.name and r.phase == "ready" for r in control.loop.fleet.replicas),
         )
+        made = control.rollouts.deploy(control.declared, candidate, how)
         control.loop.anew(candidate)
         return self._done(made)
 

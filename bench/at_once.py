@@ -36,7 +36,7 @@ from headrace.engines.runners.sound import encoded
 from headrace.specs.catalog import ModelSpec
 from headrace.specs.load import load_text
 
-DEFAULT = Path(assembly.__file__).parent / "specs" / "default.yaml"
+DEFAULT = Path(assembly.__file__).parents[1] / "specs" / "default.yaml"
 UNBATCHED = Path(__file__).with_name("unbatched.py")
 COUNT, LONE = 32, 15
 MODELS = {

@@ -76,7 +76,7 @@ def library_alone(whisper: Any, sound: Samples) -> float:
 
 def starts(folder: Path) -> None:
     """Both replicas: new process to ready, and memory after the golden question."""
-    text = (Path(assembly.__file__).parent / "specs" / "default.yaml").read_text()
+    text = (Path(assembly.__file__).parents[1] / "specs" / "default.yaml").read_text()
     for model in load_text(text, machine=(8 << 30, 2)).models:
         if model.task not in ("transcribe", "speak"):
             continue

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.assembly import SystemClock
+from headrace.assembly.clock import SystemClock
 from headrace.control import catalogs
 from headrace.control import keys as control_keys
 from headrace.ports import Artifact, Command

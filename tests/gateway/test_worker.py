@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from headrace.assembly import SystemClock
+from headrace.assembly.clock import SystemClock
 from headrace.gateway import serve, worker
 from headrace.gateway.client import Client
 from headrace.settings import Settings

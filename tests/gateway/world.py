@@ -11,7 +11,7 @@ from typing import Any
 
 import uvloop
 
-from headrace.assembly import SystemClock
+from headrace.assembly.clock import SystemClock
 from headrace.gateway.client import Client
 from headrace.gateway.worker import Worker
 from headrace.settings import Settings

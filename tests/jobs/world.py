@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import uvicorn
 
-from headrace.assembly import SystemClock
+from headrace.assembly.clock import SystemClock
 from headrace.jobs.parts import parts
 from headrace.serving import process
 from headrace.serving.caller import Door

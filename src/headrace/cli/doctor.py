@@ -80,12 +80,12 @@ def _port(here: settings.Settings) -> Finding:
 
 
 def _database(here: settings.Settings) -> list[Finding]:
-    from headrace import assembly
+    from headrace.assembly import home
 
     if not here.database.exists():
         return []
     fix = "; fix: headrace down, move the file away or restore a backup, headrace up"
-    found = assembly.database_problems(here)
+    found = home.database_problems(here)
     return [("database", False, problem + fix) for problem in found] or [
         ("database", True, f"{here.database} is whole")
     ]
@@ -102,10 +102,11 @@ def _sandbox() -> Finding:
 
 def _engines(here: settings.Settings) -> list[Finding]:
     from headrace import assembly  # heavy, and wanted by this part alone
+    from headrace.assembly import home
     from headrace.cli.check import read
 
     try:
-        catalog = assembly.stored_catalog(here) or read(None)[0]
+        catalog = home.stored_catalog(here) or read(None)[0]
     except HeadraceError:  # told by the finding about the database
         catalog = read(None)[0]
     problems = assembly.engine_problems(catalog)
@@ -113,7 +114,7 @@ def _engines(here: settings.Settings) -> list[Finding]:
     if not said:
         kinds = sorted({model.engine.kind for model in catalog.models})
         said = [("engine", True, f"{', '.join(kinds)} can run every model of the catalog")]
-    ready = [model.key for model in catalog.models if model.owned and assembly.prepared(here, model)]
+    ready = [model.key for model in catalog.models if model.owned and home.prepared(here, model)]
     rest = [model.key for model in catalog.models if model.owned and model.key not in ready]
     text = f"prepared: {', '.join(ready) or 'none yet'}" + (
         f"; prepared at first start: {', '.join(rest)}" if rest else ""

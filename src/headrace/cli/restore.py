@@ -16,7 +16,7 @@ from headrace.errors import Refused
 @json_option
 def command(file: Path | None, home: str | None, as_json: bool) -> None:
     """Put the newest backup whose books are right, or FILE, in the database's place. What was there is kept aside."""
-    from headrace import assembly
+    from headrace.assembly.home import restore
 
     here = settings.load(home=home)
     if pid := running(here):
@@ -25,7 +25,7 @@ def command(file: Path | None, home: str | None, as_json: bool) -> None:
             status=409,
             code="already_running",
         )
-    good, aside = assembly.restore(here, file)
+    good, aside = restore(here, file)
     kept = f"; what was there is now {aside}" if aside else ""
     text = f"restored {here.database} from {good}{kept}\nwhat came after that backup is lost; start with: headrace up"
     show({"restored": str(good), "replaced": str(aside) if aside else None}, text, as_json=as_json)

@@ -36,6 +36,7 @@ def command(
 ) -> None:
     """Start the cloud that FILE describes; without FILE the one of last time, or the built-in one."""
     from headrace import assembly
+    from headrace.assembly.home import bootstrap, stored_catalog
 
     here = settings.load(home=home, listen=listen, gateways=gateways)
     # Before anything is written: a running cloud's catalog must not change under it.
@@ -48,8 +49,8 @@ def command(
         )
     if problem := _taken(here):
         raise HeadraceError(f"cannot listen on {problem}")
-    known = None if file else assembly.stored_catalog(here)
-    boot = assembly.bootstrap(here, None if known else read(file)[0])
+    known = None if file else stored_catalog(here)
+    boot = bootstrap(here, None if known else read(file)[0])
     found = {
         "url": f"{door(here)}/v1",
         "key": boot.key,

@@ -77,30 +77,20 @@ def tool(
     return made
 
 
-class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """What an agent may take: turns of its model, money and time in all, and time for each of its requests."""
-
-    max_steps: int = 8
-    cost: str | None = None
-    time: str | None = None
-    timeout: str = "60s"
-
-
 def agent(
     *,
     model: str,
     tools: Iterable[Tool | Callable[..., Any]] = (),
+    max_steps: int = 8,
+    cost: str | None = None,
+    time: str | None = None,
     first: Iterable[str] = (),
     schema: dict[str, Any] | None = None,
+    timeout: str = "60s",
     or_else: Iterable[dict[str, Any]] = (),
     **more: Any,
 ) -> Callable[[Body], AgentFunction]:
-    """Make an agent of a function that returns its prompt.
-
-    `more` are its bounds, max_steps, cost, time and timeout as `Bounds` has them; and fields of its requests, like
-    max_tokens.
-    """
-    bounds = Bounds(**{name: more.pop(name) for name in Bounds.__struct_fields__ if name in more})
+    """Make an agent of a function that returns its prompt. `more` are fields of its requests, like max_tokens."""
     ready = [one if isinstance(one, Tool) else tool()(one) for one in tools]
     known = {one.name: one for one in ready}
     if len(known) < len(ready):
@@ -114,13 +104,13 @@ def agent(
                 system=inspect.cleandoc(body.__doc__ or ""),
                 tools=known,
                 first=tuple(first),
-                max_steps=bounds.max_steps,
-                cost_nanousd=nanousd(bounds.cost) if bounds.cost is not None else None,
-                time_us=duration_us(bounds.time) if bounds.time is not None else None,
+                max_steps=max_steps,
+                cost_nanousd=nanousd(cost) if cost is not None else None,
+                time_us=duration_us(time) if time is not None else None,
                 schema=schema,
                 more={"max_tokens": 256, **more},
                 or_else=tuple(or_else),
-                patience=Patience(timeout_us=duration_us(bounds.timeout)),
+                patience=Patience(timeout_us=duration_us(timeout)),
             ),
         )
 

@@ -176,7 +176,8 @@ class Dispatch:
         prompts.begun(lane, ticket, ticket.seat, now_us)
         if lane.route.ttft_us and ticket.request.priority != BATCH:
             lane.begun += 1
-            lane.late += now_us - ticket.request.arrived_us > lane.route.ttft_us
+            late = now_us - ticket.request.arrived_us > lane.route.ttft_us
+            lane.late += late and ticket.prompt_us <= lane.route.ttft_us  # who takes longer alone is late everywhere
         if lane.queue:
             self._drain(lane, now_us, answers)
         return answers

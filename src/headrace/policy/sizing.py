@@ -13,7 +13,8 @@ from copy import copy
 from typing import Final, Protocol
 
 from headrace.policy import scaling
-from headrace.policy.lateness import SIGMAS, Lateness
+from headrace.policy.lateness import Lateness
+from headrace.policy.levels import Levels
 from headrace.policy.outlook import Expectation, Outlook
 from headrace.policy.pace import FULL, Pace
 from headrace.policy.scaling import Want
@@ -60,13 +61,17 @@ class BySlots:
 class _Known:
     """What is known of one model: its outlook, what it needs now, and what it needed lately."""
 
-    __slots__ = ("expected", "fresh", "lately", "lateness", "need", "outlook", "pace", "since_us", "steady")
+    __slots__ = (
+        "expected", "fresh", "kept_us", "lately", "lateness", "levels", "need", "outlook", "pace", "since_us", "steady",
+    )  # fmt: skip
 
     def __init__(self, now_us: int) -> None:
         self.since_us = now_us
         self.fresh = False  # a part of a model whose replicas were there for all of it
         self.pace = Pace(now_us)
         self.lateness = Lateness(now_us)
+        self.levels = Levels()
+        self.kept_us = CALM_US  # one that is not needed any more
         self.outlook = Outlook()
         self.expected = Expectation(0.0, 0.0, 0.0)
         self.need = self.steady = 0.0
@@ -82,12 +87,14 @@ class _Known:
         made.lately.extend((at_us, share * need) for at_us, need in self.lately)
         return made
 
-    def take(self, need: float, now_us: int, window_us: int) -> None:
+    def take(self, need: float, now_us: int, boot_us: int) -> None:
         self.need = need
+        self.levels.take(need, SLACK, now_us)
+        self.kept_us = max(CALM_US, boot_us, self.levels.kept_us(boot_us + ROUND_US, self.lateness.owed, now_us))
         while self.lately and self.lately[-1][1] <= need:
             self.lately.pop()
         self.lately.append((now_us, need))
-        while self.lately[0][0] < now_us - window_us:
+        while self.lately[0][0] < now_us - self.kept_us:
             self.lately.popleft()
 
     @property
@@ -98,9 +105,10 @@ class _Known:
 class ByWork:
     """By arriving work, its forecast over a start, its noise, and the backlog.
 
-    Formula: need = (peak + k sigma) / full + backlog / drain; grow to ceil(need - 1/5) at once, shrink to
-        ceil(most need of the last calm time + 1/10), the calm time being a minute or a start, whichever is longer;
-        k is what `lateness` and full what `pace` makes of the answers, while more than one replica is needed.
+    Formula: need = (peak + sigma) / full + backlog / drain; grow to ceil(need - 1/5) at once, shrink to
+        ceil(most need of the last calm time + 1/10), the calm time being the longest of a minute, a start, and what
+        `levels` makes of needs that came back and of what `lateness` owes; full is what `pace` makes of the answers,
+        while more than one replica is needed.
     Units: replicas; peak, and sigma of forecasts over a start, in seconds of work a second; drain is a start's time,
         10 s to 60 s.
     Source: work signal with forecast and hysteresis of the autoscaler comparison in docs/benchmarks.md.
@@ -130,8 +138,7 @@ class ByWork:
         known = self._known.get(key)
         if known is None or not known.expected.sigma:
             return 0.0
-        kept_free = known.lateness.sigmas * known.expected.sigma
-        return kept_free / (known.expected.peak + kept_free)
+        return known.expected.sigma / (known.expected.peak + known.expected.sigma)
 
     def divide(self, key: str, shares: Mapping[str, float], now_us: int) -> None:
         """A model is cut in parts from now on; each begins with what is known of the model, by its share of the work,
@@ -159,10 +166,10 @@ class ByWork:
                 known.pace.look(one.paced, one.slow, promised, now_us, tells=known.need > 1)
             if one.key in self.ttft_percent:
                 promised = self.ttft_percent[one.key] / 100
-                known.lateness.look(one.begun, one.late, promised, now_us, tells=known.need > 1)
-            known.steady = (expected.peak + known.lateness.sigmas * expected.sigma) / known.pace.full
+                known.lateness.look(one.begun, one.late, promised, now_us)
+            known.steady = (expected.peak + expected.sigma) / known.pace.full
             need = known.steady + one.backlog_us / drain_us
-            known.take(need, now_us, max(CALM_US, boot_us))
+            known.take(need, now_us, boot_us)
 
     def desired(
         self, model: ModelSpec, have: int, replicas: Sequence[Replica], demand: Demand | None, now_us: int
@@ -197,12 +204,12 @@ class ByWork:
         expected, boot_us = known.expected, self.boot_us.get(model.key, BOOT_US)
         held = f", {demand.queued} held" if demand.queued else ""
         full = f", {100 * known.pace.full:.0f} % full" if known.pace.full != FULL else ""
-        times = f" kept free {sigmas:g} times" if (sigmas := known.lateness.sigmas) != SIGMAS else ""
+        kept = f"; one that is not needed stays for {format_us(known.kept_us)}" if known.kept_us > CALM_US else ""
         held += f", {demand.expected} announced" if demand.expected else ""
         return (
             f"work for {expected.level:.2f} replicas arrives, at most {expected.peak:.2f} while one starts "
-            f"({format_us(boot_us)}), noise {expected.sigma:.2f}{times}{full}{held}: {count} wanted "
-            f"(min {model.scaling.min_replicas}, max {model.scaling.max_replicas})"
+            f"({format_us(boot_us)}), noise {expected.sigma:.2f}{full}{held}: {count} wanted "
+            f"(min {model.scaling.min_replicas}, max {model.scaling.max_replicas}){kept}"
         )
 
 

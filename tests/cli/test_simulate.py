@@ -237,7 +237,18 @@ def test_what_is_odd_about_a_trace_is_told(cli, tmp_path):
     (tmp_path / "t.csv").write_text("arrival_s,input_tokens,output_tokens,model\n" + rows)
     out = cli("simulate", EXAMPLE, "--trace", str(tmp_path / "t.csv")).out
     assert "Requests for gpt-4 are taken as qwen3-32b's, the only model of the cloud." in out
-    assert "1 of 2 requests of qwen3-32b have more tokens than its context of 32768" in out
+    refused = "1 of 2 requests of qwen3-32b have more tokens than its context of 32768 and are refused"
+    assert refused in out
+    assert "raise models.qwen3-32b.engine.context, or leave them out" in out
+    assert out.count("1 (1 too long)") == 2  # of the run, and of its model
+    wider = f"models.qwen3-32b.engine.context={65536}"
+    both = cli("simulate", EXAMPLE, "--trace", str(tmp_path / "t.csv"), "--vs", wider, "--json").json["runs"]
+    found = [(model["refused"], model["too_long"], model["context_tokens"]) for run in both for model in run["models"]]
+    assert found == [(1, 1, 32768), (0, 0, 65536)]
+    cli("simulate", EXAMPLE, "--trace", str(tmp_path / "t.csv"), "--html", str(tmp_path / "p.html"))
+    page = (tmp_path / "p.html").read_text()
+    assert refused in page
+    assert "1 (1 too long)" in page
     out = cli("simulate", EXAMPLE, "--trace", str(tmp_path / "t.csv"), "--map", "gpt-4=qwen3-32b").out
     assert "are taken as" not in out
 

@@ -10,14 +10,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from headrace.policy import placement, schedule
-from headrace.policy.actions import Answer, Assign, Plan, Reject, Start
+from headrace.policy import schedule
+from headrace.policy.actions import Answer, Assign, Plan, Reject
 from headrace.policy.activity import Activity
 from headrace.policy.choice import Choices
 from headrace.policy.dispatch import Dispatch
 from headrace.policy.keepalive import Keepalive
 from headrace.policy.plan import plan
-from headrace.policy.planning import Learned, replica_id
+from headrace.policy.planning import Learned
 from headrace.policy.sizing import ByWork
 from headrace.state.request import BATCH
 from headrace.state.table import Table
@@ -31,7 +31,7 @@ from headrace.units import US_PER_HOUR
 
 AFTER_US: Final = US_PER_HOUR  # how long the last requests may take once the trace is over
 BATCH_HELD: Final = 64  # batch requests of a model that wait in the gateway; whoever runs the job keeps the others
-PENDING, SERVED, REFUSED, FAILED = range(4)
+PENDING, SERVED, REFUSED, FAILED, TOO_LONG = range(5)
 Progress = Callable[[int, int], None]
 
 
@@ -58,7 +58,7 @@ class World:
         names = sorted({model.version for model in scenario.catalog.models})
         self.numbers = {version: number for number, version in enumerate(names, 1)}
         self.log: list[tuple[int, str, str, str]] = []  # moment, what, about whom, why
-        self.counts: list[tuple[int, str, int, int]] = []  # moment, model, replicas, ready
+        self.counts = self.fleet.counts
         self.now_us = 0
         self._progress = progress
         self._events = Events()
@@ -74,7 +74,6 @@ class World:
         self._models, self._priorities = self._requests.models, self._requests.priorities
         self._route_models = route_models(self.rollouts.catalog, scenario.rates, scenario.boot_us)
         self._route_tenants = route_tenants(scenario.catalog.tenants, trace.tenants)
-        self._counted: dict[str, tuple[int, int]] = {}
         self._keepalive = Keepalive()
         self._choices = Choices(lambda model, pool: scenario.speeds.get((model.key, pool.name)))
         self._jobs: dict[str, deque[int]] = {}  # batch requests that were not asked yet, by model
@@ -85,7 +84,7 @@ class World:
         """From the first arrival to the last end. Interrupted, what was simulated up to then stands."""
         scenario, events, arrived = self.scenario, self._events.queue, self._requests.arrived
         count, at, over_us = len(arrived), 0, scenario.trace.span_us + AFTER_US
-        self._warm()
+        self.fleet.warm(scenario.warm)
         self._table(0)
         self._market.open()
         self._push(0, ROUND, None, 0)
@@ -128,7 +127,9 @@ class World:
     # --- requests ------------------------------------------------------------------------------------------------
 
     def _arrive(self, at: int) -> None:
-        if self._priorities[at] != BATCH:
+        if self._requests.too_long[at]:
+            self.fate[at], self.end_us[at] = TOO_LONG, self.now_us
+        elif self._priorities[at] != BATCH:
             self._pending += 1
             self._ask(at, self.scenario.patience_us)
         else:
@@ -160,13 +161,17 @@ class World:
             if self._priorities[at] == BATCH:
                 self._offered[self._models[at]] -= 1
             one = self.fleet.running[answer.replica]
+            version = one.lease.version
+            self.by[at] = self.numbers[version]
+            if self._requests.refused(at, version):
+                self._fated(at, TOO_LONG)
+                self._act_all(self._dispatch.ended(answer.request, self.now_us, ok=False))
+                return
             if self._watched and self._models[at] in self._watched:
                 self.rollouts.sent(at, self.now_us)
             prompt_us, inputs = self._requests.prompt_us(at, one), self._requests.inputs[at]
             self.share_us[at] += prompt_us
             stamp = one.engine.stamp
-            version = one.lease.version
-            self.by[at] = self.numbers[version]
             one.engine.add(at, prompt_us, inputs, self._requests.outputs(at, version), self.now_us)
             if one.engine.stamp != stamp:
                 self._push(one.engine.due_us, STEP, one, one.engine.stamp)
@@ -318,7 +323,7 @@ class World:
             self._table(now_us)
         if made.sleeps:  # what they gave is there at once: who waits for it need not wait for the next round
             self._push(now_us, ROUND, None, 1)
-        self._count()
+        self.fleet.count(now_us)
         self.rollouts.holds = made.holds
         self._judge()
         if regular:
@@ -350,18 +355,6 @@ class World:
             self.fleet.wake(one, wake.reason, now_us)
             self._push(now_us + self.scenario.wake_us[one.replica.key], READY, one, 0)
 
-    def _warm(self) -> None:
-        """Replicas that are there when the trace begins: those a plan starts for it, as many as will fit."""
-        for key, count in self.scenario.warm.items():
-            for _ in range(count):
-                model = self.scenario.catalog.model(key)
-                device = placement.Space.of(self.fleet.seen(0)).find(model) if model is not None else None
-                if model is None or device is None:
-                    break
-                name = replica_id(model, set(self.fleet.running))
-                start = Start(name, model.name, model.version, device.pool, device.node, device.device, "was there")
-                self.fleet.ready(self.fleet.start(start, 0), 1)  # 0 would say never
-
     # --- leaves --------------------------------------------------------------------------------------------------
 
     def _table(self, now_us: int) -> None:
@@ -372,17 +365,6 @@ class World:
 
     def _busy(self) -> bool:
         return self._pending > 0
-
-    def _count(self) -> None:
-        """How many replicas there are, whenever that has changed."""
-        found: dict[str, tuple[int, int]] = {}
-        for one in self.fleet.running.values():
-            have, ready = found.get(one.replica.key, (0, 0))
-            found[one.replica.key] = have + 1, ready + (one.replica.phase == "ready")
-        for key in found.keys() | self._counted.keys():
-            if found.get(key, (0, 0)) != self._counted.get(key, (0, 0)):
-                self.counts.append((self.now_us, key, *found.get(key, (0, 0))))
-        self._counted = found
 
     def _note(self, what: str, who: str, why: str) -> None:
         self.log.append((self.now_us, what, who, why))

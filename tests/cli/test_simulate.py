@@ -98,6 +98,24 @@ def test_a_rollout_is_told_step_by_step_and_beside_a_run_without_it(cli, tmp_pat
     assert sum(model["failed"] for model in ours["models"]) == one["versions"][1]["failed"] > 0
 
 
+def test_a_shadow_is_told_with_copies_their_pace_and_what_it_costs(cli, tmp_path):
+    """In the table, in JSON and on the page; no request of the run is one of its copies."""
+    page, told = tmp_path / "run.html", "qwen3-32b@v2,at=4m,shadow=50%,output=1.5"
+    words = ("simulate", EXAMPLE, "--trace", ROLLED, "--rollout", told, "--vs", "rollout=none", "--html", str(page))
+    out = cli(*words).out
+    assert re.search(r"as given: qwen3-32b@v2 against v1: \d+ requests were copied to it, and nobody was answered", out)
+    assert re.search(r"4.5 min +50 % copied +shadow +a replica of v2 is ready", out)
+    assert re.search(r"as given: with the shadow it cost \$\d.\d+ more than rollout=none, without it \(\+", out)
+    assert "as given: copies, beside their originals" in out
+    assert "1.50 times" in out
+    assert "copies, beside their originals" in page.read_text()
+    ours, without = cli(*words, "--json").json["runs"]
+    copied = ours["rollouts"][0]["copied"]
+    assert copied["made"] == copied["answered"] > 100
+    assert copied["cost_nanousd"] == ours["cost_nanousd"] - without["cost_nanousd"] > 0
+    assert [model["requests"] for model in ours["models"]] == [without["requests"], 0]
+
+
 def test_rollouts_of_variants_stand_beside_each_other(cli):
     """What follows `rollout=` belongs to it up to the next place of the file; another variant keeps the run's own."""
     variants = ("rollout=qwen3-32b@v2,at=2m,manual,pools.h200.count=3", "pools.h200.count=4")

@@ -48,7 +48,8 @@ ROUND_MIN_US = 10_000  # each is a look at the whole fleet
     "--rollout",
     "rollouts",
     multiple=True,
-    help="MODEL@VERSION[,at=10m,first=5,manual,speed=0.8,errors=1%,output=1.3,boot=90s]: roll it out meanwhile.",
+    help="MODEL@VERSION[,at=10m,first=5,manual,speed=0.8,errors=1%,output=1.3,boot=90s]: roll it out meanwhile; with "
+    "shadow=10% copy requests to it instead.",
 )
 @click.option("--policy", default="headrace", show_default=True, help="Who sizes: headrace, knative, hpa:N, ray, ...")
 @click.option("--round", "every", default="5s", show_default=True, help="How often the slow brain looks.")

@@ -200,6 +200,14 @@ class SimFleet:
                 start = Start(name, model.name, model.version, device.pool, device.node, device.device, "was there")
                 self.ready(self.start(start, 0), 1)  # 0 would say never
 
+    def has_ready(self, model: str, version: str) -> bool:
+        """Whether a replica of that version is ready."""
+        whose = (model, version)
+        return any(
+            (one.replica.model, one.replica.version) == whose and one.replica.phase == "ready"
+            for one in self.running.values()
+        )
+
     def routes(self) -> tuple[RouteReplica, ...]:
         """The replicas that gateways may send to, or still have work at."""
         return tuple(one.route for one in self.running.values() if one.route is not None)
@@ -273,6 +281,7 @@ def route_models(
             created_s=0,
             wake_us=wake_us.get(model.key, 0),
             rate=rates.get(model.key),
+            shadow=model.shadow,
             tpot_us=model.objective.tpot_us,
             cut=cuts.get(model.key),
         )

@@ -1,6 +1,9 @@
 """The requests of a trace, by their place in it: what is asked, and how long its prompt and its answer are of whom."""
 
-from headrace.state.request import Request
+import msgspec
+
+from headrace.policy import shadowing
+from headrace.state.request import BATCH, Request
 from headrace.twin.fleet import Running
 from headrace.twin.prefixes import Paths
 from headrace.twin.scenario import Scenario
@@ -50,6 +53,11 @@ class Requests:
             prefix_hash=prefix + 1 if prefix >= 0 else 0,
             priority=self.priorities[at],
         )
+
+    def copied(self, at: int, name: str, version: str, now_us: int, patience_us: int) -> Request:
+        """Its copy for a version that is only watched, as a gateway asks it."""
+        asked = self.request(at, now_us, patience_us)
+        return msgspec.structs.replace(asked, id=name, version=version, tenant=shadowing.TENANT, priority=BATCH)
 
     def prompt_us(self, at: int, one: Running) -> float:
         """What its prompt takes there, but for what is in the cache; it is there from now on."""

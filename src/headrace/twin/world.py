@@ -27,6 +27,7 @@ from headrace.twin.market import Market
 from headrace.twin.requests import Requests
 from headrace.twin.rollouts import JUDGE_US, SimRollouts
 from headrace.twin.scenario import Scenario
+from headrace.twin.shadows import Shadows
 from headrace.units import US_PER_HOUR
 
 AFTER_US: Final = US_PER_HOUR  # how long the last requests may take once the trace is over
@@ -72,6 +73,10 @@ class World:
         self._revision = 0
         self._requests = Requests(scenario)
         self._models, self._priorities = self._requests.models, self._requests.priorities
+        self.shadows = Shadows(
+            self._requests, self._dispatch, self.fleet, self.rollouts, self._events, scenario.batch_patience_us
+        )
+        self._copies = self.shadows.first  # the number of the first request's copy
         self._route_models = route_models(self.rollouts.catalog, scenario.rates, scenario.boot_us)
         self._route_tenants = route_tenants(scenario.catalog.tenants, trace.tenants)
         self._keepalive = Keepalive()
@@ -154,10 +159,14 @@ class World:
         if self._dispatch.shed:
             shed, self._dispatch.shed = self._dispatch.shed, []
             self._act_all(shed)
+        if self.shadows.watched and self.fate[at] != REFUSED:
+            self._act_all(self.shadows.follow(at, self.now_us))
 
     def _act(self, answer: Answer) -> None:
-        if isinstance(answer, Assign):
-            at = int(answer.request)
+        at = int(answer.request)
+        if at >= self._copies:
+            self._act_all(self.shadows.act(answer, self.now_us))
+        elif isinstance(answer, Assign):
             if self._priorities[at] == BATCH:
                 self._offered[self._models[at]] -= 1
             one = self.fleet.running[answer.replica]
@@ -171,18 +180,14 @@ class World:
                 self.rollouts.sent(at, self.now_us)
             prompt_us, inputs = self._requests.prompt_us(at, one), self._requests.inputs[at]
             self.share_us[at] += prompt_us
-            stamp = one.engine.stamp
-            one.engine.add(at, prompt_us, inputs, self._requests.outputs(at, version), self.now_us)
-            if one.engine.stamp != stamp:
-                self._push(one.engine.due_us, STEP, one, one.engine.stamp)
+            self._events.give(one, at, (prompt_us, inputs, self._requests.outputs(at, version)), self.now_us)
         elif isinstance(answer, Reject):
-            at = int(answer.request)
             if self._priorities[at] == BATCH:
                 self._offered[self._models[at]] -= 1
             self._fated(at, REFUSED)
         else:
             if answer.cold:
-                self.rollouts.held(int(answer.request))
+                self.rollouts.held(at)
             if answer.wake:
                 self._push(self.now_us, ROUND, None, 1)
 
@@ -200,12 +205,20 @@ class World:
         now_us = self.now_us
         if engine.due_us < 1 << 62:
             self._push(engine.due_us, STEP, one, engine.stamp)
-        if first >= 0 and not self.first_us[first]:
+        if first >= self._copies:
+            self._act_all(self.shadows.begun(first, now_us + engine.late_us, now_us))
+        elif first >= 0 and not self.first_us[first]:
             self.first_us[first] = now_us + engine.late_us
             if answers := self._dispatch.begun(str(first), now_us):
                 self._act_all(answers)
         if ended >= 0:
-            self._ended(one, ended, share_us)
+            if ended >= self._copies:
+                self._act_all(self.shadows.ended(ended, one, share_us, now_us))
+            else:
+                self._ended(one, ended, share_us)
+            if one.until_us and not engine.running:
+                self.fleet.end(one, now_us, "drained")
+                self._table(now_us)
 
     def _ended(self, one: Running, at: int, share_us: float) -> None:
         """The last token is out; of one that its version fails, an error is."""
@@ -228,9 +241,6 @@ class World:
             self._act_all(answers)
         if self._jobs.get(model):
             self._feed(model)
-        if one.until_us and not engine.running:
-            self.fleet.end(one, now_us, "drained")
-            self._table(now_us)
 
     def _heard(self, at: int, one: Running, *, ok: bool) -> None:
         """Who judges versions is told what a request came to."""
@@ -268,7 +278,9 @@ class World:
         self.fleet.end(one, now_us, why)
         self._table(now_us)
         for at in sorted(hit):
-            if self.first_us[at]:  # its client has seen the beginning: it cannot be asked again
+            if at >= self._copies:
+                self._act_all(self.shadows.lost(at, one, now_us, crashed=crashed))
+            elif self.first_us[at]:  # its client has seen the beginning: it cannot be asked again
                 self._fated(at, FAILED)
                 if self._watched and self._models[at] in self._watched:
                     self._heard(at, one, ok=False)
@@ -339,6 +351,7 @@ class World:
         rates = {**self.scenario.rates, **self._choices.rates}
         boots_us, divided = self.scenario.boot_us, self._choices.cuts
         self._route_models = route_models(self.rollouts.catalog, rates, boots_us, divided)
+        self.shadows.watch(self._route_models)
         self._table(self.now_us)
 
     def _turn_over(self, made: Plan) -> None:

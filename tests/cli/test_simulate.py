@@ -218,6 +218,21 @@ def test_the_ledger_is_a_trace_and_what_happened_stands_beside(cli, cloud):
     assert found["smollm2@v1", "cost"]["live"] == "$0.0010"
 
 
+def test_each_version_stands_beside_itself(cli, cloud, tmp_path):
+    """Two versions that answered live: the one that the twin runs, and not both together; the other beside nothing."""
+    _lived(cloud)
+    heads = "arrival_s,input_tokens,output_tokens,model,tenant,ttft_us,outcome,version\n"
+    rows = "".join(
+        f"{1_700_000_000 + second}.5,100,50,smollm2,default,{us},finished,{version}\n"
+        for second, (us, version) in enumerate([(400_000, "v1"), (9_000_000, "v2")] * 10)
+    )
+    cloud.answers["GET /headrace/v1/trace"] = Answer((heads + rows).encode())
+    done = cli("simulate", "--trace", "ledger", "--last", "5m", "--compare", "--warm", "1", "--json")
+    found = {(row["model"], row["figure"]): (row["live"], row["off_by"]) for row in done.json["compared"]}
+    assert found["smollm2@v1", "TTFT p50"][0] == found["smollm2@v1", "TTFT p95"][0] == "400.0 ms"
+    assert found["smollm2@v2", "TTFT p50"] == ("9000.0 ms", "-")
+
+
 def test_what_the_ledger_has_beside_chat_is_told(cli, cloud):
     _lived(cloud)
     out = cli("simulate", "--trace", "ledger", "--warm", "1").out

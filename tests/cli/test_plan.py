@@ -1,5 +1,6 @@
 """`headrace plan` as typed."""
 
+import re
 from pathlib import Path
 
 EXAMPLE = str(Path(__file__).parents[2] / "examples" / "h200.yaml")
@@ -19,6 +20,16 @@ def test_only_the_bound(cli):
     out = cli("plan", EXAMPLE, "--trace", TRACE, "--no-simulation").out
     assert "least cost of all: $" in out
     assert "simulated" not in out
+
+
+def test_hours_of_a_short_trace_have_digits_that_say_something(cli):
+    """A minute of one replica is no 0.0 hours, and no window is from 0.0 to 0.0 h."""
+    short = TRACE.replace("hours=0.2", "hours=0.02")
+    row = cli("plan", EXAMPLE, "--trace", short, "--no-simulation").out.splitlines()[1]
+    hours = float(re.search(r" h200 (\S+) ", row).group(1))
+    assert 0.002 < hours < 0.05
+    out = cli("plan", EXAMPLE, "--trace", TRACE.replace("hours=0.2", "hours=0.05"), "--window", "1m").out
+    assert re.search(r" 0 h +0.0167 h ", out)
 
 
 def test_what_no_fleet_can_do_is_told(cli):

@@ -98,6 +98,24 @@ def test_a_rollout_is_told_step_by_step_and_beside_a_run_without_it(cli, tmp_pat
     assert sum(model["failed"] for model in ours["models"]) == one["versions"][1]["failed"] > 0
 
 
+def test_a_shadow_is_told_with_copies_their_pace_and_what_it_costs(cli, tmp_path):
+    """In the table, in JSON and on the page; no request of the run is one of its copies."""
+    page, told = tmp_path / "run.html", "qwen3-32b@v2,at=4m,shadow=50%,output=1.5"
+    words = ("simulate", EXAMPLE, "--trace", ROLLED, "--rollout", told, "--vs", "rollout=none", "--html", str(page))
+    out = cli(*words).out
+    assert re.search(r"as given: qwen3-32b@v2 against v1: \d+ requests were copied to it, and nobody was answered", out)
+    assert re.search(r"4.5 min +50 % copied +shadow +a replica of v2 is ready", out)
+    assert re.search(r"as given: with the shadow it cost \$\d.\d+ more than rollout=none, without it \(\+", out)
+    assert "as given: copies, beside their originals" in out
+    assert "1.50 times" in out
+    assert "copies, beside their originals" in page.read_text()
+    ours, without = cli(*words, "--json").json["runs"]
+    copied = ours["rollouts"][0]["copied"]
+    assert copied["made"] == copied["answered"] > 100
+    assert copied["cost_nanousd"] == ours["cost_nanousd"] - without["cost_nanousd"] > 0
+    assert [model["requests"] for model in ours["models"]] == [without["requests"], 0]
+
+
 def test_rollouts_of_variants_stand_beside_each_other(cli):
     """What follows `rollout=` belongs to it up to the next place of the file; another variant keeps the run's own."""
     variants = ("rollout=qwen3-32b@v2,at=2m,manual,pools.h200.count=3", "pools.h200.count=4")
@@ -200,6 +218,21 @@ def test_the_ledger_is_a_trace_and_what_happened_stands_beside(cli, cloud):
     assert found["smollm2@v1", "cost"]["live"] == "$0.0010"
 
 
+def test_each_version_stands_beside_itself(cli, cloud, tmp_path):
+    """Two versions that answered live: the one that the twin runs, and not both together; the other beside nothing."""
+    _lived(cloud)
+    heads = "arrival_s,input_tokens,output_tokens,model,tenant,ttft_us,outcome,version\n"
+    rows = "".join(
+        f"{1_700_000_000 + second}.5,100,50,smollm2,default,{us},finished,{version}\n"
+        for second, (us, version) in enumerate([(400_000, "v1"), (9_000_000, "v2")] * 10)
+    )
+    cloud.answers["GET /headrace/v1/trace"] = Answer((heads + rows).encode())
+    done = cli("simulate", "--trace", "ledger", "--last", "5m", "--compare", "--warm", "1", "--json")
+    found = {(row["model"], row["figure"]): (row["live"], row["off_by"]) for row in done.json["compared"]}
+    assert found["smollm2@v1", "TTFT p50"][0] == found["smollm2@v1", "TTFT p95"][0] == "400.0 ms"
+    assert found["smollm2@v2", "TTFT p50"] == ("9000.0 ms", "-")
+
+
 def test_what_the_ledger_has_beside_chat_is_told(cli, cloud):
     _lived(cloud)
     out = cli("simulate", "--trace", "ledger", "--warm", "1").out
@@ -237,7 +270,18 @@ def test_what_is_odd_about_a_trace_is_told(cli, tmp_path):
     (tmp_path / "t.csv").write_text("arrival_s,input_tokens,output_tokens,model\n" + rows)
     out = cli("simulate", EXAMPLE, "--trace", str(tmp_path / "t.csv")).out
     assert "Requests for gpt-4 are taken as qwen3-32b's, the only model of the cloud." in out
-    assert "1 of 2 requests of qwen3-32b have more tokens than its context of 32768" in out
+    refused = "1 of 2 requests of qwen3-32b have more tokens than its context of 32768 and are refused"
+    assert refused in out
+    assert "raise models.qwen3-32b.engine.context, or leave them out" in out
+    assert out.count("1 (1 too long)") == 2  # of the run, and of its model
+    wider = f"models.qwen3-32b.engine.context={65536}"
+    both = cli("simulate", EXAMPLE, "--trace", str(tmp_path / "t.csv"), "--vs", wider, "--json").json["runs"]
+    found = [(model["refused"], model["too_long"], model["context_tokens"]) for run in both for model in run["models"]]
+    assert found == [(1, 1, 32768), (0, 0, 65536)]
+    cli("simulate", EXAMPLE, "--trace", str(tmp_path / "t.csv"), "--html", str(tmp_path / "p.html"))
+    page = (tmp_path / "p.html").read_text()
+    assert refused in page
+    assert "1 (1 too long)" in page
     out = cli("simulate", EXAMPLE, "--trace", str(tmp_path / "t.csv"), "--map", "gpt-4=qwen3-32b").out
     assert "are taken as" not in out
 

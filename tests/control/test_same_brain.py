@@ -179,6 +179,7 @@ class Log(Recorder):
         ("errors=30%", "rolled_back"),
         ("speed=0.4", "rolled_back"),
         ("first=100,errors=20%", "rolled_back"),
+        ("shadow=40%,errors=20%", "step"),
     ],
 )
 async def test_the_live_loop_rolls_out_as_the_twin_foretold(tmp_path: Path, said: str, ends: str) -> None:

@@ -42,6 +42,14 @@ def test_a_new_price_begins_and_the_old_one_stays_in_the_book(terms: Terms, cloc
     assert kept[0].from_us < kept[1].from_us
 
 
+def test_a_price_is_told_once(terms: Terms):
+    """A fixed one is what it rests on."""
+    terms.refresh(catalog(model(price=FIXED)))
+    terms._records.flush()
+    (told,) = [one.reason for one in terms._store.decisions(limit=9) if one.kind == "price.set"]
+    assert told == "$0.02 a million input tokens, $0.08 a million output tokens"
+
+
 def test_a_price_of_the_future_begins_by_itself(terms: Terms, clock: SimClock):
     """Until then the old one holds, and a model that has none yet is not published."""
     later = msgspec.structs.replace(DEARER, from_us=clock.now_us() + 60 * S)

@@ -73,6 +73,18 @@ def test_too_few_devices_are_told_with_how_many_more_or_how_much_less():
         pool_mix([asks("all", 4, big=1)], [CHAT], few)
 
 
+def test_of_many_kinds_of_requests_the_first_few_are_named_and_the_others_counted():
+    """The most requests first, however many models and lengths there are."""
+    few = [dataclasses.replace(BIG, count=0)]
+    classes = [asks(f"kind {number}", 1 + number, big=1) for number in range(12)]
+    with pytest.raises(Invalid) as refused:
+        pool_mix(classes, [CHAT], few)
+    sent = "to send 100 % of chat kind 11, 100 % of chat kind 10, 100 % of chat kind 9 and of 9 more elsewhere"
+    assert refused.value.message.endswith(sent)
+    with pytest.raises(Invalid, match="to send 100 % of chat kind 1 and 100 % of chat kind 0 elsewhere"):
+        pool_mix(classes[:2], [CHAT], few)
+
+
 def test_promises_and_memory_that_no_device_has_are_named():
     with pytest.raises(Invalid, match="chat cannot keep its promises for long on any of small, big"):
         pool_mix([asks("short", 1, small=1), asks("long", 1)], [CHAT], [SMALL, BIG])

@@ -38,6 +38,10 @@ def test_what_is_written_is_read(
         )  # fmt: skip
 
 
+def test_a_shadow_is_written_with_a_sign_or_without() -> None:
+    assert parse("big@v2,shadow=10%") == parse("big@v2,shadow=10") == Deployment(model="big", version="v2", shadow=10)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -52,6 +56,13 @@ def test_what_is_written_is_read(
         ("big@v2,output=0", "output is '0'"),
         ("big@v2,first=0", "first is '0'; give a number from 1 to 100"),
         ("big@v2,first=2.5", "first is '2.5'"),
+        ("big@v2,shadow=0%", "shadow is '0%'; give a number from 1 to 100"),
+        ("big@v2,shadow=101", "shadow is '101'"),
+        (
+            "big@v2,shadow=10,first=20",
+            "first is for a version that gets traffic, and a shadow gets copies; leave out first",
+        ),
+        ("big@v2,manual,shadow=10%", "manual is for a version that gets traffic"),
         ("big@v2,at=soon", "at: 'soon' is not a duration"),
         ("big@v2,boot=-3s", "boot: "),
         ("big@v2,manual=perhaps", "manual is 'perhaps'; write manual, or leave it out"),

@@ -13,7 +13,8 @@ def made(text: str):
 
 @pytest.mark.parametrize("kind", ["constant", "poisson", "diurnal", "bursty"])
 def test_rate_and_lengths_are_as_asked(kind: str):
-    trace = made(f"{kind},rate=5,hours=24,input=700,output=90,seed=4,cv=2")
+    own = ",cv=2" if kind == "bursty" else ""
+    trace = made(f"{kind},rate=5,hours=24,input=700,output=90,seed=4{own}")
     summary = trace.summary()
     assert summary.rate == pytest.approx(5, rel=0.05)
     assert (summary.input_mean, summary.output_mean) == (pytest.approx(700, rel=0.02), pytest.approx(90, rel=0.02))
@@ -75,10 +76,25 @@ def test_days_are_24_hours():
 
 
 @pytest.mark.parametrize(
+    "text", ["diurnal,swing=0.2", "bursty,cv=2", "onoff,on=5,off=9,low=0.1", "longtail,models=3,on=9,off=9,low=0.5"]
+)
+def test_each_kind_takes_its_own_settings(text: str):
+    kind, values = parse(f"{text},rate=2,hours=1,input=5,output=5,spread=0,tenants=2,seed=1")
+    assert kind == text.partition(",")[0]
+    for part in text.split(",")[1:]:
+        name, _, value = part.partition("=")
+        assert values[name] == float(value)
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
-    [("waves", "nothing called"), ("poisson,rate", "no setting"), ("poisson,rate=-1", "rate is"), ("poisson,cv=x", "cv is"), ("poisson,rate=1,rate=2", "twice"), ("poisson,days=1,hours=3", "give one"),
-     ("longtail,on=5", "belong together"), ("poisson,on=5,off=5", "knows no on"), ("onoff,on=1e-5,off=1e-5", "turns"),
-     ("poisson,rate=100000,hours=1000", "more than")],
+    [("waves", "nothing called"), ("poisson,rate", "no setting"), ("poisson,rate=-1", "rate is"), ("bursty,cv=x", "cv is"), ("poisson,rate=1,rate=2", "twice"), ("poisson,days=1,hours=3", "give one"),
+     ("longtail,on=5", "belong together"), ("poisson,on=5,off=5", "on is a setting of onoff and longtail, and poisson has none of that"), ("onoff,on=1e-5,off=1e-5", "turns"),
+     ("poisson,rate=100000,hours=1000", "more than"), ("poisson,rats=1", "no setting of generate:poisson; there are rate"),
+     ("poisson,cv=3", "cv is a setting of bursty, and poisson has none of that; it has rate, hours, input, output, spread, tenants, seed, days$"),
+     ("bursty,swing=0.5", "swing is a setting of diurnal, and bursty has none of that; it has rate, .*cv"),
+     ("diurnal, models = 3", "models is a setting of longtail, and diurnal"), ("constant,low=0.5", "low is a setting of onoff and longtail"),
+     ("longtail,low=0.5", "low is for users who come and go")],
 )  # fmt: skip
 def test_what_cannot_be_made_is_refused(text: str, told: str):
     with pytest.raises(Invalid, match=told):

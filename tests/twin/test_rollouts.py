@@ -139,7 +139,7 @@ def test_without_a_spare_device_it_takes_the_only_place_and_nobody_is_cut(said: 
 
 @settings(max_examples=8, deadline=None)
 @given(
-    st.sampled_from(["", ",errors=5%", ",speed=0.5", ",output=2", ",first=100", ",boot=200s", ",manual"]),
+    st.sampled_from(["", ",errors=5%", ",speed=0.5", ",output=2", ",first=100", ",boot=200s", ",manual", ",shadow=50"]),
     st.integers(0, 3),
     st.sampled_from([1, 2, 6]),
 )

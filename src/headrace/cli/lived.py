@@ -21,8 +21,8 @@ from headrace.twin.trace import Trace
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lived:
-    """A time of a cloud. `ttft_us` is by model, of streams; `cost_nanousd` by `name@version`, `measured` by that
-    and pool.
+    """A time of a cloud. `ttft_us` is of streams, by `name@version`, and by name where no version is known;
+    `cost_nanousd` is by `name@version`, `measured` by that and pool.
     """
 
     trace: Trace
@@ -33,19 +33,37 @@ class Lived:
     cost_nanousd: dict[str, int]
 
     def beside(self, outcome: Outcome) -> list[dict[str, Any]]:
-        """Live and twin, figure by figure."""
+        """Live and twin, figure by figure: each version beside itself, and those that are on one side beside nothing.
+
+        First tokens of which no version is known stand beside the model's only version.
+        """
         rows: list[dict[str, Any]] = []
         for model in outcome.models:
-            seen = self.ttft_us.get(model.name.partition("@")[0], [])
-            for name, part, twin_us in (("TTFT p50", 50, model.ttft.p50_us), ("TTFT p95", 95, model.ttft.p95_us)):
-                if seen:
-                    live_us = float(np.percentile(seen, part))
-                    rows.append(
-                        _row(model.name, name, f"{live_us / 1000:.1f} ms", f"{twin_us / 1000:.1f} ms", live_us, twin_us)
-                    )
+            name = model.name.partition("@")[0]
+            alone = sum(other.name.partition("@")[0] == name for other in outcome.models) == 1
+            seen = self.ttft_us.get(model.name) or (self.ttft_us.get(name, []) if alone else [])
+            twin = (model.ttft.p50_us, model.ttft.p95_us) if model.served else None
+            rows += _first_tokens(model.name, seen, twin)
             live = self.cost_nanousd.get(model.name, 0)
             rows.append(_row(model.name, "cost", dollars(live), dollars(model.cost_nanousd), live, model.cost_nanousd))
+        there = {model.name for model in outcome.models}
+        for key in sorted(self.ttft_us):
+            if "@" in key and key not in there:
+                rows += _first_tokens(key, self.ttft_us[key], None)
         return rows
+
+
+def _first_tokens(model: str, seen: list[int], twin_us: tuple[int, int] | None) -> list[dict[str, Any]]:
+    """Median and p95 of what was seen, beside the twin's where it has any."""
+    rows = []
+    for place, part in enumerate((50, 95) if seen else ()):
+        live_us, figure = float(np.percentile(seen, part)), f"TTFT p{part}"
+        shown = f"{live_us / 1000:.1f} ms"
+        if twin_us is None:
+            rows.append({"model": model, "figure": figure, "live": shown, "twin": "-", "off_by": "-"})
+        else:
+            rows.append(_row(model, figure, shown, f"{twin_us[place] / 1000:.1f} ms", live_us, twin_us[place]))
+    return rows
 
 
 def _row(model: str, figure: str, live: str, twin: str, live_value: float, twin_value: float) -> dict[str, Any]:
@@ -83,7 +101,8 @@ def lived(length_us: int, skip_us: int = 0, end_us: int | None = None) -> Lived:
     ttft: dict[str, list[int]] = {}
     for row in rows:
         if int(row["ttft_us"]):
-            ttft.setdefault(row["model"], []).append(int(row["ttft_us"]))
+            version = row.get("version")
+            ttft.setdefault(f"{row['model']}@{version}" if version else row["model"], []).append(int(row["ttft_us"]))
     return Lived(
         trace=trace,
         from_us=first_us,

@@ -86,6 +86,8 @@ def _mix(catalog: "Catalog", trace: "Trace", given: dict[str, Any], lived: "Live
         raise Invalid(f"--room is {given['room']:g}; give percent from 0 to 1000")
     measured = lived.measured if lived else None
     found = mixed(catalog, trace, names=mapped(given), room=given["room"] / 100, measured=measured)
+    for note in found.notes:
+        click.echo(note, err=True)
     return found, planned_shown.mix(found)
 
 

@@ -22,7 +22,7 @@ def fleet(found: "Planned") -> str:
             one.model,
             ", ".join(one.hours) if one.cheapest else next(iter(one.hours)),
             dollars(one.nanousd) if one.nanousd is not None else one.why,
-            ", ".join(f"{name} {hours:.1f}" for name, hours in one.hours.items() if one.nanousd is not None),
+            ", ".join(f"{name} {hours_shown(hours)}" for name, hours in one.hours.items() if one.nanousd is not None),
             f"{one.nanousd / found.least_of(one.model):.2f}" if one.nanousd is not None else "-",
             dollars(one.whole_nanousd) if one.whole_nanousd is not None else "-",
             dollars(one.schedule_nanousd) if one.schedule_nanousd is not None else "-",
@@ -52,6 +52,19 @@ def fleet(found: "Planned") -> str:
             + ", ".join(f"{name} {ppm / 10_000:.2f} %" for name, ppm in found.kept_ppm.items())
         )
     return "\n".join(lines)
+
+
+def hours_shown(hours: float) -> str:
+    """Hours with as many digits as say something.
+
+    >>> [hours_shown(hours) for hours in (0.0, 0.00412, 0.25, 3.0, 47.123, 1234.5678)]
+    ['0', '0.00412', '0.25', '3.00', '47.1', '1234.6']
+    """
+    if hours >= 10:
+        return f"{hours:.1f}"
+    if hours >= 1 or not hours:
+        return f"{hours:.2f}" if hours else "0"
+    return f"{hours:.3g}" if hours >= 0.0001 else "<0.0001"
 
 
 def _gap(schedule: int | None, bound: int | None) -> str:
@@ -95,7 +108,7 @@ def tail(found: "Tailed") -> str:
             one.models,
             one.requests,
             dollars(one.nanousd),
-            f"{one.device_us / US_PER_HOUR:.2f}",
+            hours_shown(one.device_us / US_PER_HOUR),
             f"{one.device_us / max(1, one.busy_us):.2f}",
             one.boots,
             one.reused,
@@ -118,8 +131,8 @@ def by_window(found: "Sequence[Window]") -> str:
     rows = [
         [
             one.model,
-            f"{one.from_us / US_PER_HOUR:.1f} h",
-            f"{one.to_us / US_PER_HOUR:.1f} h",
+            f"{hours_shown(one.from_us / US_PER_HOUR)} h",
+            f"{hours_shown(one.to_us / US_PER_HOUR)} h",
             one.requests,
             dollars(one.paid_nanousd),
             dollars(one.least_nanousd),

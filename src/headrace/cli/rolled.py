@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from headrace.twin.deployment import Deployment
     from headrace.twin.outcome import Outcome
     from headrace.twin.page import Table
-    from headrace.twin.rolled import Rolled, Versioned
+    from headrace.twin.rolled import Copied, Rolled, Versioned
 
 SETTING: Final = "rollout"
 STEPS: Final = ("AT", "SHARE", "", "WHY")
+COPIES: Final = ("COPIES", "ANSWERED", "FAILED", "UNDER WAY", "LEFT OUT", "FIRST P50", "ORIGINALS'", "TPOT P50",
+                 "ORIGINALS'", "TOKENS", "ITS REPLICAS")  # fmt: skip
 VERSIONS: Final = ("VERSION", "REQUESTS", "FAILED", "TTFT P50", "P95", "KEPT", "TPOT P50", "COST / 1M TOKENS")
 
 
@@ -67,6 +69,14 @@ def tables(outcomes: "list[Outcome]") -> "list[Table]":
             head = f"{outcome.name}: {one.model}@{one.candidate} against {one.stable}: {told(one)}"
             found.append((head, STEPS, steps(one)))
             found.append((f"{outcome.name}: requests that came meanwhile", VERSIONS, versions(one)))
+            if one.copied is not None:
+                found.append(
+                    (
+                        f"{outcome.name}: copies, beside their originals (first tokens from sending on)",
+                        COPIES,
+                        [copies(one.copied)],
+                    )
+                )
     return found
 
 
@@ -77,7 +87,28 @@ def told(one: "Rolled") -> str:
 
 def steps(one: "Rolled") -> list[list[str]]:
     """When, how much of the traffic from then on, and why."""
-    return [[format_us(step.at_us), f"{step.share} %", step.phase.replace("_", " "), step.reason] for step in one.steps]
+    percent = one.copied.percent if one.copied else 0
+    return [
+        [
+            format_us(step.at_us),
+            f"{percent} % copied" if step.phase == "shadow" else f"{step.share} %",
+            step.phase.replace("_", " "),
+            step.reason,
+        ]
+        for step in one.steps
+    ]
+
+
+def copies(one: "Copied") -> list[str]:
+    """A shadow in figures: how many copies, and those answered beside the requests they are copies of."""
+    out = ", ".join(f"{count} ({why})" for why, count in one.left_out.items()) or "0"
+    paced = [
+        *(f"{part.ttft.p50_us / US_PER_S:.2f} s" for part in (one.pace, one.original)),
+        *(f"{part.tpot.p50_us / 1000:.0f} ms" for part in (one.pace, one.original)),
+        f"{one.pace.tokens / one.original.tokens:.2f} times" if one.original.tokens else "-",
+    ]
+    counts = [f"{count}" for count in (one.made, one.answered, one.failed, one.under_way)]
+    return [*counts, out, *(paced if one.pairs else ["-"] * len(paced)), dollars(one.cost_nanousd)]
 
 
 def versions(one: "Rolled") -> list[list[str]]:
@@ -106,6 +137,7 @@ def beside(outcomes: "list[Outcome]") -> list[dict[str, Any]]:
             more = outcome.cost_nanousd - without.cost_nanousd
             part = f" ({100 * more / without.cost_nanousd:+.1f} %)" if without.cost_nanousd else ""
             words = f"{dollars(abs(more))} {'more' if more >= 0 else 'less'} than {without.name}, without it{part}"
-            line = f"{outcome.name}: with the rollout it cost {words}"
+            what = "shadow" if all(one.copied for one in outcome.rollouts) else "rollout"
+            line = f"{outcome.name}: with the {what} it cost {words}"
             rows.append({"run": outcome.name, "without": without.name, "cost_nanousd": more, "text": line})
     return rows

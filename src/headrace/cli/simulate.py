@@ -15,7 +15,7 @@ from headrace.cli import rolled
 from headrace.cli.check import BUILT_IN, folder_of, text_of
 from headrace.cli.dollars import dollars
 from headrace.cli.shown import json_option, show, table
-from headrace.cli.simulated_shown import header, money, speed, tables
+from headrace.cli.simulated_shown import header, money, refusals, speed, tables
 from headrace.cli.traced import LEDGER, duration, machine, mapped, options, read
 from headrace.errors import Invalid
 from headrace.units import format_us
@@ -48,7 +48,8 @@ ROUND_MIN_US = 10_000  # each is a look at the whole fleet
     "--rollout",
     "rollouts",
     multiple=True,
-    help="MODEL@VERSION[,at=10m,first=5,manual,speed=0.8,errors=1%,output=1.3,boot=90s]: roll it out meanwhile.",
+    help="MODEL@VERSION[,at=10m,first=5,manual,speed=0.8,errors=1%,output=1.3,boot=90s]: roll it out meanwhile; with "
+    "shadow=10% copy requests to it instead.",
 )
 @click.option("--policy", default="headrace", show_default=True, help="Who sizes: headrace, knative, hpa:N, ray, ...")
 @click.option("--round", "every", default="5s", show_default=True, help="How often the slow brain looks.")
@@ -263,14 +264,15 @@ def _row(outcome: "Outcome") -> list[str]:
     if not outcome.models:  # all of it is bought elsewhere
         return [outcome.name, *paid, *["-"] * (len(HEADS) - 1 - len(paid))]
     most = max(outcome.models, key=lambda model: model.requests)
-    refused, failed = (sum(getattr(model, what) for model in outcome.models) for what in ("refused", "failed"))
+    names = ("refused", "too_long", "failed")
+    refused, too_long, failed = (sum(getattr(model, what) for model in outcome.models) for what in names)
     replica_us = sum(model.replica_us for model in outcome.models)
     work_us = sum(model.replica_us * model.utilisation_ppm for model in outcome.models) / 1_000_000
     return [
         outcome.name + (" (interrupted)" if outcome.partial else ""),
         *paid,
         *(cell for at, cell in enumerate(speed(most, most.ttft, most.tpot)) if at not in (5, 6)),
-        f"{refused}",
+        refusals(refused, too_long),
         f"{failed}",
         f"{sum(model.starts for model in outcome.models)}",
         f"{sum(model.peak_replicas for model in outcome.models)}",

@@ -48,6 +48,15 @@ def share(ppm: int) -> str:
     return f"{ppm // 100 / 100:.2f} %"
 
 
+def refusals(count: int, too_long: int) -> str:
+    """How many, and of them those with more tokens than their model's context.
+
+    >>> refusals(3, 0), refusals(3, 2)
+    ('3', '3 (2 too long)')
+    """
+    return f"{count} ({too_long} too long)" if too_long else f"{count}"
+
+
 def speed(part: "Part | ModelPart", ttft: "Latency", tpot: "Latency") -> list[str]:
     """Both latencies of those who were served; nothing where nobody was."""
     if not part.served:
@@ -99,7 +108,8 @@ def tables(outcome: "Outcome") -> list[Shown]:
 def _went(model: "ModelPart") -> list[object]:
     latencies = speed(model, model.ttft, model.tpot)
     work = f"{model.utilisation_ppm / 10_000:.0f} %" if model.replica_us else "-"
-    counts = [model.refused, model.failed, model.starts, model.wakes, model.peak_replicas]
+    refused = refusals(model.refused, model.too_long)
+    counts = [refused, model.failed, model.starts, model.wakes, model.peak_replicas]
     return [model.name, model.requests, *latencies, *counts, work]
 
 

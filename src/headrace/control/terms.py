@@ -65,7 +65,9 @@ class Terms:
         self._prices, self._rates = self._store.statements.prices(), self._store.statements.rates()
         for price in new_prices:
             whose = f" for tenant {price.tenant}" if price.tenant else ""
-            self._records.decide("price.set", price.model, f"{money.units_shown(price.units)}{whose} ({price.basis})")
+            told = money.units_shown(price.units)
+            basis = f" ({price.basis})" if price.basis != told else ""
+            self._records.decide("price.set", price.model, f"{told}{whose}{basis}")
 
     def _price(self, catalog: Catalog, model: ModelSpec, tenant: str, spec: PriceSpec, now_us: int) -> Price | None:
         units = self._units(catalog, model, spec)

@@ -11,6 +11,7 @@ REFUSALS: Final = frozenset(  # nothing was done
         "model_not_found",
         "insufficient_quota",
         "budget_unavailable",
+        "context_length_exceeded",
     }
 )
 ELSEWHERE: Final = frozenset(  # a model that stands in may do better

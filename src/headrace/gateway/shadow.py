@@ -7,7 +7,6 @@ them is how alike they were.
 """
 
 import copy
-import zlib
 from collections.abc import Mapping
 from typing import Final
 
@@ -19,12 +18,11 @@ from headrace.gateway.desk import Acting, Desk
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.record import Name, Record
 from headrace.gateway.reply import Reply
+from headrace.policy import shadowing
 from headrace.state.request import BATCH
-from headrace.state.table import RouteKey, RouteModel
+from headrace.state.table import RouteKey
 
-TENANT: Final = "~shadow"  # no tenant of a cloud file can be called so
-AT_ONCE_MAX: Final = 32  # copies under way in one worker
-_KEY: Final = RouteKey(id="shadow", digest="", tenant=TENANT, role="user", models=("*",))
+_KEY: Final = RouteKey(id="shadow", digest="", tenant=shadowing.TENANT, role="user", models=("*",))
 _SUFFIX: Final = "-shadow"
 
 
@@ -52,11 +50,11 @@ def follow(desk: Desk, original: Record, reply: Reply) -> None:
     if not desk.directory.shadows:
         return
     watched = desk.directory.shadows.get(original.model.name)
-    if watched is None or "@" in original.call.model or not _turn(original.request_id, watched):
+    if watched is None or "@" in original.call.model or not shadowing.its_turn(original.request_id, watched.shadow):
         return
     if original.request_id not in desk.exchanges:
         return  # it was refused
-    if watched.state != "ready" or _under_way(desk.exchanges) >= AT_ONCE_MAX:
+    if shadowing.left_out(ready=watched.state == "ready", under_way=_under_way(desk.exchanges)):
         return
     call = copy.copy(original.call)
     call.priority = BATCH
@@ -82,10 +80,6 @@ def _by(original: Record) -> str:
     """The version that answered; empty when another model stood in."""
     asked = original.call.model.partition("@")[0]
     return original.served_by.version if original.served_by and original.model.name == asked else ""
-
-
-def _turn(request_id: str, watched: RouteModel) -> bool:
-    return zlib.crc32(request_id.encode(), 1) % 100 < watched.shadow
 
 
 def _under_way(exchanges: Mapping[str, Acting]) -> int:

@@ -17,6 +17,7 @@ from headrace.planner.program import INFINITY, Part, Program, Solution
 from headrace.units import US_PER_S
 
 LIMIT_S: Final = 10.0
+TOLD_MAX: Final = 3  # kinds of requests that an error names, those of most requests first
 GAP: Final = 1e-6
 _EPSILON: Final = 1e-6
 
@@ -230,13 +231,15 @@ class _Mixture:
     def wanting(self, found: Solution) -> str:
         """What an elastic program had to add or to send away, in words."""
         more = [f"{self._at(found, at)} more of {name}" for name, at in self.extra.items() if self._at(found, at)]
-        away = []
+        away = list[tuple[float, str]]()
         for place, first in self.shed.items():
             one, rates = self._classes[place], np.asarray(self._classes[place].rates)
             share = float(found.values[first : first + self._periods] @ rates) / max(_EPSILON, float(rates.sum()))
             if share > _EPSILON:
-                away.append(f"{share * 100:.3g} % of {one.model} {one.bucket}")
-        return " and ".join(more + away)
+                away.append((share * float(rates.sum()), f"{share * 100:.3g} % of {one.model} {one.bucket}"))
+        told = more + [text for _, text in sorted(away, key=lambda each: -each[0])]
+        rest = len(told) - TOLD_MAX
+        return " and ".join(told if rest <= 0 else [", ".join(told[:TOLD_MAX]), f"of {rest} more"])
 
     def _packed(self, name: str, found: Solution) -> int:
         """Devices that the replicas need when the largest are placed first, each where it fits first."""

@@ -81,7 +81,7 @@ def option(
         return Option(pool.name, able, why="a replica needs more memory than one of its devices has")
     if not keeps:
         size = f"{mix.input_tokens} tokens in (up to {mix.longest_tokens}) and {mix.output_tokens} out"
-        return Option(pool.name, able, why=f"it cannot keep its promises for {size}")
+        return Option(pool.name, able, why=f"its promises would not be kept for {size}")
     least, times = max(1, model.scaling.min_replicas), SPARE if have is None else 1.0
     needs = [times * rate / able for rate in asked.per_hour]
     counts = kept(needs, least, asked.calm, have or 0)

@@ -33,6 +33,9 @@ TASKS: Final[dict[str, tuple[str, ...]]] = {
     "diffusers": ("image", "video"),
 }
 
+# Kinds that end an answer where the context ends; the others refuse a request that asks for more than is left.
+ENDS_AT_CONTEXT: Final = ("llama_cpp", "openvino")
+
 _WITH_ARGS: Final = ("vllm", "openai", "diffusers")
 _ADAPTED: Final = ("llama_cpp", "vllm")  # kinds that take LoRA adapters
 

@@ -20,15 +20,19 @@ from headrace.specs.problem import closest, shown
 from headrace.twin.trace import Trace
 from headrace.units import duration_us, format_us
 
-NAMES: Final = ("at", "first", "manual", "speed", "errors", "output", "boot")
-LIMITS: Final = {"speed": (0.01, 100.0), "output": (0.01, 100.0), "errors": (0.0, 100.0), "first": (1.0, 100.0)}
+NAMES: Final = ("at", "first", "manual", "shadow", "speed", "errors", "output", "boot")
+LIMITS: Final = {
+    "speed": (0.01, 100.0), "output": (0.01, 100.0), "errors": (0.0, 100.0), "first": (1.0, 100.0),
+    "shadow": (1.0, 100.0),
+}  # fmt: skip
 _AT_PART: Final = 10  # of the trace passes before, when nothing else is said: what was served then is the measure
 _MILLION: Final = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """One. `at_us` of the trace, None for a tenth of it; `first` percent; `manual` takes no step by itself.
+    """One. `at_us` of the trace, None for a tenth of it; `first` percent; `manual` takes no step by itself. With
+    `shadow`, so many percent of requests are copied to it, for nobody, instead.
 
     `speed` is how many times as fast its steps are, `errors_ppm` of its requests end with an error of the server after
     their prompt, its answers have `output` times as many tokens, and it starts in `boot_us`, None for as long as
@@ -40,6 +44,7 @@ class Deployment:
     at_us: int | None = None
     first: int = 5
     manual: bool = False
+    shadow: int = 0
     speed: float = 1.0
     errors_ppm: int = 0
     output: float = 1.0
@@ -84,10 +89,13 @@ def _made(model: str, version: str, given: Mapping[str, str]) -> Deployment:
             fields["manual"] = text != "no"
         elif name == "errors":
             fields["errors_ppm"] = round(_number(name, text.removesuffix("%"), text, percent=True) * 10_000)
-        elif name == "first":
-            fields["first"] = int(_number(name, text.removesuffix("%"), text))
+        elif name in ("first", "shadow"):
+            fields[name] = int(_number(name, text.removesuffix("%"), text))
         else:
             fields[name] = _number(name, text, text)
+    if fields.get("shadow") and (others := [name for name in ("first", "manual") if name in given]):
+        what = f"{others[0]} is for a version that gets traffic, and a shadow gets copies"
+        raise Invalid(f"{what}; leave out {others[0]}, or shadow")
     return Deployment(model=model, version=version, **fields)
 
 
@@ -99,12 +107,12 @@ def _duration(name: str, text: str) -> int:
 
 
 def _number(name: str, digits: str, text: str, *, percent: bool = False) -> float:
-    low, high = LIMITS[name]
+    (low, high), whole = LIMITS[name], name in ("first", "shadow")
     try:
         value = float(digits)
     except ValueError:
         value = float("nan")
-    if not low <= value <= high or (percent and not text.endswith("%")) or (name == "first" and value != int(value)):
+    if not low <= value <= high or (percent and not text.endswith("%")) or (whole and value != int(value)):
         form = f"a percentage from {low:g}% to {high:g}%, like 1%" if percent else f"a number from {low:g} to {high:g}"
         raise Invalid(f"{name} is {shown(text)}; give {form}")
     return value

@@ -22,6 +22,13 @@ class Events:
         self._number += 1
         heapq.heappush(self.queue, (at_us, self._number, kind, one, stamp))
 
+    def give(self, one: Running, request: int, work: tuple[float, int, int], now_us: int) -> None:
+        """A replica is given a request: what its prompt takes, its tokens in and out. What it does next is foreseen."""
+        stamp = one.engine.stamp
+        one.engine.add(request, *work, now_us)
+        if one.engine.stamp != stamp:
+            self.push(one.engine.due_us, STEP, one, one.engine.stamp)
+
     def pop(self) -> Event:
         """The next one."""
         return heapq.heappop(self.queue)

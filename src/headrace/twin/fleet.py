@@ -10,7 +10,9 @@ from typing import Final, Literal
 import msgspec
 
 from headrace.economics.booking import cost_nanousd
+from headrace.policy import placement
 from headrace.policy.actions import Start
+from headrace.policy.planning import replica_id
 from headrace.specs.catalog import Catalog, PoolSpec, TenantSpec
 from headrace.state.fleet import Device, Fleet, Lease, Replica
 from headrace.state.table import Ability, RouteCut, RouteModel, RouteReplica, RouteTenant
@@ -42,6 +44,8 @@ class SimFleet:
         self.running: dict[str, Running] = {}
         self.ended: list[tuple[Lease, float]] = []  # and its time with work, microseconds
         self.starts = 0
+        self.counts: list[tuple[int, str, int, int]] = []  # moment, model, replicas, ready
+        self._counted: dict[str, tuple[int, int]] = {}
         self._behaviours = behaviours
         self._billing_min_us = billing_min_us
         self._devices = {device.device: device for device in devices(catalog.pools)}
@@ -173,6 +177,37 @@ class SimFleet:
             self._seen = Fleet(devices=there, replicas=replicas, at_us=now_us)
         return self._seen
 
+    def count(self, now_us: int) -> None:
+        """How many replicas there are, whenever that has changed."""
+        found: dict[str, tuple[int, int]] = {}
+        for one in self.running.values():
+            have, ready = found.get(one.replica.key, (0, 0))
+            found[one.replica.key] = have + 1, ready + (one.replica.phase == "ready")
+        for key in found.keys() | self._counted.keys():
+            if found.get(key, (0, 0)) != self._counted.get(key, (0, 0)):
+                self.counts.append((now_us, key, *found.get(key, (0, 0))))
+        self._counted = found
+
+    def warm(self, wanted: Mapping[str, int]) -> None:
+        """Replicas that are there when the trace begins: those a plan starts for it, as many as will fit."""
+        for key, count in wanted.items():
+            for _ in range(count):
+                model = self.catalog.model(key)
+                device = placement.Space.of(self.seen(0)).find(model) if model is not None else None
+                if model is None or device is None:
+                    break
+                name = replica_id(model, set(self.running))
+                start = Start(name, model.name, model.version, device.pool, device.node, device.device, "was there")
+                self.ready(self.start(start, 0), 1)  # 0 would say never
+
+    def has_ready(self, model: str, version: str) -> bool:
+        """Whether a replica of that version is ready."""
+        whose = (model, version)
+        return any(
+            (one.replica.model, one.replica.version) == whose and one.replica.phase == "ready"
+            for one in self.running.values()
+        )
+
     def routes(self) -> tuple[RouteReplica, ...]:
         """The replicas that gateways may send to, or still have work at."""
         return tuple(one.route for one in self.running.values() if one.route is not None)
@@ -246,6 +281,7 @@ def route_models(
             created_s=0,
             wake_us=wake_us.get(model.key, 0),
             rate=rates.get(model.key),
+            shadow=model.shadow,
             tpot_us=model.objective.tpot_us,
             cut=cuts.get(model.key),
         )

@@ -8,6 +8,7 @@ the second has `low` times the rate of the first (0: silence); `rate` is the mea
 such users of its own when `on` and `off` are given; its share of the rate goes with 1/rank (Zipf).
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -29,6 +30,9 @@ _LIMITS: Final = {
     "cv": (0.05, 50), "swing": (0, 1), "models": (1, 1000), "tenants": (1, 100_000), "seed": (0, 2**31),
     "days": (0, 366), "on": (0, 1e6), "off": (0, 1e6), "low": (0, 1),
 }  # fmt: skip
+_OWN: Final = {
+    "diurnal": ("swing",), "bursty": ("cv",), "onoff": ("on", "off", "low"), "longtail": ("models", "on", "off", "low"),
+}  # fmt: skip
 REQUESTS_MAX: Final = 50_000_000
 TURNS_MAX: Final = 10_000_000
 
@@ -42,7 +46,7 @@ def parse(text: str) -> tuple[str, dict[str, float]]:
     kind, *parts = text.split(",")
     if kind not in KINDS:
         raise Invalid(f"nothing called {kind!r} can be generated; there are {', '.join(KINDS)}")
-    values = values_of(parts, _DEFAULTS, _LIMITS, "generate")
+    values = {**_DEFAULTS, **values_of(parts, _settings(kind, parts), _LIMITS, f"generate:{kind}")}
     if values["days"]:
         if any(part.strip().startswith("hours") for part in parts):
             raise Invalid("days and hours are both given; give one of them")
@@ -51,14 +55,25 @@ def parse(text: str) -> tuple[str, dict[str, float]]:
         values["on"], values["off"] = values["on"] or ON_S, values["off"] or OFF_S
     if bool(values["on"]) != bool(values["off"]):
         raise Invalid("on and off belong together; give both, in seconds")
-    if values["on"] and kind not in ("onoff", "longtail"):
-        raise Invalid(f"{kind} knows no on and off; generate onoff or longtail, or leave them out")
+    if values["low"] and not values["on"]:
+        raise Invalid("low is for users who come and go; give on and off, in seconds, too")
     turns = values["hours"] * 3600 / (values["on"] + values["off"]) if values["on"] else 0
     if turns * (values["models"] if kind == "longtail" else 1) > TURNS_MAX:
         raise Invalid(f"on and off make more than {TURNS_MAX} turns in that time; raise them or lower hours")
     if values["rate"] * values["hours"] * 3600 > REQUESTS_MAX:
         raise Invalid(f"rate and hours make more than {REQUESTS_MAX} requests; lower one of them")
     return kind, values
+
+
+def _settings(kind: str, parts: Sequence[str]) -> dict[str, float]:
+    """The settings of a kind with their defaults. Raises Invalid where `parts` set another kind's."""
+    others = {name for names in _OWN.values() for name in names} - set(_OWN.get(kind, ()))
+    mine = {name: value for name, value in _DEFAULTS.items() if name not in others}
+    for name in (part.partition("=")[0].strip() for part in parts):
+        if name in others:
+            whose = " and ".join(other for other, names in _OWN.items() if name in names)
+            raise Invalid(f"{name} is a setting of {whose}, and {kind} has none of that; it has {', '.join(mine)}")
+    return mine
 
 
 def generate(kind: str, values: dict[str, float], seed: int = 0) -> Trace:

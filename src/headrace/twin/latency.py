@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.twin.trace import BATCH
-from headrace.twin.world import SERVED, World
+from headrace.twin.world import SERVED, TOO_LONG, World
 
 QUANTILES: Final = (50, 95, 99)
 
@@ -69,9 +69,10 @@ def per_token_by_tenant(
 
 
 def _first(world: World, rows: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Times to first tokens, of whom they are, and who waits for one."""
-    waits = rows & (world.scenario.trace.priority != BATCH)
-    served = waits & (np.frombuffer(world.fate, np.uint8) == SERVED)
+    """Times to first tokens, of whom they are, and who waits for one; who asked for too much waits for nothing."""
+    fate = np.frombuffer(world.fate, np.uint8)
+    waits = rows & (world.scenario.trace.priority != BATCH) & (fate != TOO_LONG)
+    served = waits & (fate == SERVED)
     return np.frombuffer(world.first_us, np.int64) - world.scenario.trace.arrival_us, served, waits
 
 

@@ -18,7 +18,7 @@ from headrace.twin.scenario import Scenario
 
 MISSED_PPM: Final = 10_000
 _MILLION: Final = 1_000_000
-Key = tuple[str, tuple[Pool, ...], int, float]
+Key = tuple[str, tuple[Pool, ...], int, float, int]
 
 
 class Leasts:
@@ -35,7 +35,7 @@ class Leasts:
     @property
     def size(self) -> int:
         """Slots to look at, once for each pool that a model may use: what it takes goes with that."""
-        return sum(len(work) * len(pools) for (_, pools, _, _), work in self._work.items())
+        return sum(len(work) * len(pools) for (_, pools, _, _, _), work in self._work.items())
 
     def beside(self, scenario: Scenario, outcome: Outcome) -> Outcome:
         """An outcome of that scenario, with cost over the least for it and for each model."""
@@ -65,8 +65,11 @@ class Leasts:
 
 
 def _key(scenario: Scenario, model: ModelSpec) -> Key:
-    """The runs of one command have one trace, but for models that are bought elsewhere, and weights of their own."""
-    return model.key, tuple(pools_of(scenario, model)), len(scenario.trace), share_of(scenario, model)
+    """The runs of one command have one trace, but for models that are bought elsewhere, and weights and contexts of
+    their own.
+    """
+    pools, context = tuple(pools_of(scenario, model)), model.engine.context_tokens
+    return model.key, pools, len(scenario.trace), share_of(scenario, model), context
 
 
 def _against(cost: int, nanousd: int | None, whole: tuple[str, ...], why: str = "") -> Against:

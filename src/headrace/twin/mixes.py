@@ -15,6 +15,7 @@ from headrace.planner.pool_mix import Class, Device, Mix, Model, alternatives, p
 from headrace.policy import capacity
 from headrace.policy.performance import Measured, Performance
 from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec
+from headrace.twin.context import fits, taken
 from headrace.twin.scenario import mapped, performance_of
 from headrace.twin.trace import Trace
 from headrace.units import US_PER_HOUR, US_PER_S
@@ -51,6 +52,7 @@ class Mixed(msgspec.Struct, frozen=True, kw_only=True):
     replicas: dict[str, int]
     routes: tuple[Route, ...]
     singles: tuple[Single, ...]
+    notes: tuple[str, ...] = ()
 
 
 def mixed(
@@ -76,8 +78,10 @@ def mixed(
         if (pool := catalog.pool(name)) is not None
     }
     buckets = [one for model in models for one in _classes(speeds, trace, known, model, room)]
+    notes = fits(trace, catalog, known, {}, ()).notes
     if not buckets:
-        raise Invalid("the trace asks for no model that this cloud runs itself; there is nothing to buy devices for")
+        why = "; ".join(notes) or "the trace asks for no model that this cloud runs itself"
+        raise Invalid(f"there is nothing to buy devices for: {why.removesuffix('.')}")
     classes = [one for one, _ in buckets]
     shares = [Model(name=model.key, share=_shares(model, pools)) for model in models]
     devices = [_device(pool) for pool in pools]
@@ -93,6 +97,7 @@ def mixed(
             Single(pool=one.device, nanousd_per_hour=one.nanousd_per_hour, why=one.why)
             for one in (alternatives(classes, shares, devices) if len(devices) > 1 else ())
         ),
+        notes=notes,
     )
 
 
@@ -101,6 +106,7 @@ def _classes(
 ) -> Iterator[tuple[Class, int]]:
     """A model's buckets that have requests, and how many."""
     rows = np.isin(trace.model, [place for place, name in enumerate(known) if name == model.name])
+    rows &= taken(trace, model, trace.output_tokens)  # a cloud refuses the others
     hours = -(-trace.span_us // US_PER_HOUR)
     lasts_s = np.full(hours, US_PER_HOUR / US_PER_S)
     lasts_s[-1] = (trace.span_us - (hours - 1) * US_PER_HOUR) / US_PER_S

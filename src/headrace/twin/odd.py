@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
-import numpy as np
 
 from headrace.policy import fit
 from headrace.specs.catalog import Catalog
@@ -22,15 +21,6 @@ def notes(trace: Trace, catalog: Catalog, known: tuple[str, ...], unmapped: Coll
         if name not in (mine, NO_NAME) and name in unmapped
     ]
     told += [f"This cloud cannot be started as it is: {problem}." for problem in problems(catalog, set(known))]
-    total = trace.input_tokens + trace.output_tokens.astype(np.int64)
-    for model in {model.name: model for model in catalog.models if model.owned}.values():
-        rows = np.isin(trace.model, [place for place, name in enumerate(known) if name == model.name])
-        if count := int((total[rows] > model.engine.context_tokens).sum()):
-            told.append(
-                f"{count} of {int(rows.sum())} requests of {model.name} have more tokens than its context of "
-                f"{model.engine.context_tokens}: a cloud refuses or cuts them, and here they are served; raise "
-                "engine.context, or leave them out."
-            )
     return told
 
 

@@ -24,7 +24,7 @@ from headrace.twin.latency import (
 )
 from headrace.twin.rolled import Rolled, rolled
 from headrace.twin.trace import BATCH
-from headrace.twin.world import FAILED, REFUSED, SERVED, World
+from headrace.twin.world import FAILED, REFUSED, SERVED, TOO_LONG, World
 from headrace.units import US_PER_HOUR
 
 CAUSES: Final = ("work", "start", "idle", "drain", "sleep")
@@ -51,6 +51,7 @@ class ModelPart(Part, frozen=True, kw_only=True):
 
     `utilisation_ppm` is time with work of all time of replicas; `output_tokens` what was answered. Of the
     `batch` requests `batch_served` were. `useful_us` is the work that was served, time of a replica at its best batch.
+    `too_long` of those refused have more tokens than `context_tokens`, the model's context.
     `optimum` is cost over least, where that was asked for.
     """
 
@@ -65,6 +66,8 @@ class ModelPart(Part, frozen=True, kw_only=True):
     tenants: tuple[Part, ...]
     batch: int
     batch_served: int
+    too_long: int
+    context_tokens: int
     useful_us: int
     optimum: Against | None = None
 
@@ -129,7 +132,7 @@ def _model(world: World, key: str) -> ModelPart:
         name=key,
         requests=len(fate),
         served=int(served.sum()),
-        refused=int((fate == REFUSED).sum()),
+        refused=int(((fate == REFUSED) | (fate == TOO_LONG)).sum()),
         failed=int((fate == FAILED).sum()),
         cost_nanousd=sum(causes.values()),
         ttft=first_token(world, rows, spec.objective.ttft_us),
@@ -145,6 +148,8 @@ def _model(world: World, key: str) -> ModelPart:
         tenants=_tenants(world, rows, spec, causes["work"]),
         batch=int(batch.sum()),
         batch_served=int((served & batch).sum()),
+        too_long=int((fate == TOO_LONG).sum()),
+        context_tokens=spec.engine.context_tokens,
         useful_us=int(useful_ns / 1000),
     )
 
@@ -183,7 +188,8 @@ def _leases(world: World, key: str) -> tuple[dict[str, int], int, float, int]:
 def _tenants(world: World, rows: NDArray[np.bool_], spec: ModelSpec, nanousd: int) -> tuple[Part, ...]:
     trace, fate = world.scenario.trace, np.frombuffer(world.fate, np.uint8)[rows]
     tenant, count = trace.tenant[rows], len(trace.tenants)
-    by = [np.bincount(tenant[fate == what], minlength=count) for what in (SERVED, REFUSED, FAILED)]
+    fates = ((SERVED,), (REFUSED, TOO_LONG), (FAILED,))
+    by = [np.bincount(tenant[np.isin(fate, what)], minlength=count) for what in fates]
     asked = np.bincount(tenant, minlength=count)
     took = np.bincount(tenant, weights=np.frombuffer(world.share_us, np.float64)[rows], minlength=count)
     costs = split(nanousd, [round(us) for us in took]) if took.sum() >= 1 else [0] * count

@@ -11,6 +11,7 @@ from headrace.planner.optimum import Pool, optimum, slots
 from headrace.planner.schedule import Schedule, schedule
 from headrace.planner.whole import whole
 from headrace.specs.catalog import ModelSpec
+from headrace.twin.context import taken
 from headrace.twin.outcome import outcome
 from headrace.twin.scenario import Scenario
 from headrace.twin.trace import BATCH
@@ -128,15 +129,28 @@ def share_of(scenario: Scenario, model: ModelSpec) -> float:
     return model.weight / weights if weights else 0.0
 
 
+def rows_taken(scenario: Scenario, model: ModelSpec) -> NDArray[np.bool_]:
+    """The requests for a model that a version does not refuse for their length, whatever is rolled out."""
+    trace, places = scenario.trace, [place for place, name in enumerate(scenario.names) if name == model.name]
+    rows: NDArray[np.bool_] = np.isin(trace.model, places) & taken(trace, model, trace.output_tokens)
+    return rows
+
+
+def answers_of(scenario: Scenario, model: ModelSpec) -> NDArray[np.int32]:
+    """Tokens of the answers to those, each of which ends where the context does."""
+    trace = scenario.trace
+    room: NDArray[np.int32] = np.maximum(0, model.engine.context_tokens - trace.input_tokens)
+    return np.minimum(trace.output_tokens, room)
+
+
 def work_of(scenario: Scenario, model: ModelSpec) -> NDArray[np.float64]:
     """A version's work that arrives in each slot and is not batch work, microseconds of a replica of its first pool."""
     trace, rate = scenario.trace, scenario.rates[model.key]
-    rows = np.isin(trace.model, [place for place, name in enumerate(scenario.names) if name == model.name])
-    rows &= trace.priority != BATCH
+    rows = rows_taken(scenario, model) & (trace.priority != BATCH)
     work_ns = (
         rate.fixed_ns
         + trace.input_tokens[rows] * float(rate.input_ns)
-        + trace.output_tokens[rows] * float(rate.output_ns)
+        + answers_of(scenario, model)[rows] * float(rate.output_ns)
     )
     found: NDArray[np.float64] = slots(
         trace.arrival_us[rows], work_ns / 1000 * share_of(scenario, model), trace.span_us

@@ -1,6 +1,9 @@
 """The requests of a trace, by their place in it: what is asked, and how long its prompt and its answer are of whom."""
 
-from headrace.state.request import Request
+import msgspec
+
+from headrace.policy import shadowing
+from headrace.state.request import BATCH, Request
 from headrace.twin.fleet import Running
 from headrace.twin.prefixes import Paths
 from headrace.twin.scenario import Scenario
@@ -11,8 +14,8 @@ _OUTPUT_MAX = 1 << 20
 class Requests:
     """As lists, which are read one by one in less time than arrays. `models` are the catalog's names."""
 
-    __slots__ = ("_answers", "_broken", "_outputs", "_paths", "_prefix_tokens", "_prefixes", "_prompt_us", "_tenants",
-                 "arrived", "inputs", "models", "priorities")  # fmt: skip
+    __slots__ = ("_answers", "_broken", "_outputs", "_paths", "_prefix_tokens", "_prefixes", "_prompt_us", "_refused",
+                 "_tenants", "arrived", "inputs", "models", "priorities", "too_long")  # fmt: skip
 
     def __init__(self, scenario: Scenario) -> None:
         trace = scenario.trace
@@ -23,6 +26,8 @@ class Requests:
         self._outputs: list[int] = trace.output_tokens.tolist()
         self._answers: dict[str, list[int]] = {name: tokens.tolist() for name, tokens in scenario.outputs.items()}
         self._broken: dict[str, list[bool]] = {name: rows.tolist() for name, rows in scenario.broken.items()}
+        self._refused = {name: rows.tobytes() for name, rows in scenario.fits.refused.items()}
+        self.too_long = scenario.fits.none.tobytes()  # 1 where no version takes it
         self._tenants: list[int] = trace.tenant.tolist()
         self._prefixes: list[int] = trace.prefix.tolist()
         self._prefix_tokens: list[int] = trace.prefix_tokens.tolist()
@@ -49,6 +54,11 @@ class Requests:
             priority=self.priorities[at],
         )
 
+    def copied(self, at: int, name: str, version: str, now_us: int, patience_us: int) -> Request:
+        """Its copy for a version that is only watched, as a gateway asks it."""
+        asked = self.request(at, now_us, patience_us)
+        return msgspec.structs.replace(asked, id=name, version=version, tenant=shadowing.TENANT, priority=BATCH)
+
     def prompt_us(self, at: int, one: Running) -> float:
         """What its prompt takes there, but for what is in the cache; it is there from now on."""
         prompt_us: float = self._prompt_us[one.lease.version, one.lease.pool][at]
@@ -60,6 +70,10 @@ class Requests:
     def outputs(self, at: int, version: str) -> int:
         """Tokens of its answer."""
         return self._answers.get(version, self._outputs)[at]
+
+    def refused(self, at: int, version: str) -> bool:
+        """Whether that version refuses it for its length."""
+        return version in self._refused and bool(self._refused[version][at])
 
     def broken(self, at: int, version: str) -> bool:
         """Whether that version fails it."""

@@ -46,12 +46,12 @@ class SimRollouts:
         self.catalog = in_force.catalog(scenario.catalog, {})
         self.holds: tuple[Hold, ...] = ()
         self.steps: list[tuple[int, Rollout]] = []
+        self.sent_us: dict[int, int] = {}  # of requests for models that are watched, when they went out last
         self._declared = scenario.catalog
         self._events = events
         self._note = note
         self._due = sorted(scenario.deployments, key=lambda one: one.at_us or 0)
         self._lately: dict[str, deque[Usage]] = {model: deque(maxlen=BASELINE) for model in self.watched}
-        self._sent_us: dict[int, int] = {}
         self._cold: set[int] = set()
         for one in self._due:
             events.push(one.at_us or 0, ROUND, None, 1)
@@ -69,12 +69,12 @@ class SimRollouts:
 
     def sent(self, at: int, now_us: int) -> None:
         """A request went out to a replica."""
-        self._sent_us[at] = now_us
+        self.sent_us[at] = now_us
 
     def ended(self, at: int, lease: Lease, moments: tuple[int, int, int], tokens: tuple[int, int], *, ok: bool) -> None:
         """A request was answered, or failed. `moments`: it came, its first token (0 for none), its end."""
         arrived_us, first_us, end_us = moments
-        sent_us = self._sent_us.pop(at)
+        sent_us = self.sent_us[at]
         row = Usage(
             request=str(at),
             epoch="",
@@ -110,10 +110,10 @@ class SimRollouts:
             candidate = self._declared.model(one.key)
             assert candidate is not None, "the scenario was checked"
             serving = sum(r.model == one.model and r.phase == "ready" for r in fleet.replicas)
-            how = How(first=one.first, automatic=not one.manual, replicas=serving)
+            how = How(first=one.first, automatic=not one.manual, shadow=one.shadow, replicas=serving)
             made = self.policy.begun(self._declared, candidate, now_us, how)
             self.policy.take(made)
-            self._told("deploy", made, now_us)
+            self._told("shadow" if one.shadow else "deploy", made, now_us)
         if due:
             self._events.push(now_us + JUDGE_US, JUDGE)
         return self._taken(bool(due))

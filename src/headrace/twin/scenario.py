@@ -22,6 +22,7 @@ from headrace.specs.problem import closest
 from headrace.state.work import WorkRate
 from headrace.twin import odd
 from headrace.twin.behaviour import Behaviour
+from headrace.twin.context import Fits, fits
 from headrace.twin.deployment import Deployment, News
 from headrace.twin.odd import NO_NAME
 from headrace.twin.replica import NEVER
@@ -66,6 +67,7 @@ class Scenario:
     """One run's givens. `names` says which model each model of the trace is; `prompt_us` is by (version, pool),
     `capacities` are requests an hour of a full replica, and `speeds` how it runs, by (model, pool). Of versions that
     are rolled out, by version: `outputs`, the tokens of each answer, and `broken`, the requests that fail.
+    `fits` are those that a version refuses for their length.
     """
 
     trace: Trace
@@ -88,6 +90,7 @@ class Scenario:
     seed: int
     wall_us: int
     warm: Mapping[str, int]
+    fits: Fits
     deployments: tuple[Deployment, ...] = ()
     outputs: Mapping[str, NDArray[np.int32]] = dataclasses.field(default_factory=dict)
     broken: Mapping[str, NDArray[np.bool_]] = dataclasses.field(default_factory=dict)
@@ -110,10 +113,10 @@ def scenario(
     cannot be rolled out.
     """
     given = options or Options()
-    known = mapped(trace, catalog, names or {})
+    known, tokens = mapped(trace, catalog, names or {}), trace.input_tokens
     news = News(catalog, given.deployments, trace, known, given.seed)
-    catalog, lived = news.catalog, news.measured(measured or {})
-    _must_be_priced(catalog)
+    catalog, lived = _priced(news.catalog), news.measured(measured or {})
+    fit = fits(trace, catalog, known, news.outputs, news.deployments)
     behaviours: dict[tuple[str, str], Behaviour] = {}
     prompts: dict[tuple[str, str], NDArray[np.float64]] = {}
     rates: dict[str, WorkRate] = {}
@@ -127,18 +130,18 @@ def scenario(
         if not model.owned or not rows.any():
             continue
         boots[model.key] = news.boot_us(model.key, given.boots_us, given.boot_us)
-        sizes = (trace.input_tokens[rows], news.lengths(model.key)[rows])
+        sizes = _sizes(trace, rows, model, fit, news.lengths(model.key))
         found, cannot = _pools(model, catalog, news, lived, sizes, boots[model.key])
-        for name, (performance, made, rate, able) in found.items():
-            speeds[model.key, name] = performance
+        for name, (speed, made, rate, able) in found.items():
+            speeds[model.key, name] = speed
             behaviours[model.key, name] = made
             capacities[model.key, name] = able
             rates.setdefault(model.key, rate)
-            prompts.setdefault((model.version, name), np.zeros(len(trace)))[rows] = _prompts_us(performance, sizes[0])
+            prompts.setdefault((model.version, name), np.zeros(len(trace)))[rows] = _prompts_us(speed, tokens[rows])
         left_out[model.key] = set(model.pools) - set(found)
         told += [f"Left out: {why}." for why in cannot]
     return Scenario(
-        trace=dataclasses.replace(trace, notes=(*trace.notes, *told)),
+        trace=dataclasses.replace(trace, notes=(*trace.notes, *fit.notes, *told)),
         catalog=_without_unused(catalog, {known[place] for place in set(trace.model.tolist())}, left_out),
         sizing=_told(sizing if sizing is not None else ByWork(), catalog, boots),
         names=known,
@@ -158,17 +161,29 @@ def scenario(
         seed=given.seed,
         wall_us=given.wall_us,
         warm=given.warm,
+        fits=fit,
         deployments=tuple(news.deployments.values()),
-        outputs=news.outputs,
+        outputs=fit.outputs,
         broken=news.broken,
         notes=news.notes,
     )
 
 
-def _must_be_priced(catalog: Catalog) -> None:
+def _priced(catalog: Catalog) -> Catalog:
     for pool in catalog.pools:
         if pool.price_nanousd_per_hour is None:
             raise Invalid(f"pool {pool.name} has no price, so no cost can be told; give it a price_per_hour")
+    return catalog
+
+
+def _sizes(
+    trace: Trace, rows: NDArray[np.bool_], model: ModelSpec, fit: Fits, lengths: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Tokens in and out of a version's requests that it does not refuse; where it refuses all, as long as it takes."""
+    refused, most = fit.refused.get(model.version), model.engine.context_tokens
+    mine = rows if refused is None or refused[rows].all() else rows & ~refused
+    inputs = np.minimum(trace.input_tokens[mine], most - 1)
+    return inputs, np.minimum(lengths[mine], most - inputs)
 
 
 def _told(rule: Sizing, catalog: Catalog, boots: Mapping[str, int]) -> Sizing:

@@ -15,8 +15,9 @@ from headrace.errors import Invalid
 from headrace.planner.long_tail import Intervals, long_tail
 from headrace.specs.catalog import ModelSpec
 from headrace.twin.outcome import outcome
+from headrace.twin.plans import answers_of, rows_taken
 from headrace.twin.scenario import Scenario
-from headrace.twin.world import SERVED, World
+from headrace.twin.world import SERVED, TOO_LONG, World
 
 SOON_US: Final = 10_000_000
 
@@ -58,9 +59,9 @@ def tailed(scenario: Scenario, *, swap_us: int, simulate: bool) -> Tailed:
     world = World(scenario)
     world.run()
     first, fate = np.frombuffer(world.first_us, np.int64), np.frombuffer(world.fate, np.uint8)
-    soon = (fate == SERVED) & (first - scenario.trace.arrival_us <= SOON_US)
-    cost = outcome(world, "headrace").cost_nanousd
-    return Tailed(nanousd=least, pools=pools, simulated_nanousd=cost, soon_ppm=int(1_000_000 * soon.mean()))
+    soon = ((fate == SERVED) & (first - scenario.trace.arrival_us <= SOON_US))[fate != TOO_LONG]
+    cost, soon_ppm = outcome(world, "headrace").cost_nanousd, int(1_000_000 * soon.mean()) if len(soon) else 1_000_000
+    return Tailed(nanousd=least, pools=pools, simulated_nanousd=cost, soon_ppm=soon_ppm)
 
 
 def _exclusive(scenario: Scenario, name: str, models: list[ModelSpec], swap_us: int) -> Exclusive:
@@ -93,10 +94,9 @@ def _exclusive(scenario: Scenario, name: str, models: list[ModelSpec], swap_us: 
 
 def _alone(scenario: Scenario, model: ModelSpec, pool: str, place: int) -> Intervals:
     """A model's requests as they run with nobody beside them."""
-    trace = scenario.trace
-    rows = np.isin(trace.model, [at for at, name in enumerate(scenario.names) if name == model.name])
+    trace, rows = scenario.trace, rows_taken(scenario, model)
     start: NDArray[np.int64] = trace.arrival_us[rows]
-    sizes = zip(trace.input_tokens[rows].tolist(), trace.output_tokens[rows].tolist(), strict=True)
+    sizes = zip(trace.input_tokens[rows].tolist(), answers_of(scenario, model)[rows].tolist(), strict=True)
     writing_us = np.array(list(starmap(scenario.behaviours[model.key, pool].alone_us, sizes)))
     took = scenario.prompt_us[model.version, pool][rows] + writing_us
     end = start + np.maximum(1, np.rint(took)).astype(np.int64)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from headrace.planner.optimum import SLOT_US
 from headrace.planner.rolling import ratios
 from headrace.specs.catalog import ModelSpec
-from headrace.twin.plans import pools_of, work_of
+from headrace.twin.plans import pools_of, rows_taken, work_of
 from headrace.twin.world import SERVED, World
 from headrace.units import US_PER_HOUR
 
@@ -42,7 +42,7 @@ def windows(world: World, length_us: int, *, missed: float) -> tuple[Window, ...
 
 def _of(world: World, model: ModelSpec, count: int, missed: float) -> list[Window]:
     scenario, trace = world.scenario, world.scenario.trace
-    rows = np.isin(trace.model, [place for place, name in enumerate(scenario.names) if name == model.name])
+    rows = rows_taken(scenario, model)
     first, fate = np.frombuffer(world.first_us, np.int64), np.frombuffer(world.fate, np.uint8)
     kept = rows & (fate == SERVED) & (first - trace.arrival_us <= model.objective.ttft_us)
     work = work_of(scenario, model)

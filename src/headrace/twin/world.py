@@ -10,14 +10,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from headrace.policy import placement, schedule
-from headrace.policy.actions import Answer, Assign, Plan, Reject, Start
+from headrace.policy import schedule
+from headrace.policy.actions import Answer, Assign, Plan, Reject
 from headrace.policy.activity import Activity
 from headrace.policy.choice import Choices
 from headrace.policy.dispatch import Dispatch
 from headrace.policy.keepalive import Keepalive
 from headrace.policy.plan import plan
-from headrace.policy.planning import Learned, replica_id
+from headrace.policy.planning import Learned
 from headrace.policy.sizing import ByWork
 from headrace.state.request import BATCH
 from headrace.state.table import Table
@@ -27,11 +27,12 @@ from headrace.twin.market import Market
 from headrace.twin.requests import Requests
 from headrace.twin.rollouts import JUDGE_US, SimRollouts
 from headrace.twin.scenario import Scenario
+from headrace.twin.shadows import Shadows
 from headrace.units import US_PER_HOUR
 
 AFTER_US: Final = US_PER_HOUR  # how long the last requests may take once the trace is over
 BATCH_HELD: Final = 64  # batch requests of a model that wait in the gateway; whoever runs the job keeps the others
-PENDING, SERVED, REFUSED, FAILED = range(4)
+PENDING, SERVED, REFUSED, FAILED, TOO_LONG = range(5)
 Progress = Callable[[int, int], None]
 
 
@@ -58,7 +59,7 @@ class World:
         names = sorted({model.version for model in scenario.catalog.models})
         self.numbers = {version: number for number, version in enumerate(names, 1)}
         self.log: list[tuple[int, str, str, str]] = []  # moment, what, about whom, why
-        self.counts: list[tuple[int, str, int, int]] = []  # moment, model, replicas, ready
+        self.counts = self.fleet.counts
         self.now_us = 0
         self._progress = progress
         self._events = Events()
@@ -72,9 +73,12 @@ class World:
         self._revision = 0
         self._requests = Requests(scenario)
         self._models, self._priorities = self._requests.models, self._requests.priorities
+        self.shadows = Shadows(
+            self._requests, self._dispatch, self.fleet, self.rollouts, self._events, scenario.batch_patience_us
+        )
+        self._copies = self.shadows.first  # the number of the first request's copy
         self._route_models = route_models(self.rollouts.catalog, scenario.rates, scenario.boot_us)
         self._route_tenants = route_tenants(scenario.catalog.tenants, trace.tenants)
-        self._counted: dict[str, tuple[int, int]] = {}
         self._keepalive = Keepalive()
         self._choices = Choices(lambda model, pool: scenario.speeds.get((model.key, pool.name)))
         self._jobs: dict[str, deque[int]] = {}  # batch requests that were not asked yet, by model
@@ -85,7 +89,7 @@ class World:
         """From the first arrival to the last end. Interrupted, what was simulated up to then stands."""
         scenario, events, arrived = self.scenario, self._events.queue, self._requests.arrived
         count, at, over_us = len(arrived), 0, scenario.trace.span_us + AFTER_US
-        self._warm()
+        self.fleet.warm(scenario.warm)
         self._table(0)
         self._market.open()
         self._push(0, ROUND, None, 0)
@@ -128,7 +132,9 @@ class World:
     # --- requests ------------------------------------------------------------------------------------------------
 
     def _arrive(self, at: int) -> None:
-        if self._priorities[at] != BATCH:
+        if self._requests.too_long[at]:
+            self.fate[at], self.end_us[at] = TOO_LONG, self.now_us
+        elif self._priorities[at] != BATCH:
             self._pending += 1
             self._ask(at, self.scenario.patience_us)
         else:
@@ -153,31 +159,35 @@ class World:
         if self._dispatch.shed:
             shed, self._dispatch.shed = self._dispatch.shed, []
             self._act_all(shed)
+        if self.shadows.watched and self.fate[at] != REFUSED:
+            self._act_all(self.shadows.follow(at, self.now_us))
 
     def _act(self, answer: Answer) -> None:
-        if isinstance(answer, Assign):
-            at = int(answer.request)
+        at = int(answer.request)
+        if at >= self._copies:
+            self._act_all(self.shadows.act(answer, self.now_us))
+        elif isinstance(answer, Assign):
             if self._priorities[at] == BATCH:
                 self._offered[self._models[at]] -= 1
             one = self.fleet.running[answer.replica]
+            version = one.lease.version
+            self.by[at] = self.numbers[version]
+            if self._requests.refused(at, version):
+                self._fated(at, TOO_LONG)
+                self._act_all(self._dispatch.ended(answer.request, self.now_us, ok=False))
+                return
             if self._watched and self._models[at] in self._watched:
                 self.rollouts.sent(at, self.now_us)
             prompt_us, inputs = self._requests.prompt_us(at, one), self._requests.inputs[at]
             self.share_us[at] += prompt_us
-            stamp = one.engine.stamp
-            version = one.lease.version
-            self.by[at] = self.numbers[version]
-            one.engine.add(at, prompt_us, inputs, self._requests.outputs(at, version), self.now_us)
-            if one.engine.stamp != stamp:
-                self._push(one.engine.due_us, STEP, one, one.engine.stamp)
+            self._events.give(one, at, (prompt_us, inputs, self._requests.outputs(at, version)), self.now_us)
         elif isinstance(answer, Reject):
-            at = int(answer.request)
             if self._priorities[at] == BATCH:
                 self._offered[self._models[at]] -= 1
             self._fated(at, REFUSED)
         else:
             if answer.cold:
-                self.rollouts.held(int(answer.request))
+                self.rollouts.held(at)
             if answer.wake:
                 self._push(self.now_us, ROUND, None, 1)
 
@@ -195,12 +205,20 @@ class World:
         now_us = self.now_us
         if engine.due_us < 1 << 62:
             self._push(engine.due_us, STEP, one, engine.stamp)
-        if first >= 0 and not self.first_us[first]:
+        if first >= self._copies:
+            self._act_all(self.shadows.begun(first, now_us + engine.late_us, now_us))
+        elif first >= 0 and not self.first_us[first]:
             self.first_us[first] = now_us + engine.late_us
             if answers := self._dispatch.begun(str(first), now_us):
                 self._act_all(answers)
         if ended >= 0:
-            self._ended(one, ended, share_us)
+            if ended >= self._copies:
+                self._act_all(self.shadows.ended(ended, one, share_us, now_us))
+            else:
+                self._ended(one, ended, share_us)
+            if one.until_us and not engine.running:
+                self.fleet.end(one, now_us, "drained")
+                self._table(now_us)
 
     def _ended(self, one: Running, at: int, share_us: float) -> None:
         """The last token is out; of one that its version fails, an error is."""
@@ -223,9 +241,6 @@ class World:
             self._act_all(answers)
         if self._jobs.get(model):
             self._feed(model)
-        if one.until_us and not engine.running:
-            self.fleet.end(one, now_us, "drained")
-            self._table(now_us)
 
     def _heard(self, at: int, one: Running, *, ok: bool) -> None:
         """Who judges versions is told what a request came to."""
@@ -263,7 +278,9 @@ class World:
         self.fleet.end(one, now_us, why)
         self._table(now_us)
         for at in sorted(hit):
-            if self.first_us[at]:  # its client has seen the beginning: it cannot be asked again
+            if at >= self._copies:
+                self._act_all(self.shadows.lost(at, one, now_us, crashed=crashed))
+            elif self.first_us[at]:  # its client has seen the beginning: it cannot be asked again
                 self._fated(at, FAILED)
                 if self._watched and self._models[at] in self._watched:
                     self._heard(at, one, ok=False)
@@ -318,7 +335,7 @@ class World:
             self._table(now_us)
         if made.sleeps:  # what they gave is there at once: who waits for it need not wait for the next round
             self._push(now_us, ROUND, None, 1)
-        self._count()
+        self.fleet.count(now_us)
         self.rollouts.holds = made.holds
         self._judge()
         if regular:
@@ -334,6 +351,7 @@ class World:
         rates = {**self.scenario.rates, **self._choices.rates}
         boots_us, divided = self.scenario.boot_us, self._choices.cuts
         self._route_models = route_models(self.rollouts.catalog, rates, boots_us, divided)
+        self.shadows.watch(self._route_models)
         self._table(self.now_us)
 
     def _turn_over(self, made: Plan) -> None:
@@ -350,18 +368,6 @@ class World:
             self.fleet.wake(one, wake.reason, now_us)
             self._push(now_us + self.scenario.wake_us[one.replica.key], READY, one, 0)
 
-    def _warm(self) -> None:
-        """Replicas that are there when the trace begins: those a plan starts for it, as many as will fit."""
-        for key, count in self.scenario.warm.items():
-            for _ in range(count):
-                model = self.scenario.catalog.model(key)
-                device = placement.Space.of(self.fleet.seen(0)).find(model) if model is not None else None
-                if model is None or device is None:
-                    break
-                name = replica_id(model, set(self.fleet.running))
-                start = Start(name, model.name, model.version, device.pool, device.node, device.device, "was there")
-                self.fleet.ready(self.fleet.start(start, 0), 1)  # 0 would say never
-
     # --- leaves --------------------------------------------------------------------------------------------------
 
     def _table(self, now_us: int) -> None:
@@ -372,17 +378,6 @@ class World:
 
     def _busy(self) -> bool:
         return self._pending > 0
-
-    def _count(self) -> None:
-        """How many replicas there are, whenever that has changed."""
-        found: dict[str, tuple[int, int]] = {}
-        for one in self.fleet.running.values():
-            have, ready = found.get(one.replica.key, (0, 0))
-            found[one.replica.key] = have + 1, ready + (one.replica.phase == "ready")
-        for key in found.keys() | self._counted.keys():
-            if found.get(key, (0, 0)) != self._counted.get(key, (0, 0)):
-                self.counts.append((self.now_us, key, *found.get(key, (0, 0))))
-        self._counted = found
 
     def _note(self, what: str, who: str, why: str) -> None:
         self.log.append((self.now_us, what, who, why))

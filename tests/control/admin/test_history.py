@@ -28,6 +28,18 @@ def test_chat_requests_of_a_time_are_a_trace(door: Door):
     assert len(door.ask("GET", f"trace?from={now_us - 15 * S}&to={now_us}").text.splitlines()) == 3
 
 
+def test_copies_for_a_shadow_are_no_requests_and_each_has_its_version(door: Door):
+    """Who replays a time would copy them again."""
+    now_us = door.clock.now_us()
+    for name, tenant, version in (("a", "team", "v1"), ("a-shadow", "~shadow", "v2"), ("b", "team", "v2")):
+        door.used(
+            name, tenant, task="chat", version=version, arrived_us=now_us - 9 * S, ended_us=now_us - 8 * S, sent_us=1
+        )
+    remark, text = door.ask("GET", f"trace?from={now_us - 60 * S}&to={now_us}").text.split("\n", 1)
+    assert remark == "# 1 copies of requests for versions that are only watched are left out"
+    assert [row["version"] for row in csv.DictReader(io.StringIO(text))] == ["v1", "v2"]
+
+
 def test_replicas_time_within_a_span_is_told_with_its_cost(door: Door):
     """Half a minute of a lease that began before, at its share of the device."""
     now_us = door.clock.now_us()

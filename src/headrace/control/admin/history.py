@@ -15,10 +15,11 @@ from headrace.control.controller import Controller
 from headrace.control.speeds import pool_place
 from headrace.economics.booking import cost_nanousd
 from headrace.economics.work import WorkModel
+from headrace.policy import shadowing
 from headrace.units import US_PER_HOUR
 
 ROWS_MAX: Final = 1_000_000
-HEADS: Final = ("arrival_s", "input_tokens", "output_tokens", "model", "tenant", "ttft_us", "outcome")
+HEADS: Final = ("arrival_s", "input_tokens", "output_tokens", "model", "tenant", "ttft_us", "outcome", "version")
 _QUERIES: Final = (
     Query("from", "YYYY-MM-DD, or microseconds since 1970; an hour ago when left out."),
     Query("to", "The same, exclusive; now when left out."),
@@ -68,16 +69,19 @@ class Histories:
         ]  # fmt: skip
 
     async def trace(self, request: Request) -> Response:
-        """Chat requests that arrived in the time, oldest first, as CSV; tokens from the prefix cache are left out. A
-        remark before the heading tells how many requests of other tasks there were.
+        """Chat requests that arrived in the time, oldest first, as CSV; tokens from the prefix cache are left out.
+        Remarks before the heading tell how many requests of other tasks there were, and copies for shadows.
         """
         control = self._controller
         await control.bookkeeper.try_to_catch_up()
         from_us, to_us = self._span(request)
         rows: list[tuple[Any, ...]] = []
-        others = 0
+        others = copies = 0
         for row in control.store.usage_since(from_us, ROWS_MAX):
             if not from_us <= row.arrived_us < to_us or not row.sent_us:
+                continue
+            if row.tenant == shadowing.TENANT:
+                copies += 1
                 continue
             if row.task != "chat":
                 others += 1
@@ -85,9 +89,10 @@ class Histories:
             ttft_us = row.first_us if row.stream else 0
             size = (max(1, row.input_tokens - row.cached_tokens), row.output_tokens)
             arrival = f"{row.arrived_us / 1_000_000:.6f}"
-            rows.append((arrival, *size, row.model, row.tenant, ttft_us, row.outcome))
+            rows.append((arrival, *size, row.model, row.tenant, ttft_us, row.outcome, row.version))
         out = io.StringIO()
         out.write(f"# {others} requests of other tasks than chat are left out\n" if others else "")
+        out.write(f"# {copies} copies of requests for versions that are only watched are left out\n" if copies else "")
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(HEADS)
         writer.writerows(sorted(rows))

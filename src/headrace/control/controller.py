@@ -17,6 +17,7 @@ from headrace.control.actuator import Actuator
 from headrace.control.bookkeeper import EVERY_S, IDLE_S, Bookkeeper, Reader
 from headrace.control.books import Books
 from headrace.control.budgets import Budgets
+from headrace.control.divisions import Divisions
 from headrace.control.forecasts import Forecasts
 from headrace.control.habits import Habits
 from headrace.control.health import Health
@@ -128,6 +129,7 @@ class Controller:
             metrics=self.metrics,
             terms=self.terms,
             budgets=self.budgets,
+            divisions=Divisions(self.store),
             rate=self._rate,
             speed=self._speed,
             judge=self._judge,

@@ -74,7 +74,7 @@ class _Known:
 
     def part(self, share: float, now_us: int) -> "_Known":
         made = _Known(now_us)
-        made.fresh = True
+        made.fresh = now_us - self.since_us >= CALM_US  # else nothing is known of what is too much
         made.outlook, made.pace = self.outlook.part(share), copy(self.pace)
         level, peak, sigma = self.expected.level, self.expected.peak, self.expected.sigma
         made.expected = Expectation(share * level, share * peak, share * sigma)

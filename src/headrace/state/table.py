@@ -195,7 +195,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
     """What a gateway worker has seen since its last report, and holds now. Sent every 250 ms, at once on a wake.
 
     `epoch` names the gateway process, `in_flight` its requests at work by replica. `faults` are `replica/incarnation`
-    it could not get an answer from.
+    it could not get an answer from. `began_us` is when the process began, on the clock that never goes back.
     """
 
     worker: int
@@ -206,6 +206,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
     revision: int = 0
     faults: tuple[str, ...] = ()
     connections: int = 0
+    began_us: int = 0
 
 
 class Purse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -170,7 +170,9 @@ async def test_a_fresh_controller_keeps_the_division_until_it_has_seen_enough(di
     assert before["h100"] == 1
 
 
-async def test_what_cannot_be_read_is_told_and_chosen_anew_and_a_full_disk_stops_nothing(divided, tmp_path, monkeypatch):
+async def test_what_cannot_be_read_is_told_and_chosen_anew_and_a_full_disk_stops_nothing(
+    divided, tmp_path, monkeypatch
+):
     cloud, gateways = divided
 
     def full(name: str, value: bytes) -> None:
@@ -203,5 +205,3 @@ async def test_a_pool_that_is_taken_away_ends_the_division(divided, tmp_path):
     assert cut(again) is None
     assert stands(again).keys() == {"h100"}
     assert msgspec.json.decode(again.store.get("divided")) == {}
-
-

@@ -1,8 +1,8 @@
 """What gateways have counted since this controller began, whichever of them come, go and come back.
 
 Each gateway tells counts that only grow, from its own beginning on. What it counted before this controller heard of it
-is no news: taken as such, an hour's work would look like a burst of a moment. Lengths of requests are no rate and do not
-age so fast: of those a few are taken from before, so that a controller that has just started knows what is asked.
+is no news: taken as such, an hour's work would look like a burst of a moment. Lengths of requests are no rate and do
+not age so fast: of those a few are taken from before, so that a new controller knows what is asked.
 """
 
 from typing import Final

@@ -8,7 +8,7 @@ twin ask this object; it is told all moments.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
@@ -272,8 +272,7 @@ def _rehomed(model: ModelSpec, speeds: dict[str, Performance], known: _Known, ch
         return False
     if isinstance(chosen, Cut):
         short, long = cuts.rates(model, chosen, speeds)
-        holds = cuts.holds_tokens(model, speeds[chosen.short.pool])
-        known.cut = RouteCut(upto_tokens=chosen.upto_tokens, pool=chosen.long.pool, holds_tokens=holds, rate=long)
+        known.cut = RouteCut(upto_tokens=chosen.upto_tokens, pool=chosen.long.pool, rate=long)
     else:
         short, known.cut = lengths.rate(model, speeds[chosen.pool], known.rated) if abroad else None, None
     known.lives, known.rate = lives, msgspec.structs.replace(known.rate, home=short)

@@ -328,7 +328,7 @@ class Dispatch:
                 seat = routing.pick(lane, ticket, now_us, freed)
                 if seat is not None:
                     break
-                if not ticket.avoid and not ticket.request.excluded:
+                if not ticket.careful:
                     if cut is None or full is not None:
                         return  # nothing is left over for those behind it either
                     full = long

@@ -8,10 +8,10 @@ from headrace.policy import performance
 from headrace.policy.actions import Assign, Reject, Wait
 from headrace.policy.choice import Home
 from headrace.policy.dispatch import Dispatch
+from headrace.policy.performance import foretold
 from headrace.policy.plan import plan
 from headrace.policy.planning import Learned
 from headrace.policy.sizing import ByWork
-from headrace.policy.performance import foretold
 from headrace.specs import shapes
 from headrace.specs.catalog import PoolSpec
 from headrace.state.demand import LONG, SHORT, Demand, parts

@@ -80,6 +80,7 @@ class _Known:
     cut: RouteCut | None = None
     left: dict[tuple[str, ...], int] = field(default_factory=dict)  # where it stood before, and when it went
     found: Divided | None = None  # as an earlier controller left it, until enough is known to judge that
+    alike: bool = False  # it lives as another version does, until it was asked enough
     parts: Mapping[str, float] = field(default_factory=dict)  # what sizing was told that a replica does
 
 
@@ -162,12 +163,33 @@ class Choices:
                 known = self._known[model.key] = _Known(Lengths(now_us), moved_us=now_us - SETTLED_MAX_US)
             changed = known.home is not None and set(known.home.pools) != set(model.pools)
             if changed or now_us - known.looked_us >= LOOK_US:
+                if not known.lengths.requests:
+                    self._begin(model, catalog, fleet)
                 self._look(model, pools, known, demand.get(model.key), fleet, sizing, now_us)
             home = known.home
             models.append(model if home is None else msgspec.structs.replace(model, pools=home.pools))
         there = {model.key for model in models}
         self._known = {key: known for key, known in self._known.items() if key in there}
         return msgspec.structs.replace(catalog, models=tuple(models))
+
+    def _begin(self, model: ModelSpec, catalog: Catalog, fleet: Fleet) -> None:
+        """A version that nobody has asked yet lives as the one does that it is compared with: the same GPU, else the
+        difference would be that of the GPUs. Where that one is divided, on the pool that serves long prompts too.
+        """
+        others = (one for one in catalog.models if one.name == model.name and one.key != model.key)
+        like = max(others, key=lambda one: one.weight, default=None)
+        known = self._known.get(like.key) if like is not None else None
+        if like is None or known is None or known.home is None or standing.anywhere(model, fleet):
+            return
+        home = known.home
+        if set(home.pools) != set(model.pools) or like.key not in known.parts:
+            return
+        first = home.pools[len(home.stands) - 1]
+        pools = tuple(dict.fromkeys([first, *home.pools]))
+        able = {pool: each / home.able[first] for pool, each in home.able.items()}
+        mine = self._known[model.key]
+        mine.home = Home(pools, able, f"on {first}, as {like.key} is, until it was asked enough to choose")
+        mine.parts, mine.alike = {model.key: known.parts[like.key] * home.able[first]}, True
 
     def _look(
         self,
@@ -187,6 +209,10 @@ class Choices:
             sizing.able |= known.parts
             return
         known.found = None
+        if known.alike and known.lengths.requests < REQUESTS_MIN and len(speeds) > 1:
+            sizing.able |= known.parts
+            return
+        known.alike = False
         if len(speeds) < 2:
             known.home, known.options, known.rate, known.cut = None, (), None, None
             _untold(model, sizing)

@@ -57,7 +57,7 @@ def _run(given: argparse.Namespace, held: int) -> float:
 
 
 def _brain(given: argparse.Namespace) -> Dispatch:
-    cut = RouteCut(upto_tokens=100, pool="b", holds_tokens=4096, rate=RATE) if given.cut else None
+    cut = RouteCut(upto_tokens=100, pool="b", rate=RATE) if given.cut else None
     model = RouteModel(
         name="m", version="v1", weight=1, task="chat", ability=Ability(), context_tokens=2048,
         output_tokens_default=512, queue_max=100_000, ttft_us=2 * S, start_timeout_us=120 * S, state="ready",

@@ -8,6 +8,7 @@ import msgspec
 
 from headrace.control.actuator import Actuator
 from headrace.control.budgets import Budgets
+from headrace.control.divisions import Divisions
 from headrace.control.health import Health
 from headrace.control.keys import Keyring
 from headrace.control.leases import Leases
@@ -205,6 +206,7 @@ class SimCloud:
             metrics=self.metrics,
             terms=self.terms,
             budgets=self.budgets,
+            divisions=Divisions(self.store),
             rate=lambda model: self.rates.get(model.key),
             speed=lambda model, pool: self.speeds.get((model.key, pool.name)),
             judge=self.judge,

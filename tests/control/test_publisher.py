@@ -134,14 +134,45 @@ async def test_lengths_outlive_the_gateway_that_counted_them(publisher):
     assert publisher.demand()["m@v1"].sizes == {7: (3, 320, 40), 9: (1, 300, 5)}
 
 
-async def test_the_work_of_long_prompts_is_added_up_like_all_work(publisher):
-    """Of both gateways, and on from there when one of them begins anew."""
-    publisher.hear(report("a", held(asked_us=100, long_asked_us=30)))
-    publisher.hear(report("b", held(asked_us=50, long_asked_us=20)))
-    publisher.hear(report("a", held(asked_us=160, long_asked_us=40)))
-    publisher.hear(report("c", held(asked_us=7, long_asked_us=7)))
+async def test_counts_of_all_gateways_are_added_up_and_go_on_when_one_begins_anew(publisher):
+    """Work, that of long prompts, answers and those that were late: of who is gone as well."""
+    began = {"began_us": publisher._clock.us}
+    publisher.hear(report("a", held(asked_us=100, long_asked_us=30, begun=9, late=2), **began))
+    publisher.hear(report("b", held(asked_us=50, long_asked_us=20, paced=4, slow=1), **began))
+    publisher.hear(report("a", held(asked_us=160, long_asked_us=40, begun=12, late=2), **began))
+    publisher._clock.us += REPORT_STALE_US
+    publisher.hear(report("c", held(asked_us=7, long_asked_us=7, begun=1, late=1), **began))
     found = publisher.demand()["m@v1"]
     assert (found.asked_us, found.long_asked_us) == (217, 67)
+    assert (found.begun, found.late, found.paced, found.slow) == (13, 3, 4, 1)
+
+
+async def test_what_a_gateway_counted_before_this_controller_began_is_no_news(publisher):
+    """But for lengths, of which a few tell what is asked; its next report counts from there."""
+    old = {"began_us": publisher._clock.us - 1}
+    sizes = {7: (9_000, 900_000, 90_000), 13: (1_000, 6_000_000, 10_000)}
+    publisher.hear(report("a", held(asked_us=10**9, long_asked_us=10**8, begun=500, sizes=sizes), **old))
+    found = publisher.demand()["m@v1"]
+    assert (found.asked_us, found.long_asked_us, found.begun) == (0, 0, 0)
+    assert found.sizes == {7: (270, 27_000, 2_700), 13: (30, 180_000, 300)}
+    publisher.hear(report("a", held(asked_us=10**9 + 5, long_asked_us=10**8, begun=501, sizes=sizes), **old))
+    again = publisher.demand()["m@v1"]
+    assert (again.asked_us, again.begun, again.sizes) == (5, 1, found.sizes)
+
+
+async def test_a_gateway_that_was_forgotten_is_counted_once(publisher, monkeypatch):
+    """So many came and went that who is silent was forgotten; it was silent only for a while."""
+    monkeypatch.setattr("headrace.control.publisher._COUNTED_MAX", 2)
+    began = {"began_us": publisher._clock.us}
+    publisher.hear(report("a", held(asked_us=100), **began))
+    publisher._clock.us += REPORT_STALE_US
+    for name in "bc":
+        publisher.hear(report(name, held(asked_us=1), began_us=publisher._clock.us))
+    assert publisher.demand()["m@v1"].asked_us == 102
+    publisher.hear(report("a", held(asked_us=130), **began))
+    assert publisher.demand()["m@v1"].asked_us in (102, 132)
+    publisher.hear(report("a", held(asked_us=131), **began))
+    assert publisher.demand()["m@v1"].asked_us in (103, 133)
 
 
 async def test_work_is_supposed_until_every_gateway_could_say_otherwise(publisher):

@@ -155,7 +155,7 @@ def test_the_first_token_of_each_part_is_told_to_who_decides(tmp_path: Path, ttf
     """Each in a stream of its own sets the times of prompts right, and may be late; of whole parts nobody sees one."""
 
     async def work() -> None:
-        rate = WorkRate(fixed_ns=1_000_000, input_ns=1_000, output_ns=1_000)
+        rate = WorkRate(fixed_ns=100, input_ns=1, output_ns=1_000)  # a prompt that would be in time alone
         models = (model(ability=ONE, ttft_us=ttft_us, rate=rate),)
         async with StubUpstream(tmp_path / "a", telling) as a, world(tmp_path, [replica(0, a)], models=models) as here:
             (lane,) = here.worker.dispatch._lanes.values()

@@ -4,12 +4,15 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.policy.actions import Assign, Wait
+from headrace.policy import performance
+from headrace.policy.actions import Assign, Reject, Wait
 from headrace.policy.choice import Home
 from headrace.policy.dispatch import Dispatch
+from headrace.policy.performance import foretold
 from headrace.policy.plan import plan
 from headrace.policy.planning import Learned
 from headrace.policy.sizing import ByWork
+from headrace.specs import shapes
 from headrace.specs.catalog import PoolSpec
 from headrace.state.demand import LONG, SHORT, Demand, parts
 from headrace.state.mix import added, size_class
@@ -36,9 +39,10 @@ from tests.policy.test_choice import SHORT as SHORT_SIZE
 
 NOW = 1000 * S
 RATE = WorkRate(fixed_ns=1_000, input_ns=100_000, output_ns=1_000, batch=2)  # a tenth of a millisecond a token
-CUT = RouteCut(upto_tokens=511, pool="big", holds_tokens=6_000, rate=RATE)
+CUT = RouteCut(upto_tokens=511, pool="big", rate=RATE)
 CUT_MODEL = route(cut=CUT, rate=RATE, ttft_us=2 * S, output_tokens_default=100)
-SMALL_SEAT, BIG_SEAT = replica("s", pool="little"), replica("b", pool="big")
+HOLDS = 6_000
+SMALL_SEAT, BIG_SEAT = replica("s", pool="little", holds_tokens=HOLDS), replica("b", pool="big")
 
 
 def brain(*seats: object) -> Dispatch:
@@ -106,7 +110,7 @@ def test_nothing_is_lost_and_nothing_stands_where_it_does_not_fit(events: list[t
             answers += made.ended(name, now_us)
         for one in [*answers, *made.tick(now_us)]:
             if isinstance(one, Assign):
-                assert one.replica == "b" or sizes[one.request] + 10 <= CUT.holds_tokens
+                assert one.replica == "b" or sizes[one.request] + 10 <= HOLDS
                 held.discard(one.request)
                 running_[one.request] = one.replica
             elif isinstance(one, Wait):
@@ -215,3 +219,41 @@ def test_who_may_have_one_replica_alone_is_never_cut() -> None:
     hours = TwoSizes(model=one, pools=(SMALL, PoolSpec(**msgspec.structs.asdict(LARGE))))
     hours.hours(0.5, 14, 4.8)
     assert len(hours.stands()) == 1
+
+
+def test_before_any_choice_nothing_stands_where_it_has_no_room_and_shorter_ones_pass_it() -> None:
+    """No cut yet: the seat that holds it may be the fuller one; when it is full it is waited for."""
+    made = Dispatch()
+    made.update(table(route(), SMALL_SEAT, BIG_SEAT), 0)
+    for name in "12":
+        found = made.arrive(request(name, input_tokens=7_000, deadline_us=1 << 50), 0)
+        assert isinstance(found, Assign)
+        assert found.replica == "b"
+    assert isinstance(made.arrive(request("3", input_tokens=7_000, deadline_us=1 << 50), 0), Wait)
+    short = made.arrive(request("4", input_tokens=10), 0)
+    assert isinstance(short, Assign)
+    assert short.replica == "s"
+    answers = [*made.ended("4", S), *made.ended("1", S)]
+    assert [(one.request, one.replica) for one in answers if isinstance(one, Assign)] == [("3", "b")]
+
+
+def test_what_fits_nowhere_is_refused_at_once_with_the_figures() -> None:
+    """Where a model is divided one that holds it is wanted and waited for: its replica may only be starting again."""
+    made = Dispatch()
+    made.update(table(route(), SMALL_SEAT), 0)
+    found = made.arrive(request("1", input_tokens=7_000), 0)
+    assert isinstance(found, Reject)
+    assert (found.status, found.code) == (503, "model_unavailable")
+    assert f"no replica with room for {7_000 + 10} tokens" in found.reason
+    assert f"s on little holds the most, {HOLDS}" in found.reason
+    assert isinstance(brain(SMALL_SEAT).arrive(request("1", input_tokens=7_000), 0), Wait)
+
+
+def test_room_is_known_from_the_table_of_the_pool_and_only_where_it_is_less_than_the_context() -> None:
+    model = msgspec.structs.replace(MODEL, shape=shapes.KNOWN["qwen3-32b"])
+    holds = performance.holds_tokens(model, LARGE)
+    known = foretold(model, LARGE)
+    assert known is not None
+    assert 0 < holds == known.kv_tokens < model.engine.context_tokens
+    assert performance.holds_tokens(MODEL, LARGE) == 0
+    assert performance.holds_tokens(msgspec.structs.replace(MODEL, shape=None), LARGE) == 0

@@ -166,3 +166,14 @@ def test_one_replica_teaches_nothing_about_how_full_others_may_be():
     sizing.tpot_percent["m@v1"] = 50
     assert paced(sizing, 0.5, 600, 1.0) == 1
     assert "full" not in sizing.desired(MODEL, 1, (), demand(1), 400 * S).reason
+
+
+def test_parts_of_a_model_that_was_known_for_a_moment_take_nobody_away_either():
+    """Divided by a controller that has just begun: what it has not seen yet is not too much."""
+    for seconds, count in ((20, 3), (300, 2)):
+        sizing, now_us, total = seen(3.0, seconds)
+        now_us += S
+        sizing.divide("m@v1", {"m@v1/short": 0.5, "m@v1/long": 0.5}, now_us)
+        part = msgspec.structs.replace(demand(total // 2), part="short")
+        sizing.note({"m@v1/short": part}, now_us, now_us)
+        assert wanted(sizing, 3, now_us, part) == count

@@ -18,6 +18,7 @@ from headrace.control.adapters import Adapters
 from headrace.control.bookkeeper import EVERY_S, IDLE_S, Bookkeeper
 from headrace.control.books import Books
 from headrace.control.budgets import Budgets
+from headrace.control.divisions import Divisions
 from headrace.control.forecasts import Forecasts
 from headrace.control.habits import Habits
 from headrace.control.health import Health
@@ -118,6 +119,7 @@ class Controller:
             metrics=self.metrics,
             terms=self.terms,
             budgets=self.budgets,
+            divisions=Divisions(self.store),
             rate=self._rate,
             speed=self._speed,
             judge=self._judge,

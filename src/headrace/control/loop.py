@@ -14,6 +14,7 @@ import msgspec
 from headrace.control import observer, tables
 from headrace.control.actuator import Actuator
 from headrace.control.budgets import Budgets
+from headrace.control.divisions import Divisions
 from headrace.control.health import Health
 from headrace.control.keys import Keyring
 from headrace.control.leases import Leases
@@ -65,6 +66,7 @@ class Parts:
     metrics: Metrics
     terms: Terms
     budgets: Budgets
+    divisions: Divisions
     rate: Callable[[ModelSpec], WorkRate | None]
     speed: Speed
     judge: Callable[[], None]
@@ -82,6 +84,7 @@ class Loop:
         self._sizing = ByWork()
         self.keepalive = Keepalive()
         self.choices = Choices(parts.speed)
+        parts.divisions.recall(self.choices, parts.clock.monotonic_us())
         self.catalog = catalog
         self.created_s = parts.clock.now_us() // 1_000_000
         self.fleet = Fleet(devices=(), replicas=(), at_us=0)
@@ -202,6 +205,7 @@ class Loop:
         wanted = self.choices.over(self.catalog, demand, self.fleet, self._sizing, now_us)
         for key, why in self.choices.moves.items():
             self._parts.records.decide("model.move", key, why)
+        self._parts.divisions.keep(self.choices)
         wanted = schedule.over(wanted, boots_us, self._parts.clock.now_us())
         wanted = self.keepalive.over(wanted, demand, boots_us, now_us, self._rise_us)
         for key, why in self.keepalive.woken.items():

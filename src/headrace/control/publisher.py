@@ -14,10 +14,10 @@ from typing import Final
 import msgspec
 
 from headrace import peer, telemetry
+from headrace.control.counted import Counted
 from headrace.ports import Clock
 from headrace.state import keys
 from headrace.state.demand import Demand, total
-from headrace.state.mix import Sizes, added, since
 from headrace.state.table import Challenge, FromGateway, Grants, Proof, Purses, Report, Table
 
 REPORT_STALE_US: Final = 2_000_000
@@ -27,7 +27,7 @@ SETTLED_POLL_S: Final = 0.002
 _MESSAGE_BYTES_MAX: Final = 4 << 20
 _DECODER: Final[msgspec.json.Decoder[FromGateway]] = msgspec.json.Decoder(FromGateway)
 _UNSENT_BYTES_MAX: Final = 16 << 20  # a gateway that reads nothing is let go; it comes back for the whole table
-_ASKED_MAX: Final = 10_000  # then gateways that are gone are forgotten
+_COUNTED_MAX: Final = 10_000  # then gateways that are gone are forgotten
 
 
 class Publisher:
@@ -55,13 +55,10 @@ class Publisher:
         self._writers: set[asyncio.StreamWriter] = set()
         self._in_force: dict[asyncio.StreamWriter, int] = {}  # the revision each link's gateway routes by
         self._reports: dict[str, tuple[Report, int]] = {}
-        self._asked_us: dict[tuple[str, str], tuple[int, int]] = {}  # by epoch and model, as last reported
-        self._work_us: dict[str, tuple[int, int]] = {}  # of all requests, and of the long ones
-        self._told: dict[tuple[str, str], Sizes] = {}  # by epoch and model, as last reported
-        self._sizes: dict[str, Sizes] = {}
         self._table = Table(revision=clock.now_us(), models=(), replicas=(), keys=())
         self._server: asyncio.Server | None = None
         self._began_us = clock.monotonic_us()
+        self._counted = Counted(self._began_us)
         self._line = b""
 
     @property
@@ -116,15 +113,7 @@ class Publisher:
 
     def hear(self, report: Report) -> None:
         """Take one gateway's report."""
-        for demand in report.demand:
-            before = self._asked_us.get((report.epoch, demand.key), (0, 0))
-            asked = self._asked_us[report.epoch, demand.key] = demand.asked_us, demand.long_asked_us
-            work_us, long_us = self._work_us.get(demand.key, (0, 0))
-            self._work_us[demand.key] = work_us + max(0, asked[0] - before[0]), long_us + max(0, asked[1] - before[1])
-            if demand.sizes:
-                new = since(demand.sizes, self._told.get((report.epoch, demand.key), {}))
-                self._told[report.epoch, demand.key] = demand.sizes
-                self._sizes[demand.key] = added([self._sizes.get(demand.key, {}), new])
+        self._counted.hear(report.epoch, report.began_us, report.demand)
         self._reports[report.epoch] = (report, self._clock.monotonic_us())
         self._heard(report)
 
@@ -132,23 +121,17 @@ class Publisher:
         """The last report of each gateway that is alive."""
         now_us = self._clock.monotonic_us()
         self._reports = {e: (r, at) for e, (r, at) in self._reports.items() if now_us - at < REPORT_STALE_US}
-        if len(self._asked_us) > _ASKED_MAX:
-            self._asked_us = {place: us for place, us in self._asked_us.items() if place[0] in self._reports}
-            self._told = {place: sizes for place, sizes in self._told.items() if place[0] in self._reports}
+        if len(self._counted) > _COUNTED_MAX:
+            self._counted.forget(set(self._reports), now_us)
         return [report for report, _ in self._reports.values()]
 
     def demand(self) -> Mapping[str, Demand]:
-        """What all gateways together are asked for, by `name@version`; work since this controller began."""
+        """What all gateways together are asked for, by `name@version`; counts since this controller began."""
         parts: dict[str, list[Demand]] = {}
         for report in self.reports():
             for demand in report.demand:
                 parts.setdefault(demand.key, []).append(demand)
-        made = {}
-        for key, found in parts.items():
-            asked_us, long_us = self._work_us.get(key, (0, 0))
-            sizes = self._sizes.get(key, {})
-            made[key] = msgspec.structs.replace(total(found), asked_us=asked_us, long_asked_us=long_us, sizes=sizes)
-        return made
+        return {key: self._counted.over(total(found)) for key, found in parts.items()}
 
     def at_work(self, replica: str, since_revision: int) -> bool:
         """Whether a gateway has work on this replica, or may not know yet that it should send it none.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
+from headrace.policy import performance
 from headrace.ports import Engine, KeyRecord
 from headrace.specs.catalog import Catalog, Limits, ModelSpec, TenantSpec
 from headrace.state.fleet import Fleet
@@ -64,7 +65,7 @@ def route_replicas(
     """The replicas work may be sent to, or may still be at. A foreign server whose key is missing is not among them."""
     found = []
     for replica in fleet.replicas:
-        model = catalog.model(replica.key)
+        model, pool = catalog.model(replica.key), catalog.pool(replica.pool)
         if replica.phase not in ("ready", "draining", "dozing") or not replica.address or not replica.incarnation:
             continue
         api_key = secret(model) if model and not model.owned else ""
@@ -82,6 +83,7 @@ def route_replicas(
                 upstream_model=(model.engine.upstream_model if model else "") or replica.model,
                 api_key=api_key,
                 pool=replica.pool,
+                holds_tokens=performance.holds_tokens(model, pool) if model and pool else 0,
             )
         )
     return tuple(found)

@@ -67,6 +67,7 @@ class Worker:
         self.journal = journal
         self.repeats = repeats
         self.epoch = epoch
+        self.began_us = clock.monotonic_us()
         self.clock = clock
         self.directory = Directory()
         self.counters = Counters(settings.counters_file, settings.gateways, index)
@@ -273,6 +274,7 @@ class Worker:
             revision=self.directory.table.revision,
             faults=faults,
             connections=len(self.connections),
+            began_us=self.began_us,
         )
 
     async def keep_time(self) -> None:

@@ -93,6 +93,8 @@ def refusal(limits: DispatchLimits, lane: Lane, ticket: Ticket, now_us: int) -> 
             f"{lane.key} has {waiting} requests waiting, its limit (queue_max) is {route.queue_max}",
             retry_after_us(lane),
         )
+    if lane.cut is None and lane.open and all(seat.holds and ticket.needs > seat.holds for seat in lane.seats):
+        return no_room(lane, ticket)
     request = ticket.request
     left_us = request.deadline_us - now_us
     if left_us <= 0:
@@ -121,6 +123,16 @@ def unreachable(lane: Lane, ticket: Ticket, predicted_us: int, left_us: int) -> 
         f"{format_us(left_us)}; ask later, or with a larger x-headrace-deadline-ms"
     )
     return Reject(ticket.request.id, 503, "deadline_unreachable", reason, retry_after_us(lane))
+
+
+def no_room(lane: Lane, ticket: Ticket) -> Reject:
+    """No replica could ever hold it; where a model is divided by length, one that can is wanted, and waited for."""
+    most = max(lane.seats, key=lambda seat: seat.holds)
+    reason = (
+        f"{lane.key} has no replica with room for {ticket.needs} tokens, prompt and answer: {most.id} on {most.pool} "
+        f"holds the most, {most.holds}; send a shorter prompt, or ask for fewer tokens"
+    )
+    return Reject(ticket.request.id, 503, "model_unavailable", reason)
 
 
 def gave_way(lane: Lane, ticket: Ticket) -> Reject:

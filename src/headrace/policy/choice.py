@@ -8,14 +8,14 @@ twin ask this object; it is told all moments.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
 import msgspec
 
-from headrace.policy import cuts, lengths
+from headrace.policy import cuts, lengths, standing
 from headrace.policy.cuts import Cut
 from headrace.policy.lengths import TYPICAL, Lengths, Mix
 from headrace.policy.options import Asked, Option, candidates, option
@@ -23,6 +23,7 @@ from headrace.policy.performance import Performance
 from headrace.policy.sizing import BOOT_US, CALM_US, ByWork
 from headrace.specs.catalog import Catalog, ModelSpec, PoolSpec
 from headrace.state.demand import LONG, SHORT, Demand, part_key, parts
+from headrace.state.divided import Divided
 from headrace.state.fleet import Fleet
 from headrace.state.table import RouteCut
 from headrace.state.work import WorkRate
@@ -78,6 +79,9 @@ class _Known:
     lives: tuple[object, ...] = ()  # the pool, or pools and border, that work where it is done is told of
     cut: RouteCut | None = None
     left: dict[tuple[str, ...], int] = field(default_factory=dict)  # where it stood before, and when it went
+    found: Divided | None = None  # as an earlier controller left it, until enough is known to judge that
+    alike: bool = False  # it lives as another version does, until it was asked enough
+    parts: Mapping[str, float] = field(default_factory=dict)  # what sizing was told that a replica does
 
 
 class Choices:
@@ -103,6 +107,30 @@ class Choices:
     def cuts(self) -> dict[str, RouteCut]:
         """Where requests are cut by length, of models that stand in two pools for that."""
         return {key: home.cut for key, home in self.homes.items() if home.cut is not None}
+
+    @property
+    def divided(self) -> dict[str, Divided]:
+        """Those models, for a successor to go on with."""
+        return {
+            key: Divided(pools=home.pools, able=dict(home.able), parts=dict(known.parts), cut=home.cut, rate=known.rate)
+            for key, known in self._known.items()
+            if (home := known.home) is not None and home.cut is not None and known.rate is not None
+        }
+
+    def recall(self, divided: Mapping[str, Divided], now_us: int) -> None:
+        """Go on with models that an earlier controller had divided: they stay so until enough is known to choose."""
+        for key, left in divided.items():
+            home = Home(left.pools, left.able, "as it was divided before this controller began", left.cut)
+            self._known[key] = _Known(
+                Lengths(now_us),
+                moved_us=now_us,
+                home=home,
+                rate=left.rate,
+                cut=left.cut,
+                lives=(*left.pools[:2], left.cut.upto_tokens),
+                found=left,
+                parts=left.parts,
+            )
 
     def parted(self, demand: Mapping[str, Demand]) -> dict[str, Demand]:
         """The demand, and beside it that of both parts of those models."""
@@ -135,12 +163,33 @@ class Choices:
                 known = self._known[model.key] = _Known(Lengths(now_us), moved_us=now_us - SETTLED_MAX_US)
             changed = known.home is not None and set(known.home.pools) != set(model.pools)
             if changed or now_us - known.looked_us >= LOOK_US:
+                if not known.lengths.requests:
+                    self._begin(model, catalog, fleet)
                 self._look(model, pools, known, demand.get(model.key), fleet, sizing, now_us)
             home = known.home
             models.append(model if home is None else msgspec.structs.replace(model, pools=home.pools))
         there = {model.key for model in models}
         self._known = {key: known for key, known in self._known.items() if key in there}
         return msgspec.structs.replace(catalog, models=tuple(models))
+
+    def _begin(self, model: ModelSpec, catalog: Catalog, fleet: Fleet) -> None:
+        """A version that nobody has asked yet lives as the one does that it is compared with: the same GPU, else the
+        difference would be that of the GPUs. Where that one is divided, on the pool that serves long prompts too.
+        """
+        others = (one for one in catalog.models if one.name == model.name and one.key != model.key)
+        like = max(others, key=lambda one: one.weight, default=None)
+        known = self._known.get(like.key) if like is not None else None
+        if like is None or known is None or known.home is None or standing.anywhere(model, fleet):
+            return
+        home = known.home
+        if set(home.pools) != set(model.pools) or like.key not in known.parts:
+            return
+        first = home.pools[len(home.stands) - 1]
+        pools = tuple(dict.fromkeys([first, *home.pools]))
+        able = {pool: each / home.able[first] for pool, each in home.able.items()}
+        mine = self._known[model.key]
+        mine.home = Home(pools, able, f"on {first}, as {like.key} is, until it was asked enough to choose")
+        mine.parts, mine.alike = {model.key: known.parts[like.key] * home.able[first]}, True
 
     def _look(
         self,
@@ -156,19 +205,28 @@ class Choices:
         known.looked_us = now_us
         known.lengths.note(demand.sizes if demand is not None else {}, now_us)
         speeds = [(pool, found) for pool in pools if (found := self._speed(model, pool)) is not None]
+        if known.found and standing.still(known.found, model, known.lengths, len(speeds), REQUESTS_MIN):
+            sizing.able |= known.parts
+            return
+        known.found = None
+        if known.alike and known.lengths.requests < REQUESTS_MIN and len(speeds) > 1:
+            sizing.able |= known.parts
+            return
+        known.alike = False
         if len(speeds) < 2:
             known.home, known.options, known.rate, known.cut = None, (), None, None
             _untold(model, sizing)
             return
-        stands, counts = known.home.stands if known.home is not None else (), _counts(model, fleet)
+        stands, counts = known.home.stands if known.home is not None else (), standing.counts(model, fleet)
         there = () if stands else tuple(counts)
         self.retold |= _weigh(model, speeds, known, counts, sizing)
         boot_us = sizing.boot_us.get(model.key, BOOT_US)
-        if len(there) > 1 and known.lengths.requests < REQUESTS_MIN:
-            sizing.able[model.key] = _mean_able(known.options, there) / known.full
+        stands = stands or standing.supposed(known.options, there)
+        few = known.lengths.requests < REQUESTS_MIN or len(known.asked) * LOOK_US < SETTLED_MIN_US * (len(stands) == 1)
+        if len(there) > 1 and few:
+            sizing.able[model.key] = standing.mean_able(known.options, there) / known.full
             return  # on several pools, and nobody knows yet why: it stays so until that is seen
-        stands = stands or _supposed(known.options, there)
-        chosen, why = _choose(model, known, stands, boot_us, empty=not _there(model, fleet), now_us=now_us)
+        chosen, why = _choose(model, known, stands, boot_us, empty=not standing.anywhere(model, fleet), now_us=now_us)
         border = known.cut.upto_tokens if known.cut is not None else 0
         if stands and (chosen.pools != stands or (known.home is not None and _border(chosen) != border)):
             known.left = {**known.left, stands: now_us} if chosen.pools != stands else known.left
@@ -184,7 +242,8 @@ class Choices:
             for key in keys:
                 sizing.able.pop(key, None)
             sizing.divide(model.key, dict(zip(keys, shares, strict=False)), now_us)
-        sizing.able |= _ables(model, known, chosen)
+        known.parts = _ables(model, known, chosen)
+        sizing.able |= known.parts
 
 
 def _weigh(
@@ -239,8 +298,7 @@ def _rehomed(model: ModelSpec, speeds: dict[str, Performance], known: _Known, ch
         return False
     if isinstance(chosen, Cut):
         short, long = cuts.rates(model, chosen, speeds)
-        holds = cuts.holds_tokens(model, speeds[chosen.short.pool])
-        known.cut = RouteCut(upto_tokens=chosen.upto_tokens, pool=chosen.long.pool, holds_tokens=holds, rate=long)
+        known.cut = RouteCut(upto_tokens=chosen.upto_tokens, pool=chosen.long.pool, rate=long)
     else:
         short, known.cut = lengths.rate(model, speeds[chosen.pool], known.rated) if abroad else None, None
     known.lives, known.rate = lives, msgspec.structs.replace(known.rate, home=short)
@@ -340,32 +398,3 @@ def _home(model: ModelSpec, known: _Known, chosen: Option | Cut, why: str) -> Ho
     first = next(one for one in singles if one.pool == chosen.pools[0])
     able = {one.pool: one.able / first.able for one in singles}
     return Home(tuple(ordered), able, why, known.cut)
-
-
-def _supposed(options: Sequence[Option | Cut], there: tuple[str, ...]) -> tuple[str, ...]:
-    """Where a model stands that an earlier controller placed: on the pool with its replicas; of several the cheapest
-    way to stand on them, else the one with most.
-    """
-    may = [one for one in options if one.nanousd is not None and set(one.pools) <= set(there)]
-    return min(may, key=_cost).pools if len(there) > 1 and may else there[:1]
-
-
-def _mean_able(options: Sequence[Option | Cut], there: tuple[str, ...]) -> float:
-    found = [one.able for one in options if isinstance(one, Option) and one.pool in there]
-    return sum(found) / len(found) if found else next(one.able for one in options if isinstance(one, Option))
-
-
-def _there(model: ModelSpec, fleet: Fleet) -> bool:
-    return any(replica.key == model.key and replica.phase != "failed" for replica in fleet.replicas)
-
-
-def _counts(model: ModelSpec, fleet: Fleet) -> dict[str, int]:
-    """A model's replicas by pool, the pool with most first: where it was chosen to have them, or an earlier controller
-    chose.
-    """
-    counts: dict[str, int] = {}
-    for replica in fleet.replicas:
-        there = replica.phase in ("pending", "starting", "ready") and replica.pool in model.pools
-        if replica.key == model.key and there:
-            counts[replica.pool] = counts.get(replica.pool, 0) + 1
-    return {pool: counts[pool] for pool in sorted(counts, key=lambda pool: (-counts[pool], pool))}

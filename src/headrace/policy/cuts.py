@@ -162,11 +162,6 @@ def parted(model: ModelSpec) -> tuple[ModelSpec, ModelSpec]:
     return msgspec.structs.replace(model, scaling=short), msgspec.structs.replace(model, scaling=long)
 
 
-def holds_tokens(model: ModelSpec, performance: Performance) -> int:
-    """The longest request, its answer included, that a replica has room for."""
-    return min(model.engine.context_tokens or 1 << 40, performance.kv_tokens * capacity.KV_PPM // 1_000_000)
-
-
 def rates(model: ModelSpec, cut: Cut, speeds: dict[str, Performance]) -> tuple[WorkRate | None, WorkRate | None]:
     """The work of a request of either part where it is served."""
     short, long = cut.pools

@@ -172,12 +172,12 @@ class Dispatch:
         ticket = self._tickets.get(request_id)
         if ticket is None or ticket.seat is None or ticket.second is not None:
             return []
-        lane, answers = ticket.lane, list[Answer]()
+        lane, answers, alone_us = ticket.lane, list[Answer](), ticket.alone_us
         prompts.begun(lane, ticket, ticket.seat, now_us)
         if lane.route.ttft_us and ticket.request.priority != BATCH:
             lane.begun += 1
             late = now_us - ticket.request.arrived_us > lane.route.ttft_us
-            lane.late += late and ticket.prompt_us <= lane.route.ttft_us  # who takes longer alone is late everywhere
+            lane.late += late and alone_us <= lane.route.ttft_us  # who takes longer alone is late everywhere
         if lane.queue:
             self._drain(lane, now_us, answers)
         return answers
@@ -329,7 +329,7 @@ class Dispatch:
                 seat = routing.pick(lane, ticket, now_us, freed)
                 if seat is not None:
                     break
-                if not ticket.avoid and not ticket.request.excluded:
+                if not ticket.careful:
                     if cut is None or full is not None:
                         return  # nothing is left over for those behind it either
                     full = long

@@ -6,6 +6,7 @@ CLOCK_MONOTONIC microseconds.
 """
 
 from collections import OrderedDict
+from typing import Final
 
 from headrace.policy.fairness import Fairness, Front
 from headrace.policy.hedging import Quick
@@ -18,6 +19,8 @@ from headrace.state.mix import Sizes, size_class
 from headrace.state.request import BATCH, Request
 from headrace.state.table import RouteModel
 
+_ANY: Final = 1 << 62
+
 
 class Ticket:
     """One request from its arrival to its end. `seat` is None while it is held; `seq` is its place in the order.
@@ -25,8 +28,9 @@ class Ticket:
     `avoid` is the incarnation that failed under it, not to be tried again before `avoid_until_us`.
     `second` works on it beside `seat`, since `second_us`, when it is hedged; `since_us` is when its first try began.
     `charged_us` is what its tenant was charged for the try under way. `late`: it waits behind others, for it cannot be
-    in time. `alone_us` is what its prompt takes by its length, 0 when that is over or not known,
-    `prompt_us` what was foretold of it, and `clear_us` when it was to be over, before its seat's `moved_us`.
+    in time. `needs` are the tokens that it and its answer may have. `alone_us` is what its prompt takes by its length,
+    0 when that is over or not known, `prompt_us` what was foretold of it, and `clear_us` when it was to be over, before
+    its seat's `moved_us`.
     """
 
     __slots__ = (
@@ -41,6 +45,7 @@ class Ticket:
         "held_us",
         "lane",
         "late",
+        "needs",
         "prompt_us",
         "request",
         "seat",
@@ -54,6 +59,7 @@ class Ticket:
         self.request = request
         self.lane = lane
         self.late = False
+        self.needs = request.input_tokens + min(request.output_tokens_max, lane.route.output_tokens_default)
         self.seq = seq
         self.seat: Seat | None = None
         self.second: Seat | None = None
@@ -71,8 +77,15 @@ class Ticket:
         """What siblings are told of it."""
         return Front(self.request.priority, self.request.tenant, self.held_us)
 
+    @property
+    def careful(self) -> bool:
+        """Whether there may be seats that it must not go to."""
+        return bool(self.avoid or self.request.excluded or self.needs > self.lane.holds_least)
+
     def bars(self, seat: Seat, now_us: int) -> bool:
-        """Whether this request must not go to that seat now, because it failed there before."""
+        """Whether this request must not go to that seat now: it failed there before, or has no room there."""
+        if seat.holds and self.needs > seat.holds:
+            return True
         if self.avoid == seat.incarnation and now_us < self.avoid_until_us:
             return True
         return seat.id in self.request.excluded
@@ -87,7 +100,7 @@ class Lane:
     of work, so that `balance_us + running * now_us` is all slot time used up to now. `readmit_us` is when the next
     ejected seat may be tried again, 0 when none is. `cut` divides prompts by length between seats, `longs` being
     the bits of the open ones for the longer ones and `shorts` those of the others; `long_ns` is what of `asked_ns` the
-    longer ones asked for.
+    longer ones asked for. `holds_least` is what every seat has room for, tokens of a request with its answer.
     """
 
     __slots__ = (
@@ -100,6 +113,7 @@ class Lane:
         "cold_us",
         "cut",
         "fair",
+        "holds_least",
         "last_us",
         "late",
         "loads",
@@ -157,6 +171,7 @@ class Lane:
         self.asked_ns = self.long_ns = 0
         self.cut = route.cut
         self.longs = self.shorts = 0
+        self.holds_least = _ANY
         self.measured = 0
         self.paced = self.slow = self.begun = self.late = 0
         self.sizes: Sizes = {}
@@ -186,6 +201,7 @@ class Lane:
             seat.bit = 1 << place
         self.longs = sum(seat.bit for seat in self.open if seat.long)
         self.shorts = (1 << len(self.open)) - 1 - self.longs
+        self.holds_least = min((seat.holds for seat in self.open if seat.holds), default=_ANY)
         self.readmit_us = min((seat.ejected_until_us for seat in self.seats if seat.ready and not seat.open), default=0)
         self.recount()
         if was_warm:

@@ -13,6 +13,7 @@ from headrace.state.gaps import Gaps
 from headrace.units import US_PER_HOUR, US_PER_S
 
 LOOK_US: Final = 60 * US_PER_S
+KEPT_MAX_US: Final = 900 * US_PER_S  # beyond it the day decides
 GAP_MIN_US: Final = 60 * US_PER_S  # everybody stays for so long
 DEAR: Final = 2  # starts more that one is worth for every hour's allowance of late first tokens that is owed
 STEPS: Final = 4  # of that hour
@@ -26,6 +27,7 @@ class Levels:
         of late first tokens (`lateness`).
     Source: `keepalive.choose`; what is owed stands for the price of being late, as a multiplier of the promise.
     Assumes: each level comes back as others did; until eight have, T = W, the break-even. Gaps below a minute are none.
+        Longer than a quarter of an hour nobody stays.
     """
 
     __slots__ = ("_fell_us", "_gaps", "_kept_us", "_looked_us", "_top")
@@ -53,5 +55,6 @@ class Levels:
         if now_us - self._looked_us >= LOOK_US:
             self._looked_us = now_us
             wake_us = round(start_us * (1 + DEAR * round(owed * STEPS) / STEPS))
-            self._kept_us = choose(self._gaps, US_PER_HOUR, wake_us, start_us, ahead=False).until_us
+            found = choose(self._gaps, US_PER_HOUR, wake_us, start_us, ahead=False)
+            self._kept_us = min(found.until_us, KEPT_MAX_US)
         return self._kept_us

@@ -150,6 +150,16 @@ def foretold(model: ModelSpec, pool: PoolSpec) -> Roofline | None:
     return Roofline(model.shape, device)
 
 
+def holds_tokens(model: ModelSpec, pool: PoolSpec) -> int:
+    """The longest request, its answer included, that a replica has room for in that pool, by the table; 0 where that is
+    no less than the model's context, or nobody knows.
+    """
+    table = foretold(model, pool)
+    if table is None or not 0 < table.kv_tokens < model.engine.context_tokens:
+        return 0
+    return table.kv_tokens
+
+
 @dataclass(frozen=True, slots=True)
 class Scaled:
     """Another pool's speed, `factor` times as slow: what is supposed of a pool where nothing was measured yet."""

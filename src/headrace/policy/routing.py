@@ -32,7 +32,7 @@ def pick(lane: Lane, ticket: Ticket, now_us: int, freed: Seat | None = None) -> 
     lane.affine = False
     if lane.room <= 0 or (ticket.request.priority == BATCH and not _left_over(lane)):
         return None
-    careful = ticket.avoid or ticket.request.excluded
+    careful = ticket.careful
     if len(seats) == 1:  # 1.
         seat = seats[0]
         if seat.own + seat.others >= seat.limit or (careful and ticket.bars(seat, now_us)):
@@ -88,7 +88,7 @@ def is_long(lane: Lane, ticket: Ticket) -> bool:
 
 
 def suits(lane: Lane, ticket: Ticket, seat: Seat, now_us: int) -> bool:
-    """Whether a request may go to a seat by its length: one of its part, or one where it fits and is in time.
+    """Whether a request may go to a seat by its length: one of its part, or one where it is in time.
 
     In time it need not be where no seat of its part is open.
     """
@@ -99,8 +99,6 @@ def suits(lane: Lane, ticket: Ticket, seat: Seat, now_us: int) -> bool:
     long = request.input_tokens > cut.upto_tokens
     if seat.long == long:
         return True
-    if long and request.input_tokens + min(request.output_tokens_max, route.output_tokens_default) > cut.holds_tokens:
-        return False
     there, mine = seat.there, lane.longs if long else lane.shorts
     if there is None or not mine:
         return True
@@ -128,8 +126,10 @@ def reason(lane: Lane, seat: Seat, ticket: Ticket) -> str:
     """Why the seat just picked, in words for `explain`; called before the request is counted there."""
     load = seat.own + seat.others
     if lane.cut is not None:
-        side = "over" if is_long(lane, ticket) else "up to"
-        lent = "" if seat.long == is_long(lane, ticket) else ", lent by the others, since those were full"
+        long = is_long(lane, ticket)
+        side, mine = ("over", lane.longs) if long else ("up to", lane.shorts)
+        why = "those were full" if mine else "none is there"
+        lent = "" if seat.long == long else f", lent by the others, since {why}"
         prefix = "served this prefix last, " if lane.affine else ""
         span = f"{side} {lane.cut.upto_tokens} tokens{lent}"
         return f"{prefix}least loaded for prompts {span}, {load} of {seat.slots} slots busy"

@@ -12,6 +12,7 @@ class Seat:
     means that it may be given work; `bit` is its place among the open ones (`loads`), 0 when it is not. `clear_us` is
     when the prompts it was given will have been worked off, and `moved_us` by how much that was set right so far
     (`prompts`). `there` is the work of a request there; `long`: it is for the prompts beyond the model's cut.
+    `holds` is the longest request it has room for, 0 where that is any.
     """
 
     __slots__ = (
@@ -21,6 +22,7 @@ class Seat:
         "ejections",
         "faults",
         "half_open",
+        "holds",
         "id",
         "incarnation",
         "limit",
@@ -41,6 +43,7 @@ class Seat:
         self.slots = route.slots
         self.limit = route.slots
         self.pool = route.pool
+        self.holds = route.holds_tokens
         self.long = False
         self.there: WorkRate | None = None
         self.clear_us = self.moved_us = 0.0

@@ -33,7 +33,7 @@ class Seating:
             if seat is None or seat.incarnation != route.incarnation:
                 seat = Seat(route, self._others.get(route.id, 0))
             seat.slots = route.slots
-            seat.pool = route.pool
+            seat.pool, seat.holds = route.pool, route.holds_tokens
             seat.limit = 1 if seat.half_open else route.slots
             seat.ready = route.phase == "ready"
             seats[route.id] = seat

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from headrace.policy import scaling
 from headrace.policy.lateness import Lateness
 from headrace.policy.levels import Levels
+from headrace.policy.most import Most
 from headrace.policy.outlook import Expectation, Outlook
 from headrace.policy.pace import FULL, Pace
 from headrace.policy.scaling import Want
@@ -62,7 +63,8 @@ class _Known:
     """What is known of one model: its outlook, what it needs now, and what it needed lately."""
 
     __slots__ = (
-        "expected", "fresh", "kept_us", "lately", "lateness", "levels", "need", "outlook", "pace", "since_us", "steady",
+        "expected", "fresh", "kept_us", "lately", "lateness", "levels", "need", "outlook", "pace", "since_us", "stayed",
+        "steady",
     )  # fmt: skip
 
     def __init__(self, now_us: int) -> None:
@@ -75,40 +77,40 @@ class _Known:
         self.outlook = Outlook()
         self.expected = Expectation(0.0, 0.0, 0.0)
         self.need = self.steady = 0.0
-        self.lately: deque[tuple[int, float]] = deque()  # falling, so the first is the most of the window
+        self.lately = Most()  # of what was needed in the calm time,
+        self.stayed = Most()  # and of what arrived in the time that one stays
 
     def part(self, share: float, now_us: int) -> "_Known":
         made = _Known(now_us)
-        made.fresh = True
+        made.fresh = now_us - self.since_us >= CALM_US  # else nothing is known of what is too much
         made.outlook, made.pace = self.outlook.part(share), copy(self.pace)
         level, peak, sigma = self.expected.level, self.expected.peak, self.expected.sigma
         made.expected = Expectation(share * level, share * peak, share * sigma)
         made.need, made.steady = share * self.need, share * self.steady
-        made.lately.extend((at_us, share * need) for at_us, need in self.lately)
+        made.lately, made.stayed = self.lately.part(share), self.stayed.part(share)
         return made
 
-    def take(self, need: float, now_us: int, boot_us: int) -> None:
-        self.need = need
-        self.levels.take(need, SLACK, now_us)
-        self.kept_us = max(CALM_US, boot_us, self.levels.kept_us(boot_us + ROUND_US, self.lateness.owed, now_us))
-        while self.lately and self.lately[-1][1] <= need:
-            self.lately.pop()
-        self.lately.append((now_us, need))
-        while self.lately[0][0] < now_us - self.kept_us:
-            self.lately.popleft()
+    def take(self, steady: float, waiting: float, now_us: int, boot_us: int) -> None:
+        self.steady, self.need = steady, steady + waiting
+        self.levels.take(steady, SLACK, now_us)
+        kept_us = self.levels.kept_us(boot_us + ROUND_US, self.lateness.owed, now_us)
+        calm_us = max(CALM_US, boot_us)
+        self.kept_us = max(calm_us, kept_us)
+        self.lately.take(self.need, now_us, calm_us)
+        self.stayed.take(steady, now_us, self.kept_us)
 
     @property
     def most(self) -> float:
-        return self.lately[0][1] if self.lately else self.need
+        return max(self.need, self.lately.most, self.stayed.most)
 
 
 class ByWork:
     """By arriving work, its forecast over a start, its noise, and the backlog.
 
     Formula: need = (peak + sigma) / full + backlog / drain; grow to ceil(need - 1/5) at once, shrink to
-        ceil(most need of the last calm time + 1/10), the calm time being the longest of a minute, a start, and what
-        `levels` makes of needs that came back and of what `lateness` owes; full is what `pace` makes of the answers,
-        while more than one replica is needed.
+        ceil(most + 1/10), most being of the need in the last minute or start, whichever is longer, and of the need
+        without a backlog in as long as `levels` says, by needs that came back and what `lateness` owes; full is what
+        `pace` makes of the answers, while more than one replica is needed.
     Units: replicas; peak, and sigma of forecasts over a start, in seconds of work a second; drain is a start's time,
         10 s to 60 s.
     Source: work signal with forecast and hysteresis of the autoscaler comparison in docs/benchmarks.md.
@@ -167,9 +169,8 @@ class ByWork:
             if one.key in self.ttft_percent:
                 promised = self.ttft_percent[one.key] / 100
                 known.lateness.look(one.begun, one.late, promised, now_us)
-            known.steady = (expected.peak + expected.sigma) / known.pace.full
-            need = known.steady + one.backlog_us / drain_us
-            known.take(need, now_us, boot_us)
+            steady = (expected.peak + expected.sigma) / known.pace.full
+            known.take(steady, one.backlog_us / drain_us, now_us, boot_us)
 
     def desired(
         self, model: ModelSpec, have: int, replicas: Sequence[Replica], demand: Demand | None, now_us: int

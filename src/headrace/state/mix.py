@@ -30,6 +30,22 @@ def added(parts: list[Sizes]) -> Sizes:
     return found
 
 
+def thinned(sizes: Sizes, most: int) -> Sizes:
+    """The same lengths, of at most about so many requests.
+
+    >>> thinned({9: (300, 90_000, 3_000), 4: (100, 1_000, 50)}, 40), thinned({4: (1, 10, 5)}, 40)
+    ({9: (30, 9000, 300), 4: (10, 100, 5)}, {4: (1, 10, 5)})
+    """
+    count = sum(requests for requests, _, _ in sizes.values())
+    if count <= most:
+        return sizes
+    found: Sizes = {}
+    for place, (requests, into, out) in sizes.items():
+        few = max(1, requests * most // count)
+        found[place] = few, into * few // requests, out * few // requests
+    return found
+
+
 def since(now: Sizes, before: Sizes) -> Sizes:
     """What was counted since; all of it where who tells has begun anew.
 

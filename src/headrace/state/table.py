@@ -76,13 +76,11 @@ class RouteBudget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 class RouteCut(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the requests of a model are cut in two parts by prompt length: the longer ones belong to the `pool`.
 
-    Replicas of other pools hold requests of `holds_tokens`, the answer included. `rate` is the work of a long request
-    on `pool`.
+    `rate` is the work of a long request on `pool`.
     """
 
     upto_tokens: int
     pool: str
-    holds_tokens: int
     rate: WorkRate | None = None
 
 
@@ -125,7 +123,8 @@ class RouteReplica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """One replica to send to. `address` is `unix:/path` or `http(s)://host:port[/prefix]`.
 
     `upstream_model` is the name the engine knows the model by; `api_key` goes to foreign servers as a bearer token.
-    Only replicas in phase `ready` take new work; `draining` ones finish theirs.
+    Only replicas in phase `ready` take new work; `draining` ones finish theirs. `holds_tokens` is the longest request
+    that it has room for, the answer included; 0 where that is not known to be less than the model's context.
     """
 
     id: str
@@ -138,6 +137,7 @@ class RouteReplica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     upstream_model: str
     api_key: str = ""
     pool: str = ""
+    holds_tokens: int = 0
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -195,7 +195,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
     """What a gateway worker has seen since its last report, and holds now. Sent every 250 ms, at once on a wake.
 
     `epoch` names the gateway process, `in_flight` its requests at work by replica. `faults` are `replica/incarnation`
-    it could not get an answer from.
+    it could not get an answer from. `began_us` is when the process began, on the clock that never goes back.
     """
 
     worker: int
@@ -206,6 +206,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
     revision: int = 0
     faults: tuple[str, ...] = ()
     connections: int = 0
+    began_us: int = 0
 
 
 class Purse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

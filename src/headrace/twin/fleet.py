@@ -10,7 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from headrace.economics.booking import cost_nanousd
-from headrace.policy import placement
+from headrace.policy import performance, placement
 from headrace.policy.actions import Start
 from headrace.policy.planning import replica_id
 from headrace.specs.catalog import Catalog, PoolSpec, TenantSpec
@@ -225,9 +225,14 @@ class SimFleet:
         one.route = RouteReplica(
             id=replica.id, model=replica.model, version=replica.version, incarnation=replica.incarnation,
             address=replica.address, slots=replica.slots, phase=replica.phase, upstream_model="",
-            pool=replica.pool,
+            pool=replica.pool, holds_tokens=self._holds(replica),
         )  # fmt: skip
         self._seen = None
+
+    def _holds(self, replica: Replica) -> int:
+        """The longest request it has room for, as the controller tells it."""
+        model, pool = self._models.get(replica.key), self.catalog.pool(replica.pool)
+        return performance.holds_tokens(model, pool) if model and pool else 0
 
     def _share_ppm(self, name: str, held_bytes: int) -> int:
         """What a lease holds of its device: its memory's share, or all of it where nothing else fits beside it."""

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.policy import lengths
-from headrace.policy.choice import LOOK_US, SETTLED_MAX_US, Choices
+from headrace.policy.choice import SETTLED_MAX_US, Choices
+from headrace.policy.known import LOOK_US
 from headrace.policy.lengths import Mix
 from headrace.policy.options import Asked, option
 from headrace.policy.performance import Performance, foretold

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from headrace.policy import performance
 from headrace.policy.actions import Assign, Reject, Wait
-from headrace.policy.choice import Home
 from headrace.policy.dispatch import Dispatch
+from headrace.policy.home import Home
 from headrace.policy.performance import foretold
 from headrace.policy.plan import plan
 from headrace.policy.planning import Learned

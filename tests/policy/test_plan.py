@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from headrace.policy.actions import Plan
-from headrace.policy.choice import Home
+from headrace.policy.home import Home
 from headrace.policy.plan import plan
 from headrace.policy.planning import Learned, replica_id
 from headrace.specs.catalog import EngineSpec, Scaling

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from headrace.policy import cuts, homing, scaling, sleep, spot, spot_pools, worth
-from headrace.policy.choice import Home
+from headrace.policy.home import Home
 from headrace.policy.homing import Level
 from headrace.policy.planning import FAILED_PAUSE_US, Lack, Work, within
 from headrace.policy.scaling import Want

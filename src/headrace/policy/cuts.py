@@ -19,6 +19,7 @@ from headrace.policy.sizing import SLACK
 from headrace.specs.catalog import ModelSpec, PoolSpec
 from headrace.state.work import WorkRate
 
+BETTER: Final = 0.05  # of what is paid now must be saved at least, before a change is thought of
 _LEAST: Final = 2  # replicas of a model that stands in two pools
 
 
@@ -38,6 +39,11 @@ class Cut:
     def pools(self) -> tuple[str, ...]:
         """Where the model's replicas stand."""
         return self.short.pool, self.long.pool
+
+    @property
+    def border(self) -> int:
+        """Where it cuts requests by length."""
+        return self.upto_tokens
 
     @property
     def nanousd(self) -> float | None:
@@ -180,3 +186,13 @@ def _asked(mixes: tuple[Mix, Mix], given: Given) -> tuple[list[Asked], tuple[flo
     short = shares[0] * works[0] / mean
     per_hour = [[part * rate for rate in asked.per_hour] for part in parts]
     return [Asked(rates, asked.noise, asked.calm) for rates in per_hour], (short, 1 - short)
+
+
+def cost(one: Option | Cut) -> float:
+    """Nano-dollars an hour, to compare by: what cannot be costs more than all else."""
+    return inf if one.nanousd is None else one.nanousd
+
+
+def better(one: Option | Cut, here: Option | Cut, times: float = 1.0) -> bool:
+    """Whether it costs so much less that a change is thought of."""
+    return cost(here) - cost(one) >= times * BETTER * cost(here) and cost(one) < inf

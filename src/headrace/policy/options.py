@@ -42,6 +42,11 @@ class Option:
         """Where the model's replicas stand."""
         return (self.pool,)
 
+    @property
+    def border(self) -> int:
+        """Where it cuts requests by length: nowhere."""
+        return 0
+
     def told(self) -> str:
         """In words."""
         if self.nanousd is None:

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from headrace.policy.actions import Hold, Sleep, Start, Stop, Wake
-from headrace.policy.choice import Home
+from headrace.policy.home import Home
 from headrace.policy.placement import Space, place_of
 from headrace.specs.catalog import Catalog, ModelSpec
 from headrace.state.demand import Demand

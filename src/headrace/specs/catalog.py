@@ -74,7 +74,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ttft_us: int = 2_000_000
     tpot_us: int = 200_000
-    tpot_percent: int = 80
+    tpot_percent: int = 75
     ttft_percent: int = 99
 
 

@@ -150,7 +150,7 @@ class Objective(Section, frozen=True):
     ttft: Annotated[Duration, Meta(description="time to first token")] = "2s"
     tpot: Annotated[Duration, Meta(description="time per output token after the first")] = "200ms"
     ttft_percent: Annotated[int, Meta(description="part of first tokens within ttft, percent", ge=1, le=99)] = 99
-    tpot_percent: Annotated[int, Meta(description="part of answers that is to keep tpot, percent", ge=1, le=99)] = 80
+    tpot_percent: Annotated[int, Meta(description="part of answers that is to keep tpot, percent", ge=1, le=99)] = 75
 
 
 _Clock = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", examples=["08:00"])]

@@ -33,7 +33,7 @@ def balance(work: Work, model: ModelSpec, sizing: Sizing) -> list[Lack]:
     home = work.learned.homes.get(model.key) if kinds is None else None
     levels = [] if home is None else _levels(work, model, home, current)
     have = len(current) if there is None else spot.without_spare(model.scaling, there)
-    have = homing.have(levels) if levels else have
+    have = homing.have(levels, asked=scaling.busy(demand)) if levels else have
     have = max(have, len(leaving))  # those who come for who leaves are no more than there were
     have = 1 if old else have  # while successors start, the load alone says how many
     want, resting = sleep.wanted(model, have, current or leaving or old, work, sizing)

@@ -8,6 +8,7 @@ twin ask this object; it is told all moments.
 """
 
 from collections.abc import Callable, Container, Mapping
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -150,7 +151,10 @@ class Choices:
             able = {names[key]: each for key, each in left.parts.items()}
             left = msgspec.structs.replace(left, parts=able)
             reason = f"divided as {like.key} is, until it was asked enough to choose"
-            self._known[model.key], self.retold = Known.divided(left, reason, now_us), True
+            self._known[model.key], self.retold = (
+                Known.divided(left, reason, now_us, standing.split(like, home.stands, fleet)),
+                True,
+            )
         elif home.cut is None:
             (first,), mine = home.stands, self._known[model.key]
             mine.home = Home(
@@ -200,12 +204,12 @@ class Choices:
         border = known.cut.upto_tokens if known.cut is not None else 0
         if stands and (chosen.pools != stands or (known.home is not None and chosen.border != border)):
             known.left = {**known.left, stands: now_us} if chosen.pools != stands else known.left
-            known.moved_us = now_us
+            known.moved_us, known.split = now_us, (1, 0)
             self.moves[model.key] = why
         by_pool = {pool.name: speed for pool, speed in speeds}
         lived = known.lives
         self.retold |= known.settle(model, by_pool, chosen)
-        known.home = Home.of(model, known.options, chosen, known.cut, why)
+        known.home = replace(Home.of(model, known.options, chosen, known.cut, why), split=known.split)
         if known.lives != lived:
             shares = chosen.shares if isinstance(chosen, Cut) else ()
             keys = [part_key(model.key, part) for part in (SHORT, LONG)]

@@ -47,6 +47,7 @@ class Known:
     full: float = 0.0  # the same by the rate that is told, of requests as they are now
     lives: tuple[object, ...] = ()  # the pool, or pools and border, that work where it is done is told of
     cut: RouteCut | None = None
+    split: tuple[int, int] = (1, 0)  # replicas for either part that the version had which it began as
     left: dict[tuple[str, ...], int] = field(default_factory=dict)  # where it stood before, and when it went
     found: Divided | None = None  # as it was left or begun, until enough is known to judge that
     alike: bool = False  # it lives as another version does, until it was asked enough
@@ -55,14 +56,15 @@ class Known:
     parts: Mapping[str, float] = field(default_factory=dict)  # what sizing was told that a replica does
 
     @classmethod
-    def divided(cls, left: Divided, reason: str, now_us: int) -> Self:
+    def divided(cls, left: Divided, reason: str, now_us: int, split: tuple[int, int] = (1, 0)) -> Self:
         """Of a model that is divided already: it stays so until enough is known to judge that."""
         return cls(
             Lengths(now_us),
             moved_us=now_us,
-            home=Home(left.pools, left.able, reason, left.cut),
+            home=Home(left.pools, left.able, reason, left.cut, split),
             rate=left.rate,
             cut=left.cut,
+            split=split,
             lives=(*left.pools[:2], left.cut.upto_tokens),
             found=left,
             parts=left.parts,

@@ -211,6 +211,7 @@ class SimCloud:
             speed=lambda model, pool: self.speeds.get((model.key, pool.name)),
             judge=self.judge,
             taken_back=lambda model: self.rollouts.took_back(model),
+            trying=lambda: self.rollouts.under_way(),
         )
         self.declared, self.rollouts = wanted, Rollouts(self.store, self.records, self.clock)
         self.loop = Loop(parts, wanted, self.preparer, self.health)

@@ -37,6 +37,9 @@ class Round:
     def fault(self, spec: ModelSpec) -> str:
         return self.faults.get(spec.key, "")
 
+    def stands(self, key: str) -> tuple[str, ...]:
+        return ()
+
 
 class Kept:
     """A store and its rollouts."""

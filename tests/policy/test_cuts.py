@@ -4,10 +4,11 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.policy import performance
+from headrace.policy import cuts, performance
 from headrace.policy.actions import Assign, Reject, Wait
 from headrace.policy.dispatch import Dispatch
 from headrace.policy.home import Home
+from headrace.policy.known import HORIZON_US
 from headrace.policy.performance import foretold
 from headrace.policy.plan import plan
 from headrace.policy.planning import Learned
@@ -257,3 +258,43 @@ def test_room_is_known_from_the_table_of_the_pool_and_only_where_it_is_less_than
     assert 0 < holds == known.kv_tokens < model.engine.context_tokens
     assert performance.holds_tokens(MODEL, LARGE) == 0
     assert performance.holds_tokens(msgspec.structs.replace(MODEL, shape=None), LARGE) == 0
+
+
+@given(st.integers(0, 16), st.integers(2, 16), st.tuples(st.integers(1, 9), st.integers(1, 9)))
+def test_a_minimum_is_shared_out_between_the_parts_as_the_other_version_has_it(
+    least: int, most: int, split: tuple[int, int]
+) -> None:
+    limits = msgspec.structs.replace(MODEL.scaling, min_replicas=min(least, most), max_replicas=most)
+    short, long = (one.scaling for one in cuts.parted(msgspec.structs.replace(MODEL, scaling=limits), split))
+    assert short.min_replicas + long.min_replicas == max(2, min(least, most))
+    assert min(short.min_replicas, long.min_replicas) >= 1
+    assert abs(short.min_replicas - min(least, most) * split[0] / sum(split)) <= 1
+    assert max(short.min_replicas, long.min_replicas) <= short.max_replicas == long.max_replicas == most - 1
+
+
+def test_a_candidate_begins_divided_and_neither_version_moves_before_it_is_decided_nor_soon_after() -> None:
+    """One small and three large ones has the one before: the candidate's minimum is shared out like that. Meanwhile
+    nearly all prompts become short, so that the small pool alone costs less: an hour after the end it is taken.
+    """
+    hours = TwoSizes(pools=(LARGE, SMALL), model=MODEL)
+    hours.hours(1.5, 26, 4.8)
+    began_us, border = hours.now_us, hours.choices.cuts[MODEL.key]
+    ends_us = began_us + 2 * US_PER_HOUR
+    new = msgspec.structs.replace(MODEL, version="v2", weight=0)
+    there = [running(MODEL, place, pool=pool) for place, pool in enumerate(("small", "large", "large", "large"))]
+    both = msgspec.structs.replace(hours.catalog, models=(MODEL, new))
+    hours.sizing.is_steady, moved = 0.02, dict[str, int]()
+    while hours.now_us < ends_us + 1.5 * US_PER_HOUR:
+        hours.now_us += 10 * S
+        for tokens, count in ((SHORT_SIZE[0], 40), (LONG_SIZE[0], 2)):
+            hours.sizes = added([hours.sizes, {size_class(tokens): (count, count * tokens, count * 100)}])
+        told = asked(*(demand(key, sizes=hours.sizes, in_flight=1, asked_us=1) for key in (MODEL.key, new.key)))
+        trying = {"m"} if hours.now_us < ends_us else set[str]()
+        hours.choices.over(both, told, fleet(*there), hours.sizing, hours.now_us, trying)
+        if hours.now_us == began_us + 10 * S:
+            assert hours.choices.homes[new.key].split == (1, 3)
+            assert hours.choices.cuts[new.key] == border
+            there += [running(new, place, pool=pool) for place, pool in enumerate(("small", "large"))]
+        moved |= {key: hours.now_us for key in hours.choices.moves if key not in moved}
+    assert moved[MODEL.key] >= ends_us + HORIZON_US
+    assert moved[new.key] >= ends_us  # it has no weight, as one that was rolled back

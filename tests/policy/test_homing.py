@@ -67,3 +67,12 @@ def test_successors_that_only_start_are_not_counted_twice() -> None:
     small = Level("small", 0.5, 4, 4, 0)
     assert have([Level("large", 1.0, 2, 0, 0), small]) == 2
     assert have([Level("large", 1.0, 2, 2, 0), small]) == 4
+
+
+@given(pools())
+def test_a_move_of_a_model_that_nobody_asks_does_not_grow(levels: list[Level]) -> None:
+    """As many are kept as there are, however often it is looked at, while those that are replaced are still there."""
+    at_first = have(levels, asked=False)
+    for _ in range(4):
+        levels = after(levels, split([have(levels, asked=False)], levels), ready=True)
+        assert have(levels, asked=False) <= at_first

@@ -24,12 +24,17 @@ NOW_US = 1_000 * S
 
 
 class Round:
+    chosen: tuple[str, ...] = ()  # pools
+
     def __init__(self, *ready: ModelSpec, catalog: Catalog = WANTED, held: bool = False) -> None:
         self.fleet = Fleet(devices=(), replicas=tuple(running(one, at) for at, one in enumerate(ready)), at_us=0)
         self.holds, self.catalog = ((Hold(V2.key, "it needs more"),) if held else ()), catalog
 
     def fault(self, model: ModelSpec) -> str:
         return ""
+
+    def stands(self, key: str) -> tuple[str, ...]:
+        return self.chosen
 
 
 def canary(*past: Usage, **how: Any) -> Rollouts:
@@ -192,3 +197,19 @@ def test_a_promoted_one_keeps_its_replicas_until_its_own_work_tells() -> None:
     ((what, settled),) = rollouts.turn(Round(V2), NOW_US + SETTLE_US)
     assert (what, settled.phase, least(rollouts)["v2"]) == ("settled", "promoted", 0)
     assert rollouts.turn(Round(V2), NOW_US + 2 * SETTLE_US) == []
+
+
+def test_a_divided_candidate_gets_its_share_when_both_parts_are_ready() -> None:
+    """Else the long prompts would be compared on the pool of the short ones. Where nothing is on its way to the other
+    pool there is no room for it, and it is not waited for.
+    """
+    seen = Round(V1, V2, V2)
+    v1, near, far = (msgspec.structs.replace(one, pool=pool) for one, pool in zip(
+        seen.fleet.replicas, ("near", "near", "far"), strict=True))  # fmt: skip
+    starting = msgspec.structs.replace(far, phase="starting")
+    for there, phase in (((v1, near, starting), "warming"), ((v1, near, far), "canary"), ((v1, near), "canary")):
+        rollouts = Rollouts(lambda _: [], {})
+        rollouts.take(rollouts.begun(WANTED, V2, NOW_US))
+        seen.fleet, seen.chosen = Fleet(devices=(), replicas=there, at_us=0), ("near", "far")
+        rollouts.turn(seen, NOW_US)
+        assert rollouts.all["m"].phase == phase

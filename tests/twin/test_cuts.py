@@ -12,11 +12,11 @@ from tests.twin.test_choice import S, cloud, ran
 HOURS = 2
 
 
-def two_lengths(short: float, long: float, seed: int = 1) -> Trace:
+def two_lengths(short: float, long: float, seed: int = 1, hours: float = HOURS) -> Trace:
     """So many requests a second of either length, at random moments."""
     rng = np.random.default_rng(seed)
-    span_us = HOURS * 3600 * S
-    count = int((short + long) * HOURS * 3600)
+    span_us = int(hours * 3600) * S
+    count = int((short + long) * hours * 3600)
     is_long = rng.random(count) < long / (short + long)
     return trace_of(
         {

@@ -124,6 +124,7 @@ class Controller:
             speed=self._speed,
             judge=self._judge,
             taken_back=self.rollouts.took_back,
+            trying=self.rollouts.under_way,
         )
 
     @property

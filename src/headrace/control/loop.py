@@ -5,7 +5,7 @@ heard. It decides nothing: what to do is `policy.plan`'s, how to do it the actua
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,6 +71,7 @@ class Parts:
     speed: Speed
     judge: Callable[[], None]
     taken_back: Callable[[ModelSpec], bool]
+    trying: Callable[[], Container[str]]
 
 
 class Loop:
@@ -202,7 +203,8 @@ class Loop:
     def _now(self, demand: Mapping[str, Demand], now_us: int) -> Catalog:
         """What is wanted at this moment: where it costs least, by the clock on the wall, and by what idling costs."""
         boots_us, before = self._sizing.boot_us, self.keepalive.woken
-        wanted = self.choices.over(self.catalog, demand, self.fleet, self._sizing, now_us)
+        trying = self._parts.trying()
+        wanted = self.choices.over(self.catalog, demand, self.fleet, self._sizing, now_us, trying)
         for key, why in self.choices.moves.items():
             self._parts.records.decide("model.move", key, why)
         self._parts.divisions.keep(self.choices)
@@ -321,6 +323,10 @@ class Loop:
             return f"its replica failed: {failed.reason}; see: headrace logs {failed.id}"
         digest, reason, _ = self._unstartable.get(model.key, ("", "", 0))
         return f"it cannot be started: {reason}" if digest == model.digest else self._prepare.fault(model)
+
+    def stands(self, key: str) -> tuple[str, ...]:
+        """The pools where replicas of a model version are wanted, where those were chosen."""
+        return self.choices.stands(key)
 
     def problems(self) -> list[str]:
         """What an operator should put right and no model's fault tells."""

@@ -44,6 +44,10 @@ class Rollouts:
         """By model name."""
         return self._rollouts.all
 
+    def under_way(self) -> frozenset[str]:
+        """Models of which one is not decided yet."""
+        return self._rollouts.under_way
+
     def took_back(self, model: ModelSpec) -> bool:
         """Whether this version was rolled back, and nothing has been said of it since."""
         rollout = self._rollouts.all.get(model.name)

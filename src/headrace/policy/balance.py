@@ -13,7 +13,6 @@ from headrace.policy.spot import Pools, There
 from headrace.specs.catalog import ModelSpec
 from headrace.state.demand import LONG, Demand, parts
 from headrace.state.fleet import Replica
-from headrace.state.table import RouteCut
 from headrace.units import US_PER_S, format_us
 
 DRAIN_US: Final = 30 * US_PER_S  # before a device is taken away, for what is at work there
@@ -33,7 +32,7 @@ def balance(work: Work, model: ModelSpec, sizing: Sizing) -> list[Lack]:
     home = work.learned.homes.get(model.key) if kinds is None else None
     levels = [] if home is None else _levels(work, model, home, current)
     have = len(current) if there is None else spot.without_spare(model.scaling, there)
-    have = homing.have(levels) if levels else have
+    have = homing.have(levels, asked=scaling.busy(demand)) if levels else have
     have = max(have, len(leaving))  # those who come for who leaves are no more than there were
     have = 1 if old else have  # while successors start, the load alone says how many
     want, resting = sleep.wanted(model, have, current or leaving or old, work, sizing)
@@ -46,7 +45,7 @@ def balance(work: Work, model: ModelSpec, sizing: Sizing) -> list[Lack]:
     if home is not None:
         wants = [want]
         if home.cut is not None and demand is not None and want.count and not resting:
-            wants = _parts(work, model, home.cut, levels, demand, current, sizing)
+            wants = _parts(work, model, home, levels, demand, current, sizing)
             want = Want(sum(one.count for one in wants), "; ".join(one.reason for one in wants))
         lacking = _housed(work, model, home, levels, current, wants)
     elif kinds is None or there is None:
@@ -145,18 +144,20 @@ def _levels(work: Work, model: ModelSpec, home: Home, current: list[Replica]) ->
 def _parts(
     work: Work,
     model: ModelSpec,
-    cut: RouteCut,
+    home: Home,
     levels: list[Level],
     demand: Demand,
     current: list[Replica],
     sizing: Sizing,
 ) -> list[Want]:
     """What each part of a model that is cut by length wants on its pool, together no more than there may be."""
+    assert home.cut is not None, "it is asked of those that are cut"
     wants = []
-    for level, part, spec in zip(levels, parts(demand), cuts.parted(model), strict=False):
+    for level, part, spec in zip(levels, parts(demand), cuts.parted(model, home.split), strict=False):
         mine = [replica for replica in current if replica.pool == level.pool]
         want = sizing.desired(spec, level.there, mine, part, work.now_us)
-        size = f"over {cut.upto_tokens}" if part.part == LONG else f"up to {cut.upto_tokens}"
+        upto = home.cut.upto_tokens
+        size = f"over {upto}" if part.part == LONG else f"up to {upto}"
         wants.append(Want(max(1, want.count), f"prompts {size} tokens: {want.reason}"))
     while (over := sum(one.count for one in wants) - model.scaling.max_replicas) > 0:
         most = max(range(len(wants)), key=lambda place: wants[place].count)

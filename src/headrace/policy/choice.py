@@ -7,7 +7,8 @@ traffic drifts; what moving costs has to be saved twice within an hour, so noise
 twin ask this object; it is told all moments.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -74,17 +75,7 @@ class Choices:
     def recall(self, divided: Mapping[str, Divided], now_us: int) -> None:
         """Go on with models that an earlier controller had divided: they stay so until enough is known to choose."""
         for key, left in divided.items():
-            home = Home(left.pools, left.able, "as it was divided before this controller began", left.cut)
-            self._known[key] = Known(
-                Lengths(now_us),
-                moved_us=now_us,
-                home=home,
-                rate=left.rate,
-                cut=left.cut,
-                lives=(*left.pools[:2], left.cut.upto_tokens),
-                found=left,
-                parts=left.parts,
-            )
+            self._known[key] = Known.divided(left, "as it was divided before this controller began", now_us)
 
     def parted(self, demand: Mapping[str, Demand]) -> dict[str, Demand]:
         """The demand, and beside it that of both parts of those models."""
@@ -94,15 +85,30 @@ class Choices:
                 found |= {part.of: part for part in parts(demand[key])}
         return found
 
+    def stands(self, key: str) -> tuple[str, ...]:
+        """The pools where replicas of a model version are wanted; none where there is no choice."""
+        known = self._known.get(key)
+        return known.home.stands if known is not None and known.home is not None else ()
+
     def options(self, key: str) -> tuple[Option | Cut, ...]:
         """What each pool would cost, and the best pair of them, as last looked at; empty where there is no choice."""
         known = self._known.get(key)
         return known.options if known is not None and known.home is not None else ()
 
     def over(
-        self, catalog: Catalog, demand: Mapping[str, Demand], fleet: Fleet, sizing: ByWork, now_us: int
+        self,
+        catalog: Catalog,
+        demand: Mapping[str, Demand],
+        fleet: Fleet,
+        sizing: ByWork,
+        now_us: int,
+        trying: Container[str] = (),
     ) -> Catalog:
-        """The catalog with the chosen pool of each model first; `sizing` is told what a replica there does."""
+        """The catalog with the chosen pool of each model first; `sizing` is told what a replica there does.
+
+        `trying` are names of models with a rollout under way, whose versions move only where they could not keep their
+        promises: else it would compare GPUs.
+        """
         self.moves, self.retold = {}, False
         models: list[ModelSpec] = []
         for model in catalog.models:
@@ -118,7 +124,9 @@ class Choices:
             changed = known.home is not None and set(known.home.pools) != set(model.pools)
             if changed or now_us - known.looked_us >= LOOK_US:
                 if not known.lengths.requests:
-                    self._begin(model, catalog, fleet)
+                    self._begin(model, catalog, fleet, now_us)
+                    known = self._known[model.key]
+                known.compare(model, now_us, under_way=model.name in trying)
                 self._look(model, pools, known, demand.get(model.key), fleet, sizing, now_us)
             home = known.home
             models.append(model if home is None else msgspec.structs.replace(model, pools=home.pools))
@@ -126,9 +134,9 @@ class Choices:
         self._known = {key: known for key, known in self._known.items() if key in there}
         return msgspec.structs.replace(catalog, models=tuple(models))
 
-    def _begin(self, model: ModelSpec, catalog: Catalog, fleet: Fleet) -> None:
+    def _begin(self, model: ModelSpec, catalog: Catalog, fleet: Fleet, now_us: int) -> None:
         """A version that nobody has asked yet lives as the one does that it is compared with: the same GPU, else the
-        difference would be that of the GPUs. Where that one is divided, on the pool that serves long prompts too.
+        difference would be that of the GPUs. Where that one is divided, it is divided at the same border.
         """
         others = (one for one in catalog.models if one.name == model.name and one.key != model.key)
         like = max(others, key=lambda one: one.weight, default=None)
@@ -138,12 +146,21 @@ class Choices:
         home = known.home
         if set(home.pools) != set(model.pools) or like.key not in known.parts:
             return
-        first = home.pools[len(home.stands) - 1]
-        pools = tuple(dict.fromkeys([first, *home.pools]))
-        able = {pool: each / home.able[first] for pool, each in home.able.items()}
-        mine = self._known[model.key]
-        mine.home = Home(pools, able, f"on {first}, as {like.key} is, until it was asked enough to choose")
-        mine.parts, mine.alike = {model.key: known.parts[like.key] * home.able[first]}, True
+        if (left := self.divided.get(like.key)) is not None:
+            names = {part_key(like.key, part): part_key(model.key, part) for part in ("", SHORT, LONG)}
+            able = {names[key]: each for key, each in left.parts.items()}
+            left = msgspec.structs.replace(left, parts=able)
+            reason = f"divided as {like.key} is, until it was asked enough to choose"
+            self._known[model.key], self.retold = (
+                Known.divided(left, reason, now_us, standing.split(like, home.stands, fleet)),
+                True,
+            )
+        elif home.cut is None:
+            (first,), mine = home.stands, self._known[model.key]
+            mine.home = Home(
+                home.pools, home.able, f"on {first}, as {like.key} is, until it was asked enough to choose"
+            )
+            mine.parts, mine.alike = {model.key: known.parts[like.key]}, True
 
     def _look(
         self,
@@ -167,6 +184,9 @@ class Choices:
             sizing.able |= known.parts
             return
         known.alike = False
+        if known.compared and known.cut and not all(known.lengths.either(known.cut.upto_tokens)):
+            sizing.able |= known.parts
+            return  # a small share of what is asked lacks the rarer ones for a while
         if len(speeds) < 2:
             known.home, known.options, known.rate, known.cut = None, (), None, None
             _untold(model, sizing)
@@ -184,12 +204,12 @@ class Choices:
         border = known.cut.upto_tokens if known.cut is not None else 0
         if stands and (chosen.pools != stands or (known.home is not None and chosen.border != border)):
             known.left = {**known.left, stands: now_us} if chosen.pools != stands else known.left
-            known.moved_us = now_us
+            known.moved_us, known.split = now_us, (1, 0)
             self.moves[model.key] = why
         by_pool = {pool.name: speed for pool, speed in speeds}
         lived = known.lives
         self.retold |= known.settle(model, by_pool, chosen)
-        known.home = Home.of(model, known.options, chosen, known.cut, why)
+        known.home = replace(Home.of(model, known.options, chosen, known.cut, why), split=known.split)
         if known.lives != lived:
             shares = chosen.shares if isinstance(chosen, Cut) else ()
             keys = [part_key(model.key, part) for part in (SHORT, LONG)]
@@ -227,6 +247,8 @@ def _choose(
     calm &= empty or len(known.asked) * LOOK_US >= SETTLED_MIN_US
     if here.nanousd is None:
         return (best, f"moves to {best.told()}: {here.told()}") if calm else stay
+    if known.compared or now_us < known.rests_us:
+        return stay
     again = now_us - known.left.get(best.pools, -HORIZON_US) < HORIZON_US
     if best is here or not cuts.better(best, here, AGAIN if again else 1.0):
         return stay

@@ -159,12 +159,15 @@ def _each(model: ModelSpec, pool: PoolSpec) -> float:
     return float(capacity.part(model, pool)) * (pool.price_nanousd_per_hour or 0)
 
 
-def parted(model: ModelSpec) -> tuple[ModelSpec, ModelSpec]:
-    """The model's two parts, to be sized: each has one replica at least, and leaves one to the other."""
+def parted(model: ModelSpec, split: tuple[int, int] = (1, 0)) -> tuple[ModelSpec, ModelSpec]:
+    """The model's two parts, to be sized: each has one replica at least, and leaves one to the other. Its minimum is
+    shared out as `split` has it.
+    """
     limits = model.scaling
-    most = max(1, limits.max_replicas - 1)
-    least = min(most, max(1, limits.min_replicas - 1))
-    short, long = (msgspec.structs.replace(limits, min_replicas=few, max_replicas=most) for few in (least, 1))
+    most, rest = max(1, limits.max_replicas - 1), max(1, limits.min_replicas - 1)
+    few = min(most, rest, max(1, limits.min_replicas * split[0] // sum(split)))
+    leasts = few, max(1, min(most, limits.min_replicas - few))
+    short, long = (msgspec.structs.replace(limits, min_replicas=least, max_replicas=most) for least in leasts)
     return msgspec.structs.replace(model, scaling=short), msgspec.structs.replace(model, scaling=long)
 
 

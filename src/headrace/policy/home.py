@@ -18,13 +18,15 @@ from headrace.state.table import RouteCut
 class Home:
     """Where a model lives: its pools, the chosen one first; what a replica of each does, in replicas of the first.
 
-    With a `cut` the first two are chosen, for prompts up to it and beyond.
+    With a `cut` the first two are chosen, for prompts up to it and beyond; a minimum is shared out between
+    them by `split`.
     """
 
     pools: tuple[str, ...]
     able: Mapping[str, float]
     reason: str
     cut: RouteCut | None = None
+    split: tuple[int, int] = (1, 0)
 
     @property
     def stands(self) -> tuple[str, ...]:

@@ -24,10 +24,19 @@ class Level:
     room: int
 
 
-def have(levels: Sequence[Level]) -> int:
-    """Replicas of home that are there, for the load: those that are just being replaced count once."""
+def have(levels: Sequence[Level], *, asked: bool = True) -> int:
+    """Replicas of home that are there, for the load: those that are just being replaced count once.
+
+    Of a model that is not asked for as many are kept as there are: who is replaced counts no more once one is there.
+
+    >>> moving = [Level("a", 1.0, 1, 1, 9), Level("b", 5.0, 1, 1, 9)]
+    >>> have(moving), have(moving, asked=False)
+    (6, 1)
+    """
     home, *others = levels
     away = floor(sum(one.able * one.there for one in others) + _ENOUGH)  # what is a part of one is grown where needed
+    if not asked:
+        return home.there or away
     return home.ready + max(home.there - home.ready, away)
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -47,10 +47,37 @@ class Known:
     full: float = 0.0  # the same by the rate that is told, of requests as they are now
     lives: tuple[object, ...] = ()  # the pool, or pools and border, that work where it is done is told of
     cut: RouteCut | None = None
+    split: tuple[int, int] = (1, 0)  # replicas for either part that the version had which it began as
     left: dict[tuple[str, ...], int] = field(default_factory=dict)  # where it stood before, and when it went
-    found: Divided | None = None  # as an earlier controller left it, until enough is known to judge that
+    found: Divided | None = None  # as it was left or begun, until enough is known to judge that
     alike: bool = False  # it lives as another version does, until it was asked enough
+    compared: bool = False  # a rollout of its model was under way at the last look
+    rests_us: int = 0  # until then it stays where it was compared, unless its promises cannot be kept there
     parts: Mapping[str, float] = field(default_factory=dict)  # what sizing was told that a replica does
+
+    @classmethod
+    def divided(cls, left: Divided, reason: str, now_us: int, split: tuple[int, int] = (1, 0)) -> Self:
+        """Of a model that is divided already: it stays so until enough is known to judge that."""
+        return cls(
+            Lengths(now_us),
+            moved_us=now_us,
+            home=Home(left.pools, left.able, reason, left.cut, split),
+            rate=left.rate,
+            cut=left.cut,
+            split=split,
+            lives=(*left.pools[:2], left.cut.upto_tokens),
+            found=left,
+            parts=left.parts,
+        )
+
+    def compare(self, model: ModelSpec, now_us: int, *, under_way: bool) -> None:
+        """A rollout of its model is under way, or not. What a version was asked meanwhile is no measure of what it is
+        asked from then on, where it is asked at all: that is seen anew, for as long as is compared.
+        """
+        if self.compared and not under_way and model.weight:
+            self.asked.clear()
+            self.rests_us = now_us + HORIZON_US
+        self.compared = under_way
 
     def weigh(
         self,

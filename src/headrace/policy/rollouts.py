@@ -65,6 +65,10 @@ class Round(Protocol):
         """Why a model version cannot be served, empty when it can."""
         ...
 
+    def stands(self, key: str) -> tuple[str, ...]:
+        """The pools where replicas of a model version are wanted, where those were chosen."""
+        ...
+
 
 class Rollouts:
     """By model: the one under way, or the last one while it is in force. `last` gives a model's last requests.
@@ -84,6 +88,11 @@ class Rollouts:
     def all(self) -> Mapping[str, Rollout]:
         """By model name."""
         return self._rollouts
+
+    @property
+    def under_way(self) -> frozenset[str]:
+        """Models of which one is not decided yet."""
+        return frozenset(name for name, rollout in self._rollouts.items() if rollout.under_way)
 
     # --- what is asked for --------------------------------------------------------------------------------------
 
@@ -195,7 +204,9 @@ class Rollouts:
         there = _there(seen, rollout.model, rollout.candidate)
         ready = sum(replica.phase == "ready" for replica in there)
         coming = ready < len(there) or not _held(seen, model.key)
-        short = model.owned and ready < min(policy.needed(rollout), model.scaling.max_replicas)
+        short = model.owned and (
+            _halved(there, seen.stands(model.key)) or ready < min(policy.needed(rollout), model.scaling.max_replicas)
+        )
         found = Seen(
             ready=bool(ready) or not model.owned,
             fault=seen.fault(model),
@@ -258,6 +269,12 @@ def _held(seen: Round, key: str) -> str:
 def _there(seen: Round, model: str, version: str) -> list[Replica]:
     """Replicas of a version that are there or on their way."""
     return [replica for replica in seen.fleet.of(f"{model}@{version}") if replica.phase in _THERE]
+
+
+def _halved(there: list[Replica], stands: tuple[str, ...]) -> bool:
+    """Whether a version that is divided between two pools has none ready on one of them, and one on its way there."""
+    ready = {replica.pool for replica in there if replica.phase == "ready"}
+    return len(stands) > 1 and any(one.pool in stands and one.pool not in ready for one in there)
 
 
 def _asked(rollout: Rollout) -> str:

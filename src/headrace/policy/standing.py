@@ -41,6 +41,13 @@ def counts(model: ModelSpec, fleet: Fleet) -> dict[str, int]:
     return {pool: found[pool] for pool in sorted(found, key=lambda pool: (-found[pool], pool))}
 
 
+def split(model: ModelSpec, stands: tuple[str, ...], fleet: Fleet) -> tuple[int, int]:
+    """How many replicas a divided model has on either of its pools; (1, 0) where one has none."""
+    found = counts(model, fleet)
+    short, long = (found.get(pool, 0) for pool in stands)
+    return (short, long) if short and long else (1, 0)
+
+
 def still(left: Divided, model: ModelSpec, lengths: Lengths, speeds: int, least: int) -> bool:
     """Whether a division that an earlier controller left stays as it is, since too little is known to judge it.
 

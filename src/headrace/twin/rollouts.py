@@ -6,6 +6,7 @@ here decides.
 
 import dataclasses
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from headrace.policy import in_force
@@ -31,16 +32,23 @@ class _Round:
     fleet: Fleet
     holds: tuple[Hold, ...]
     catalog: Catalog
+    stands_of: Callable[[str], tuple[str, ...]]
 
     def fault(self, model: ModelSpec) -> str:  # noqa: ARG002 - as `Round` has it
         """None."""
         return ""
 
+    def stands(self, key: str) -> tuple[str, ...]:
+        """The pools that were chosen."""
+        return self.stands_of(key)
+
 
 class SimRollouts:
     """Those of one run. `catalog` is what is in force; `steps` are all that was done, and when."""
 
-    def __init__(self, scenario: Scenario, events: Events, note: Note) -> None:
+    def __init__(
+        self, scenario: Scenario, events: Events, note: Note, stands_of: Callable[[str], tuple[str, ...]]
+    ) -> None:
         self.policy = Rollouts(self._last, {})
         self.watched = frozenset(one.model for one in scenario.deployments)
         self.catalog = in_force.catalog(scenario.catalog, {})
@@ -50,6 +58,7 @@ class SimRollouts:
         self._declared = scenario.catalog
         self._events = events
         self._note = note
+        self._stands_of = stands_of
         self._due = sorted(scenario.deployments, key=lambda one: one.at_us or 0)
         self._lately: dict[str, deque[Usage]] = {model: deque(maxlen=BASELINE) for model in self.watched}
         self._cold: set[int] = set()
@@ -120,7 +129,7 @@ class SimRollouts:
 
     def judge(self, fleet: Fleet, now_us: int) -> bool:
         """Look at each that is under way; whether something is served differently now."""
-        moved = self.policy.turn(_Round(fleet, self.holds, self.catalog), now_us)
+        moved = self.policy.turn(_Round(fleet, self.holds, self.catalog, self._stands_of), now_us)
         for what, rollout in moved:
             self._told(what, rollout, now_us)
         return self._taken(bool(moved))

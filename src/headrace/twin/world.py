@@ -64,7 +64,8 @@ class World:
         self._progress = progress
         self._events = Events()
         self._push = self._events.push
-        self.rollouts = SimRollouts(scenario, self._events, self._note)
+        self._choices = Choices(lambda model, pool: scenario.speeds.get((model.key, pool.name)))
+        self.rollouts = SimRollouts(scenario, self._events, self._note, self._choices.stands)
         self._watched = self.rollouts.watched
         self._dispatch = Dispatch()
         self._activity = Activity()
@@ -80,7 +81,6 @@ class World:
         self._route_models = route_models(self.rollouts.catalog, scenario.rates, scenario.boot_us)
         self._route_tenants = route_tenants(scenario.catalog.tenants, trace.tenants)
         self._keepalive = Keepalive()
-        self._choices = Choices(lambda model, pool: scenario.speeds.get((model.key, pool.name)))
         self._jobs: dict[str, deque[int]] = {}  # batch requests that were not asked yet, by model
         self._offered = dict.fromkeys(scenario.names, 0)  # of them in the gateway, not at work
         self._pending = 0  # requests of other classes without a fate
@@ -303,7 +303,8 @@ class World:
         scenario.sizing.note(self._choices.parted(demand), now_us, scenario.wall_us + now_us)
         wanted, fleet = self.rollouts.catalog, self.fleet.seen(now_us)
         if isinstance(scenario.sizing, ByWork):  # the others have no say in where a replica stands
-            wanted = self._choices.over(wanted, demand, fleet, scenario.sizing, now_us)
+            trying = self.rollouts.policy.under_way
+            wanted = self._choices.over(wanted, demand, fleet, scenario.sizing, now_us, trying)
             for key, why in self._choices.moves.items():
                 self._note("move", key, why)
             if self._choices.retold:

@@ -21,7 +21,8 @@ async def write(brief: str, last: str, seed: int) -> str:
 @step(cache="1d")
 async def judge(text: str) -> int:
     """How good it is, 1 to 10; the same sentence is judged once a day."""
-    return (await chat("smollm2", f"Rate this sentence from 1 to 10: {text}", schema=SCORE, max_tokens=32))["score"]
+    wish = f"Rate this sentence from 1 to 10: {text}"
+    return (await chat("smollm2", wish, schema=SCORE, max_tokens=160))["score"]  # a schema allows blanks, too
 
 
 @pipeline(cost="0.02", time="3m")

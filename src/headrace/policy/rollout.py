@@ -20,6 +20,7 @@ STEPS: Final = (5, 25, 50, 100)  # percent
 SAMPLES: Final = 50  # requests of the new version at each step
 DOUBT: Final = 5.0  # evidence of harm with which no step is taken
 LIMIT: Final = 6 / ALPHA  # evidence with which it goes back
+SURE: Final = 1_000_000  # more is told in no more digits
 SUPPOSED: Final = Tally(requests=20, errors=1, slow=1, dear=1)  # of a version before that served fewer
 APART_US: Final = 10 * US_PER_S  # over which its pace is looked at where nothing serves beside it
 SETTLE_US: Final = 120 * US_PER_S  # after which what a version was asked in the last minute is all of the traffic
@@ -68,7 +69,8 @@ def look(rollout: Rollout, seen: Seen, now_us: int) -> Rollout:
     for name, what in WHAT.items():  # 2.
         found = harm(rollout, name)
         if found >= LIMIT and rollout.phase != "shadow" and _ripe(rollout, name, now_us):
-            return back(rollout, f"more {what}: {_figures(rollout, name)}; evidence {found:.0f} of {LIMIT:.0f}", now_us)
+            strong = f"{found:.0f}" if found < SURE else f"beyond {SURE:,}"
+            return back(rollout, f"more {what}: {_figures(rollout, name)}; evidence {strong} of {LIMIT:.0f}", now_us)
     if not rollout.automatic or rollout.step < SAMPLES or doubt(rollout) >= DOUBT:
         return rollout
     why = f"{rollout.step} requests at {rollout.share} %, errors {_figures(rollout, 'errors')}"  # 3.

@@ -1,6 +1,6 @@
 """Homes: enough is always there, moves drain, and a plan that was carried out leaves nothing to do."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.policy.homing import Level, have, split
@@ -70,6 +70,9 @@ def test_successors_that_only_start_are_not_counted_twice() -> None:
 
 
 @given(pools())
+@example(
+    [Level("p0", 1.0, 0, 0, 0), Level("p1", 2.0, 0, 0, 1), Level("p2", 1.0, 1, 1, 0)]
+)  # from the third to the second
 def test_a_move_of_a_model_that_nobody_asks_does_not_grow(levels: list[Level]) -> None:
     """As many are kept as there are, however often it is looked at, while those that are replaced are still there."""
     at_first = have(levels, asked=False)

@@ -27,16 +27,17 @@ class Level:
 def have(levels: Sequence[Level], *, asked: bool = True) -> int:
     """Replicas of home that are there, for the load: those that are just being replaced count once.
 
-    Of a model that is not asked for as many are kept as there are: who is replaced counts no more once one is there.
+    Of a model that is not asked for as many are kept as there are on the first of its pools that has any: who is
+    replaced from there counts no more once one is there.
 
     >>> moving = [Level("a", 1.0, 1, 1, 9), Level("b", 5.0, 1, 1, 9)]
     >>> have(moving), have(moving, asked=False)
     (6, 1)
     """
     home, *others = levels
-    away = floor(sum(one.able * one.there for one in others) + _ENOUGH)  # what is a part of one is grown where needed
     if not asked:
-        return home.there or away
+        return home.there or next((floor(min(1.0, one.able) * one.there + _ENOUGH) for one in others if one.there), 0)
+    away = floor(sum(one.able * one.there for one in others) + _ENOUGH)  # what is a part of one is grown where needed
     return home.ready + max(home.there - home.ready, away)
 
 

@@ -7,34 +7,21 @@ version deployed after five minutes.
 """
 
 import argparse
+import sys
+from pathlib import Path
 from typing import Final
 
-import numpy as np
-
-from headrace.specs.load import load_text
 from headrace.twin.deployment import parse
 from headrace.twin.outcome import Outcome, outcome
 from headrace.twin.scenario import Options, scenario
-from headrace.twin.trace import Trace, trace_of
 from headrace.twin.world import World
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.twin.clouds import cloud, steady
 
 S: Final = 1_000_000
 FLEETS: Final = ((25, 4), (25, 6), (25, 12), (2, 8), (8, 2), (8, 12))  # requests a second, devices
 WORSE: Final = ("speed=0.6", "speed=0.8", "speed=0.9", "errors=20%", "errors=100%")
-CLOUD: Final = """
-version: 1
-pools:
-  gpus: {{accelerator: nvidia-h200, count: {count}, memory: 141GB, cpus: 8, price_per_hour: 3.50}}
-models:
-  big:
-    task: chat
-    engine: {{kind: vllm, slots: 96, context: 32768}}
-    source: hf://Qwen/Qwen3-32B
-    memory: 120GB
-    shape: {{like: qwen3-32b}}
-    objective: {{ttft: 2s, tpot: 50ms}}
-    scaling: {{min: 1, max: {count}, queue: 100000}}
-"""
 
 
 def main() -> None:
@@ -60,19 +47,10 @@ def main() -> None:
 
 def ran(said: str, rate: float, count: int, minutes: float, seed: int) -> Outcome:
     """One trace with one rollout."""
-    catalog = load_text(CLOUD.format(count=count))
     options = Options(boot_us=30 * S, deployments=(parse(f"big@v2,at=5m{said}"),), warm={"big@v1": min(4, count)})
-    world = World(scenario(catalog, steady(rate, minutes * 60, seed), options=options))
+    world = World(scenario(cloud(count, least=1), steady(rate, minutes * 60, seed), options=options))
     world.run()
     return outcome(world, "headrace")
-
-
-def steady(rate: float, seconds: float, seed: int) -> Trace:
-    """Requests at random moments, all alike."""
-    at_us = np.cumsum(np.random.default_rng(seed).exponential(S / rate, int(rate * seconds))).astype(np.int64)
-    alike = np.ones(len(at_us), np.int64)
-    columns = {"arrival_us": at_us, "input_tokens": 900 * alike, "output_tokens": 110 * alike}
-    return trace_of(columns, span_us=max(int(seconds * S), int(at_us[-1]) + 1))
 
 
 if __name__ == "__main__":

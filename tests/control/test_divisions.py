@@ -13,7 +13,7 @@ from headrace.state.fleet import Device
 from headrace.state.mix import Sizes, added, size_class
 from headrace.state.table import RouteCut
 from tests.control.sim import S, SimClock, SimCloud, held
-from tests.twin.test_choice import cloud as two_pools
+from tests.twin.kinds import cloud as two_pools
 
 pytestmark = pytest.mark.anyio
 

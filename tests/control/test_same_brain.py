@@ -27,7 +27,7 @@ from headrace.twin.deployment import parse
 from headrace.twin.scenario import Options, scenario
 from headrace.twin.world import World
 from tests.control.sim import S, SimClock, SimCloud
-from tests.twin.test_choice import drifting
+from tests.twin.kinds import drifting
 
 pytestmark = pytest.mark.anyio
 

@@ -258,6 +258,7 @@ def test_an_engines_refusal_is_told_in_our_words(tmp_path: Path):
         assert "9000" in got.json["error"]["message"]
         assert "secret" not in got.body.decode()
         assert len(up.asked) == 1
+        assert (await here.usage()).outcome == "refused"  # nothing was done
 
     body = b'{"error":{"message":"secret: exceeds context length","n_prompt_tokens":9000,"n_ctx":4096}}'
     of_one(tmp_path, stub.saying(whole(body, 400)), check)

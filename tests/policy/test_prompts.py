@@ -101,8 +101,20 @@ def test_who_waits_for_prompts_is_not_told_that_slots_are_busy() -> None:
     assert isinstance(held, Wait)
     assert held.reason.startswith("60 of 64 slots of 1 replicas free, and not for it yet: prompts there come first")
     made.arrive(request("long", input_tokens=900_000, deadline_us=1 << 50), S)
-    late = [one for one in made.tick(3 * S) if isinstance(one, Reject)]
-    assert late == [] or "no slot of m@v1 came free for it" in late[0].reason
+    (gone,) = [one for one in made.tick(3 * S) if isinstance(one, Reject)]
+    assert (gone.request, "no slot of m@v1 came free for it" in gone.reason) == ("held", True)
+
+
+def test_who_could_be_in_time_on_no_replica_is_not_late() -> None:
+    """Three seconds alone, of two that are promised; a shorter one that took as long is."""
+    rate = WorkRate(input_ns=1_000_000, output_ns=1_000_000, batch=20)
+    for tokens, late in ((3_000, 0), (100, 1)):
+        made = Dispatch()
+        made.update(table(route(rate=rate, ttft_us=2 * S), replica("r1", slots=64)), 0)
+        made.arrive(request("one", input_tokens=tokens), 0)
+        made.begun("one", 3 * S)
+        (found,) = made.demand(3 * S)
+        assert (found.begun, found.late) == (1, late)
 
 
 def test_a_cache_that_spares_prompts_opens_the_replica_to_more_of_them() -> None:

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.policy import scaling
+from headrace.policy.levels import CALM_US
 from headrace.policy.plan import plan
-from headrace.policy.sizing import CALM_US, ByWork
+from headrace.policy.sizing import ByWork
 from headrace.specs.catalog import EngineSpec, Objective, Scaling
 from headrace.state.demand import Demand
 from tests.policy.cloud import asked, catalog, device, fleet, running, spec

@@ -1,31 +1,13 @@
 """A model in two pools at once, in the twin: short prompts beside long ones, against each pool alone and the optimum."""
 
-import numpy as np
 import pytest
 
 from headrace.twin.mixes import mixed
 from headrace.twin.outcome import Outcome
-from headrace.twin.trace import Trace, trace_of
 from headrace.twin.world import World
-from tests.twin.test_choice import S, cloud, ran
+from tests.twin.kinds import S, cloud, ran, two_lengths
 
 HOURS = 2
-
-
-def two_lengths(short: float, long: float, seed: int = 1, hours: float = HOURS) -> Trace:
-    """So many requests a second of either length, at random moments."""
-    rng = np.random.default_rng(seed)
-    span_us = int(hours * 3600) * S
-    count = int((short + long) * hours * 3600)
-    is_long = rng.random(count) < long / (short + long)
-    return trace_of(
-        {
-            "arrival_us": np.sort(rng.integers(0, span_us, count)),
-            "input_tokens": np.where(is_long, rng.integers(4_000, 8_000, count), rng.integers(50, 200, count)),
-            "output_tokens": rng.integers(60, 140, count),
-        },
-        span_us=span_us,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,7 @@ from headrace.twin.outcome import Outcome, outcome
 from headrace.twin.scenario import Options, scenario
 from headrace.twin.trace import Trace, trace_of
 from headrace.twin.world import World
-from tests.twin.test_choice import CLOUD, S, cloud
-from tests.twin.test_cuts import two_lengths
+from tests.twin.kinds import CLOUD, S, cloud, two_lengths
 
 MINUTE = 60 * S
 

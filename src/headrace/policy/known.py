@@ -15,9 +15,10 @@ from headrace.policy import cuts, lengths
 from headrace.policy.cuts import Cut
 from headrace.policy.home import Home
 from headrace.policy.lengths import TYPICAL, Lengths, Mix
+from headrace.policy.levels import CALM_US
 from headrace.policy.options import Asked, Option, option
 from headrace.policy.performance import Performance
-from headrace.policy.sizing import BOOT_US, CALM_US, ByWork
+from headrace.policy.sizing import BOOT_US, ByWork
 from headrace.specs.catalog import ModelSpec, PoolSpec
 from headrace.state.demand import LONG, SHORT, part_key
 from headrace.state.divided import Divided

@@ -13,8 +13,8 @@ from headrace.state.gaps import Gaps
 from headrace.units import US_PER_HOUR, US_PER_S
 
 LOOK_US: Final = 60 * US_PER_S
+CALM_US: Final = 60 * US_PER_S  # for which a replica must have been too many, whatever it costs
 KEPT_MAX_US: Final = 900 * US_PER_S  # beyond it the day decides
-GAP_MIN_US: Final = 60 * US_PER_S  # everybody stays for so long
 DEAR: Final = 2  # starts more that one is worth for every hour's allowance of late first tokens that is owed
 STEPS: Final = 4  # of that hour
 
@@ -44,7 +44,7 @@ class Levels:
         up, down = math.ceil(need - slack), math.ceil(need + slack / 2)
         for level in range(self._top + 1, up + 1):
             fell_us = self._fell_us.pop(level, None)
-            if fell_us is not None and now_us - fell_us > GAP_MIN_US:
+            if fell_us is not None and now_us - fell_us > CALM_US:
                 self._gaps = self._gaps.seen(now_us - fell_us)
         for level in range(down + 1, self._top + 1):
             self._fell_us[level] = now_us

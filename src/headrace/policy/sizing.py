@@ -7,14 +7,13 @@ boot. Pure: `note` once a round, then `desired` as often as a plan asks.
 """
 
 import math
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from typing import Final, Protocol
 
 from headrace.policy import scaling
 from headrace.policy.lateness import Lateness
-from headrace.policy.levels import Levels
+from headrace.policy.levels import CALM_US, Levels
 from headrace.policy.most import Most
 from headrace.policy.outlook import Expectation, Outlook
 from headrace.policy.pace import FULL, Pace
@@ -28,7 +27,6 @@ BOOT_US: Final = 30 * US_PER_S  # until one was measured
 ROUND_US: Final = 10 * US_PER_S  # between seeing and doing
 DRAIN_MIN_US: Final = 10 * US_PER_S  # a backlog is to be worked off in the time of a start, within these
 DRAIN_MAX_US: Final = 60 * US_PER_S
-CALM_US: Final = 60 * US_PER_S  # for which a replica must have been too many
 SLACK: Final = 0.2  # of a replica, before growing and half of it before shrinking, so that noise moves nothing
 
 
@@ -224,14 +222,9 @@ def kept(needs: Sequence[float], least: int, calm: int, have: int = 0) -> list[i
     [2, 2, 2]
     """
     counts: list[int] = []
-    lately: deque[tuple[int, float]] = deque()  # falling, as in `_Known`
-    have = max(least, have)
+    lately, have = Most(), max(least, have)
     for at, need in enumerate(needs):
-        while lately and lately[-1][1] <= need:
-            lately.pop()
-        lately.append((at, need))
-        if lately[0][0] <= at - calm:
-            lately.popleft()
-        have = max(least, math.ceil(need - SLACK), min(have, math.ceil(lately[0][1] + SLACK / 2)))
+        most = lately.take(need, at, calm - 1)
+        have = max(least, math.ceil(need - SLACK), min(have, math.ceil(most + SLACK / 2)))
         counts.append(have)
     return counts

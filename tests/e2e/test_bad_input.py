@@ -87,6 +87,14 @@ def test_a_bad_body_gets_the_right_answer(cloud: Cloud, name: str):
     assert len(answer["error"]["message"]) > 10
 
 
+def test_a_prompt_beyond_the_context_is_told_both_figures(cloud: Cloud):
+    """It passes the look at its bytes, and the engine counts its tokens."""
+    text = with_field(messages=[{"role": "user", "content": "word " * 4_000}])
+    status, body = exchange(cloud, post(cloud, text))
+    assert (status, body["error"]["code"]) == (400, "context_length_exceeded")
+    assert body["error"]["message"].startswith("This model's context is 2048 tokens, and the prompt has 4")
+
+
 def test_an_unknown_model_is_told_what_the_key_may_use(cloud: Cloud):
     """The 404 lists the models."""
     _, answer = exchange(cloud, post(cloud, with_field(model="gpt-9")))

@@ -260,7 +260,7 @@ def test_an_engines_refusal_is_told_in_our_words(tmp_path: Path):
         assert len(up.asked) == 1
         assert (await here.usage()).outcome == "refused"  # nothing was done
 
-    body = b'{"error":{"message":"secret: exceeds context length","n_prompt_tokens":9000,"n_ctx":4096}}'
+    body = b'{"error":{"code":400,"message":"secret: exceeds context length","n_prompt_tokens":9000,"n_ctx":4096}}'
     of_one(tmp_path, stub.saying(whole(body, 400)), check)
 
 

@@ -93,7 +93,7 @@ def refusal(limits: DispatchLimits, lane: Lane, ticket: Ticket, now_us: int) -> 
             f"{lane.key} has {waiting} requests waiting, its limit (queue_max) is {route.queue_max}",
             retry_after_us(lane),
         )
-    if lane.cut is None and lane.open and all(seat.holds and ticket.needs > seat.holds for seat in lane.seats):
+    if ticket.needs > lane.holds_most and lane.cut is None and lane.open:
         return no_room(lane, ticket)
     request = ticket.request
     left_us = request.deadline_us - now_us

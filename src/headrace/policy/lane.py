@@ -100,7 +100,8 @@ class Lane:
     of work, so that `balance_us + running * now_us` is all slot time used up to now. `readmit_us` is when the next
     ejected seat may be tried again, 0 when none is. `cut` divides prompts by length between seats, `longs` being
     the bits of the open ones for the longer ones and `shorts` those of the others; `long_ns` is what of `asked_ns` the
-    longer ones asked for. `holds_least` is what every seat has room for, tokens of a request with its answer.
+    longer ones asked for. `holds_least` is what every open seat has room for, tokens of a request with its answer, and
+    `holds_most` what any seat has.
     """
 
     __slots__ = (
@@ -114,6 +115,7 @@ class Lane:
         "cut",
         "fair",
         "holds_least",
+        "holds_most",
         "last_us",
         "late",
         "loads",
@@ -171,7 +173,7 @@ class Lane:
         self.asked_ns = self.long_ns = 0
         self.cut = route.cut
         self.longs = self.shorts = 0
-        self.holds_least = _ANY
+        self.holds_least = self.holds_most = _ANY
         self.measured = 0
         self.paced = self.slow = self.begun = self.late = 0
         self.sizes: Sizes = {}
@@ -201,7 +203,8 @@ class Lane:
             seat.bit = 1 << place
         self.longs = sum(seat.bit for seat in self.open if seat.long)
         self.shorts = (1 << len(self.open)) - 1 - self.longs
-        self.holds_least = min((seat.holds for seat in self.open if seat.holds), default=_ANY)
+        self.holds_least = min((seat.holds or _ANY for seat in self.open), default=_ANY)
+        self.holds_most = max((seat.holds or _ANY for seat in self.seats), default=_ANY)
         self.readmit_us = min((seat.ejected_until_us for seat in self.seats if seat.ready and not seat.open), default=0)
         self.recount()
         if was_warm:

@@ -32,7 +32,7 @@ def pick(lane: Lane, ticket: Ticket, now_us: int, freed: Seat | None = None) -> 
     lane.affine = False
     if lane.room <= 0 or (ticket.request.priority == BATCH and not _left_over(lane)):
         return None
-    careful = ticket.careful
+    careful = ticket.avoid or ticket.request.excluded or ticket.needs > lane.holds_least  # `ticket.careful`, in line
     if len(seats) == 1:  # 1.
         seat = seats[0]
         if seat.own + seat.others >= seat.limit or (careful and ticket.bars(seat, now_us)):
@@ -142,10 +142,11 @@ def reason(lane: Lane, seat: Seat, ticket: Ticket) -> str:
 
 def busy(lane: Lane) -> str:
     """What a request waits for where replicas are open."""
-    slots = f"{lane.capacity} slots of {len(lane.open)} replicas"
-    if lane.room > 0:
-        return f"{lane.room} of {slots} free, and not for it yet: prompts there come first, or they are kept for others"
-    return f"all {slots} busy"
+    capacity, count = lane.capacity, len(lane.open)
+    if lane.room <= 0:
+        return f"all {capacity} slots of {count} replicas busy"
+    why = "prompts there come first, or they are kept for others"
+    return f"{lane.room} of {capacity} slots of {count} replicas free, and not for it yet: {why}"
 
 
 def why_held(lane: Lane, ahead: int, *, asleep: bool) -> str:

@@ -72,7 +72,7 @@ class _UpstreamError(msgspec.Struct):
     n_ctx: int | None = None
     message: str | None = None
     param: str | None = None
-    code: str | None = None
+    code: str | int | None = None  # a number of llama.cpp
 
 
 class _UpstreamBody(msgspec.Struct):
